@@ -1,54 +1,55 @@
-//! What an event may do with its color, and the readers of one color (rule C5).
+//! Shared and exclusive access to a color, and the readers of one color (rule C5).
 //!
-//! The holder of a color that comes to a shared event does not run it: it counts it as a *reader*
-//! and lets it go on by itself, so that the holder comes to what is behind, which may be shared,
-//! too. Before an exclusive event the holder looks at the count. If there are readers, the color
-//! *waits*: it is in no run queue, and the last reader to leave becomes its holder.
+//! The holder of a color that reaches a shared event does not run it. It counts the event as a
+//! *reader* and lets it run on its own, so that the holder can reach the next event, which may be
+//! shared too. Before an exclusive event the holder reads the count. If there are readers, the
+//! color *waits*: it is in no run queue, and the last reader to leave becomes its holder.
 //!
 //! ```text
 //!              enter (holder)                 exclude (holder)
 //!   no reader ----------------> n readers -----------------------> n readers, the color waits
 //!       ^                        |                                  |
-//!       |   leave, the last one  |             leave, the last one  |
-//!       +------------------------+       <--------------------------+  who leaves holds the color
+//!       |   leave (last reader)  |             leave (last reader)  |
+//!       +------------------------+       <--------------------------+
+//!                                           the last reader becomes the holder
 //! ```
 //!
-//! As the holder takes events in the order of the queue, no event enters that stands behind an
-//! exclusive one, and no exclusive one runs before the readers in front of it have left: neither
-//! side starves.
+//! The holder takes events in queue order. So no event enters that stands behind an exclusive one,
+//! and no exclusive event runs before the readers in front of it have left. Neither side starves.
 
-/// What an event may do with what its color stands for.
+/// How an event uses its color: shared or exclusively.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Access {
-    /// Beside other shared events of the color, never beside an exclusive one.
+    /// The event may overlap other shared events of the color, never an exclusive one.
     Shared,
-    /// Beside no other event of the color.
+    /// The event overlaps no other event of the color.
     Exclusive,
 }
 
-/// Whether an exclusive event may begin.
+/// The outcome of [`Readers::exclude`]: whether an exclusive event may start.
 #[must_use = "who waits must let the color go"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Excluded {
     /// The color has no readers.
     Alone,
-    /// It has readers. The caller no longer holds the color, and puts it into no run queue.
+    /// The color has readers. The caller no longer holds the color, and puts it into no run queue.
     Waits,
 }
 
-/// What a reader leaves behind.
+/// The outcome of [`Readers::leave`]: whether the reader inherits the color.
 #[must_use = "who inherits the color has to queue it"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Left {
-    /// It has nothing to do with the color any more.
+    /// The reader has nothing more to do with the color.
     Gone,
-    /// It was the last one, and the color waited: it is the holder now.
+    /// The reader was the last one and the color waited, so the reader is the holder now.
     Holds,
 }
 
-/// The readers of one color; see the module.
+/// The readers of one color.
 ///
-/// One word, so that an atomic can hold it; the constants say how.
+/// The count is one word, so that an atomic can store it: the top bit is [`WAITS`](Self::WAITS),
+/// and the other 31 bits count. The [module](self) describes the transitions.
 ///
 /// # Examples
 ///
@@ -66,27 +67,29 @@ pub enum Left {
 pub struct Readers(u32);
 
 impl Readers {
-    /// The bit that says that the color waits; the others count.
+    /// The bit which says that the color waits. The other bits count the readers.
     pub const WAITS: u32 = 1 << 31;
 
-    /// What a last reader finds whose color waits.
+    /// The word that the last reader finds if the color waits for it.
     pub const LAST_AWAITED: u32 = Self::WAITS | 1;
 
-    /// The holder lets a shared event go on by itself.
+    /// Counts a reader: the holder lets a shared event run on its own.
     ///
     /// # Panics
     ///
-    /// When the color waits: then it has no holder.
+    /// Panics if the color waits, because a color that waits has no holder.
     pub fn enter(&mut self) {
         assert!(self.0 & Self::WAITS == 0, "a color that waits has no holder");
         self.0 += 1;
     }
 
-    /// The holder comes to an exclusive event.
+    /// Returns whether the holder may start an exclusive event.
+    ///
+    /// If there are readers, the color waits from now on, and the last reader becomes its holder.
     ///
     /// # Panics
     ///
-    /// When the color waits: then it has no holder.
+    /// Panics if the color waits already, because a color that waits has no holder.
     pub fn exclude(&mut self) -> Excluded {
         assert!(self.0 & Self::WAITS == 0, "a color that waits has no holder");
         if self.0 == 0 {
@@ -96,11 +99,11 @@ impl Readers {
         Excluded::Waits
     }
 
-    /// A shared event has ended.
+    /// Removes a reader whose event has ended.
     ///
     /// # Panics
     ///
-    /// When there is none.
+    /// Panics if there is no reader.
     pub fn leave(&mut self) -> Left {
         assert!(self.count() > 0, "only a reader can leave");
         if self.0 == Self::LAST_AWAITED {
@@ -111,12 +114,12 @@ impl Readers {
         Left::Gone
     }
 
-    /// How many there are.
+    /// Returns the number of readers.
     pub fn count(self) -> u32 {
         self.0 & !Self::WAITS
     }
 
-    /// The word.
+    /// Returns the word that an atomic stores: the count and the bit [`WAITS`](Self::WAITS).
     pub fn word(self) -> u32 {
         self.0
     }

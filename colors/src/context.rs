@@ -1,4 +1,4 @@
-//! Contexts, and which steps lead from one to another (rule I2).
+//! The contexts, and the legal steps between them (rule I2).
 //!
 //! ```text
 //!              +----------------------- commit ------------------------+
@@ -9,40 +9,41 @@
 //!              +--upgrade--> global ------commit-----+
 //! ```
 //!
-//! An event says at its post how high it may go, and may renounce that later.
+//! An event declares at its post the highest context that it may reach. It may renounce that later.
 
 use std::error::Error;
 use std::fmt;
 
-/// What an event may do with the state of its domain. A higher context may do more.
+/// What an event may do with the state of its domain. A higher context allows more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Context {
-    /// Neither read nor write.
+    /// The event may neither read nor write.
     None,
-    /// Read, beside others that read.
+    /// The event may read, at the same time as other readers.
     Anon,
-    /// Read and write, alone.
+    /// The event may read and write, as the only writer.
     Global,
 }
 
-/// What it takes to go from one context to another.
+/// How an event goes from one context to another.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Passage {
-    /// The event is there already.
+    /// The event is in the context already.
     Stay,
-    /// It has to wait for its turn.
+    /// The event has to wait until it may enter.
     Upgrade,
-    /// It goes at once.
+    /// The event goes into the context at once.
     Downgrade,
 }
 
 impl Context {
-    /// The way from this context to another, for an event that may go up to `highest`.
+    /// Returns how an event that may go up to `highest` goes from this context to another.
     ///
     /// # Errors
     ///
-    /// When there is none: back to none without a commit, from anon to global, or above `highest`.
+    /// Returns an [`IllegalStep`] if the rules do not allow the step: to none from anon or global,
+    /// from anon to global, or from none to a context above `highest`.
     ///
     /// # Examples
     ///
@@ -66,7 +67,7 @@ impl Context {
         }
     }
 
-    /// Its name in lower case.
+    /// Returns the name of the context in lower case.
     pub fn name(self) -> &'static str {
         match self {
             Context::None => "none",
@@ -91,18 +92,18 @@ pub struct IllegalStep {
 }
 
 impl IllegalStep {
-    /// The context that the event is in.
+    /// Returns the context that the event is in.
     pub fn from(&self) -> Context {
         self.from
     }
 
-    /// The context that it wanted.
+    /// Returns the context that the event wanted to reach.
     pub fn to(&self) -> Context {
         self.to
     }
 
-    /// Says whether the step would be legal if the event had said at its post that it might go so
-    /// high.
+    /// Returns `true` if the step would be legal had the event declared a higher context at its
+    /// post.
     pub fn is_undeclared(&self) -> bool {
         self.declared.is_some()
     }

@@ -1,9 +1,9 @@
-//! The mailbox of one color.
+//! The queue of one color, and the right to run its events (rules C1, C2).
 //!
-//! A post has two steps, because that is what a lock-free queue can offer: the poster first
-//! *takes a place* at the tail (one atomic exchange), then *links* its event to the place before
-//! it. Between the two the queue is whole only up to the gap. A consumer that meets the gap is
-//! told so ([`Finished::Gap`]) and lets the color go; it never waits for the poster.
+//! A post has two steps, because a lock-free queue cannot offer it in one. The poster first *takes
+//! a place* at the tail (one atomic exchange), then *links* its event to the place before it.
+//! Between the two steps the queue has a gap. A consumer that reaches the gap gets
+//! [`Finished::Gap`] and lets the color go. It never waits for the poster.
 //!
 //! ```text
 //!            post (was idle)                 begin
@@ -15,52 +15,52 @@
 //!                              finish, nothing behind
 //! ```
 //!
-//! *Idle*: no event. *Queued*: the color is in exactly one run queue. *Running*: exactly one
-//! worker holds it. The poster that turns *Idle* into *Queued* is the one that puts the color into
-//! a run queue; so the color is in one run queue at most, and at one worker at most (C1).
+//! *Idle*: no event. *Queued*: the color is in exactly one run queue. *Running*: exactly one worker
+//! holds it. The poster that turns *Idle* into *Queued* puts the color into a run queue. So the
+//! color is in at most one run queue, and at most one worker holds it (C1).
 //!
 //! # Own posts
 //!
-//! An event that posts to its own color, while nobody else has a place behind it, needs no place:
-//! the holder *keeps* what it posts in a list of its own, and runs that list before what stands
-//! behind. The order is that of the posts (C2): what was posted before has its place in front, or
-//! the holder would have seen it; what takes a place later stands behind. The event whose place is
-//! at the front stays there, spent, until the list is empty, so that the color does not become
-//! idle.
+//! An event may post to its own color while nobody else has a place behind it. Such a post needs no
+//! place: the holder *keeps* the new event in a list of its own, and runs that list before the
+//! events behind. This is the order of the posts (C2). An event that was posted before has its
+//! place in front, or the holder would have seen it; an event that takes a place later stands
+//! behind. The event whose place is at the front stays there, spent, until the list is empty, so
+//! that the color does not become idle.
 //!
-//! What is left out on purpose: run queues, memory, time, and which worker is which.
+//! Left out on purpose: run queues, memory, time, and which worker is which.
 
 use std::collections::VecDeque;
 
-/// What a post found.
+/// The outcome of a post: whether the poster has to queue the color.
 #[must_use = "the poster that finds the color idle has to put it into a run queue"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Posted {
     /// The color was idle. The poster puts it into a run queue, exactly once.
     BecameRunnable,
-    /// The color is queued or running; its holder will reach the event.
+    /// The color is queued or running. Its holder reaches the event once it is linked.
     Behind,
 }
 
-/// A place at the tail that has been taken, and not been linked yet.
+/// A place at the tail that is taken and not linked yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reserved(u64);
 
-/// What is behind the event that has just ended.
+/// The event behind the one that has just ended, if there is one.
 #[must_use = "the worker either runs the next event or lets the color go"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Finished<E> {
-    /// The next event; the worker still holds the color.
+    /// The next event. The worker still holds the color.
     Next(E),
-    /// Nothing: the color is idle, and the worker must no longer touch it.
+    /// There is no event: the color is idle, and the worker must no longer touch it.
     Idle,
-    /// A poster has taken the next place and not linked it. The worker puts the color back into
-    /// a run queue; its next turn looks again.
+    /// A poster has taken the next place and not linked it yet. The worker puts the color back into
+    /// a run queue, and its next turn looks again.
     Gap,
 }
 
 impl<E> Finished<E> {
-    /// The next event as something else.
+    /// Applies `f` to the next event, if there is one.
     #[inline]
     pub fn map<T>(self, f: impl FnOnce(E) -> T) -> Finished<T> {
         match self {
@@ -84,7 +84,7 @@ enum Slot<E> {
     Linked(E),
 }
 
-/// The queue of one color: events in order of their posts, and the right to run them.
+/// The queue of one color: its events in the order of their posts, and the right to run them.
 ///
 /// # Examples
 ///
@@ -102,9 +102,9 @@ pub struct Mailbox<E> {
     state: State,
     slots: VecDeque<Slot<E>>,
     places: u64,
-    /// The event at the front has run, and a gap behind it or own posts kept it there.
+    /// Whether the event at the front has run, and stays there because of a gap or of own posts.
     spent: bool,
-    /// What the holder has posted itself; the first one is running if `in_own`.
+    /// The events that the holder has posted itself. The first one is running if `in_own`.
     own: VecDeque<E>,
     in_own: bool,
 }
@@ -116,7 +116,7 @@ impl<E: Copy> Default for Mailbox<E> {
 }
 
 impl<E: Copy> Mailbox<E> {
-    /// An idle mailbox.
+    /// Returns an idle mailbox.
     pub fn new() -> Self {
         Mailbox {
             state: State::Idle,
@@ -128,10 +128,10 @@ impl<E: Copy> Mailbox<E> {
         }
     }
 
-    /// First step of a post: takes the place at the tail. This is the step that orders posts (C2).
+    /// Takes the place at the tail: the first step of a post, which orders the posts (C2).
     ///
-    /// A post that finds the color idle is complete with this step; for any other one
-    /// [`link`](Self::link) follows.
+    /// A post that finds the color idle is complete with this step. For any other post,
+    /// [`link`](Self::link) has to follow.
     pub fn take_place(&mut self, event: E) -> (Reserved, Posted) {
         let place = Reserved(self.places);
         self.places += 1;
@@ -145,11 +145,11 @@ impl<E: Copy> Mailbox<E> {
         }
     }
 
-    /// Second step of a post that was [`Posted::Behind`].
+    /// Links an event to its place: the second step of a post that was [`Posted::Behind`].
     ///
     /// # Panics
     ///
-    /// When the place is not an open one of this mailbox.
+    /// Panics if this mailbox has no open place `place`.
     pub fn link(&mut self, place: Reserved, event: E) {
         let slot = self
             .slots
@@ -159,7 +159,7 @@ impl<E: Copy> Mailbox<E> {
         *slot = Slot::Linked(event);
     }
 
-    /// Both steps of a post at once.
+    /// Posts an event: both steps at once.
     pub fn post(&mut self, event: E) -> Posted {
         let (place, posted) = self.take_place(event);
         if posted == Posted::Behind {
@@ -168,12 +168,14 @@ impl<E: Copy> Mailbox<E> {
         posted
     }
 
-    /// A post by the event that runs, to its own color. False: somebody has a place behind it, so
-    /// the post takes one, too.
+    /// Keeps an event that the running event posts to its own color.
+    ///
+    /// Returns `false` if somebody has a place behind the running event. Then this post has to take
+    /// a place too.
     ///
     /// # Panics
     ///
-    /// When the color is not running.
+    /// Panics if the color is not running.
     #[must_use = "an event that was not kept has to be posted"]
     pub fn keep(&mut self, event: E) -> bool {
         assert_eq!(self.state, State::Running, "only a running color posts to itself");
@@ -184,12 +186,14 @@ impl<E: Copy> Mailbox<E> {
         alone
     }
 
-    /// A worker that took the color out of a run queue begins its turn. The answer is the event
-    /// to run; or, when the last turn ended at a gap, what [`finish`](Self::finish) would say now.
+    /// Begins the turn of a worker that took the color out of a run queue, and returns the event to
+    /// run.
+    ///
+    /// If the last turn ended at a gap, returns what [`finish`](Self::finish) would return now.
     ///
     /// # Panics
     ///
-    /// When the color is not queued: a color that is idle or running is in no run queue.
+    /// Panics if the color is not queued, because an idle or running color is in no run queue.
     pub fn begin(&mut self) -> Finished<E> {
         assert_eq!(self.state, State::Queued, "only a queued color can begin a turn");
         self.state = State::Running;
@@ -202,11 +206,11 @@ impl<E: Copy> Mailbox<E> {
         }
     }
 
-    /// The event that runs has ended.
+    /// Ends the event that runs, and returns what is behind it.
     ///
     /// # Panics
     ///
-    /// When the color is not running.
+    /// Panics if the color is not running.
     pub fn finish(&mut self) -> Finished<E> {
         assert_eq!(self.state, State::Running, "only a running color has an event that can end");
         if self.in_own {
@@ -216,7 +220,7 @@ impl<E: Copy> Mailbox<E> {
         self.pass()
     }
 
-    /// What is behind the front, which is spent.
+    /// Returns what is behind the front, which is spent.
     fn pass(&mut self) -> Finished<E> {
         self.in_own = !self.own.is_empty();
         if let Some(own) = self.own.front() {
@@ -242,29 +246,29 @@ impl<E: Copy> Mailbox<E> {
         }
     }
 
-    /// The worker ends its turn before the next event has run, and puts the color back
-    /// into a run queue.
+    /// Ends the turn before the next event has run. The worker puts the color back into a run
+    /// queue.
     ///
     /// # Panics
     ///
-    /// When the color is not running.
+    /// Panics if the color is not running.
     pub fn yield_turn(&mut self) {
         assert_eq!(self.state, State::Running, "only a running color can yield");
         self.state = State::Queued;
         self.in_own = false;
     }
 
-    /// Says whether there is nothing, neither an event nor a place.
+    /// Returns `true` if there are neither events nor taken places.
     pub fn is_idle(&self) -> bool {
         self.state == State::Idle
     }
 
-    /// Events and open places, the running one included.
+    /// Returns the number of events and open places, including the running event.
     pub fn len(&self) -> usize {
         self.slots.len() + self.own.len() - usize::from(self.spent)
     }
 
-    /// Says whether [`len`](Self::len) is zero. A color that met a gap is neither idle nor empty.
+    /// Returns `true` if [`len`](Self::len) is 0. A color that met a gap is neither idle nor empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,41 +1,41 @@
-//! Which class of colors is served next (rule C7).
+//! The class of colors that a worker serves next (rule C7).
 //!
 //! A higher class goes first. A lower one ages: each time it has something to run and another class
-//! is served, it is *passed over*, and when that has happened often enough it is served once,
-//! whatever else waits. So under full load of a higher class a lower one still gets its share of
-//! turns, and none starves.
+//! is served, it is *passed over*. After [`PATIENCE`] times it is served once, even if higher
+//! classes wait. So a lower class gets a share of the turns under full load of a higher one, and
+//! none starves.
 
 /// The class of a color.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Priority {
-    /// Before the others: what somebody waits for.
+    /// Served before the others: for work that somebody waits for.
     High,
-    /// What names no class.
+    /// The class of colors that name none.
     #[default]
     Normal,
-    /// After the others: what can wait.
+    /// Served after the others: for work that can wait.
     Low,
 }
 
 impl Priority {
-    /// From the highest to the lowest.
+    /// All classes, from the highest to the lowest.
     pub const ALL: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
 
-    /// Says whether it is served before the other one.
+    /// Returns `true` if this class is served before the other one.
     pub fn is_higher_than(self, other: Priority) -> bool {
         (self as u8) < other as u8
     }
 
-    /// The higher one of the two.
+    /// Returns the higher one of the two classes.
     pub fn or_higher(self, other: Priority) -> Priority {
         if other.is_higher_than(self) { other } else { self }
     }
 }
 
-/// How often a class is passed over before it is served.
+/// The number of times that a class is passed over before it is served.
 pub const PATIENCE: u32 = 16;
 
-/// How often each class has been passed over.
+/// The number of times that each class has been passed over.
 ///
 /// # Examples
 ///
@@ -56,12 +56,15 @@ pub struct Aging {
 }
 
 impl Aging {
-    /// The class that is served next, if any of them has something to run.
+    /// Returns the class to serve next, or `None` if no class has something to run.
+    ///
+    /// `waits` tells whether a class has something to run.
     pub fn next(&mut self, waits: impl Fn(Priority) -> bool) -> Option<Priority> {
         let waits = Priority::ALL.map(waits);
         let old = |class: &Priority| self.passed_over[*class as usize] >= PATIENCE;
         let waiting = || Priority::ALL.into_iter().filter(|class| waits[*class as usize]);
-        // Of two that have become old, the lower one has waited for the higher one, too.
+        // If two classes are that old, the lower one has waited for the higher one too, so it goes
+        // first.
         let next = waiting().rfind(old).or_else(|| waiting().next())?;
         for class in Priority::ALL {
             let passed_over = &mut self.passed_over[class as usize];

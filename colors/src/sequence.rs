@@ -1,26 +1,26 @@
-//! Commit order alone: places are reserved in order, completed in any, and released in order (rule
-//! I14).
+//! Commit order alone: places are reserved in order, completed in any order, and released in order
+//! (rule I14).
 
 use std::collections::VecDeque;
 
-/// Room for places that is kept, whatever was there.
+/// The number of places whose memory is always kept.
 const KEPT: usize = 1_024;
 
-/// A reserved place.
+/// A place that was reserved in a [`Sequence`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SequencePlace(u64);
 
-/// What has completed a place.
+/// The outcome of completing a place: whether the caller has to release.
 #[must_use = "the caller that is to release has to do so"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Completed {
-    /// The caller releases: it asks for [`Sequence::release`] until there is none.
+    /// The caller releases: it calls [`Sequence::release`] until that returns `None`.
     Release,
-    /// An earlier place is open, or somebody releases already.
+    /// An earlier place is still open, or another caller releases already.
     Wait,
 }
 
-/// Values in the order of their places.
+/// A queue that releases values in the order of their places.
 ///
 /// # Examples
 ///
@@ -41,12 +41,12 @@ pub struct Sequence<T> {
 }
 
 impl<T> Sequence<T> {
-    /// An empty one.
+    /// Returns an empty sequence.
     pub fn new() -> Self {
         Sequence { base: 0, slots: VecDeque::new(), releasing: false }
     }
 
-    /// The place behind all others.
+    /// Reserves the place behind all others.
     pub fn reserve(&mut self) -> SequencePlace {
         let place = SequencePlace(self.base + self.slots.len() as u64);
         self.slots.push_back(None);
@@ -57,7 +57,7 @@ impl<T> Sequence<T> {
     ///
     /// # Panics
     ///
-    /// When it is complete already.
+    /// Panics if the place has been completed already.
     pub fn complete(&mut self, place: SequencePlace, value: Option<T>) -> Completed {
         let index = place.0.checked_sub(self.base).expect("the place has not been released");
         let slot = &mut self.slots[index as usize];
@@ -70,8 +70,10 @@ impl<T> Sequence<T> {
         Completed::Release
     }
 
-    /// The next place, for the one who releases: its value, if it has one. `None`: it is open, and
-    /// the caller releases no more.
+    /// Releases the next place, for the caller that got [`Completed::Release`].
+    ///
+    /// Returns the value of the place, or `Some(None)` if it was completed without one. Returns
+    /// `None` if the next place is open or there is none; then the caller releases no more.
     pub fn release(&mut self) -> Option<Option<T>> {
         if let Some(Some(_)) = self.slots.front() {
             self.base += 1;
@@ -86,12 +88,12 @@ impl<T> Sequence<T> {
         None
     }
 
-    /// Places that have not been released.
+    /// Returns the number of places that have not been released.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Says whether every place has been released.
+    /// Returns `true` if every place has been released.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

@@ -1,41 +1,42 @@
 //! Color sets: an event that needs several colors at once (rule C6).
 //!
-//! A set has a *request* in the queue of each of its colors. A request that has come to the front
-//! of its queue has *arrived*: an exclusive one stays there and so reserves the color, a shared one
-//! is let through as a reader. When the last one has arrived the set's event runs; then it gives
-//! all its colors back. Nobody waits in a thread.
+//! A set has a *request* in the queue of each of its colors. A request that has reached the front
+//! of its queue has *arrived*. An exclusive request stays there and so reserves the color; a shared
+//! one is let through as a reader. When the last request has arrived, the set's event runs. Then
+//! the set releases all its colors. Nobody waits in a thread.
 //!
 //! # Why nobody waits for ever
 //!
-//! A set waits for what stands before its requests. That ends, unless sets wait for each other in a
-//! circle, which takes two sets that stand in different orders in two queues. So two sets that meet
-//! have to stand in the same order in every queue they share. That is achieved by two-phase
-//! locking, one lock per color, for posters of sets (and, one at a time, for a thread that changes
-//! the class of a color): a poster takes the locks of all its colors, in one order of all colors,
-//! so that posters do not wait in a circle either; then takes a place in every queue; then gives
-//! the locks back. Two sets that share a color hold its lock one after the other, and whichever
-//! holds it first has taken *all* its places before the other one takes its first.
+//! A set waits for what stands before its requests. That wait ends, unless sets wait for each other
+//! in a circle, which takes two sets that stand in different orders in two queues. So two sets that
+//! meet have to stand in the same order in every queue that they share. Two-phase locking achieves
+//! that, with one lock per color. Only posters of sets take the locks (and, one lock at a time, a
+//! thread that changes the class of a color). A poster first takes the locks of all its colors, in
+//! one order of all colors, so that posters do not wait in a circle either. Then it takes a place
+//! in every queue, and then it releases the locks. Two sets that share a color hold its lock one
+//! after the other. The set that holds it first has taken *all* its places before the other one
+//! takes its first.
 //!
-//! A plain post needs no lock. It stands in one queue only, so it adds no order between two queues:
-//! whatever waits through it, from a request in front of it to one behind it, stands in that queue
-//! in the same order without it.
+//! A plain post needs no lock. It stands in one queue only, so it adds no order between two queues.
+//! If a request waits for an earlier one through a plain post between them, then it stands behind
+//! the earlier one even without that post.
 //!
-//! (Verona's runtime hangs on to no locks but lets posters wait for the place before theirs to be
-//! complete, and there a plain post behind an incomplete set is itself incomplete: "When
-//! Concurrency Matters: Behaviour-Oriented Concurrency", OOPSLA '23. Here that would put a look at
-//! the place before into every plain post.)
+//! (Verona's runtime holds no locks. Instead, a poster waits until the place before its own is
+//! complete, and a plain post behind an incomplete set is itself incomplete: "When Concurrency
+//! Matters: Behaviour-Oriented Concurrency", OOPSLA '23. Here that would add a read of the place
+//! before to every plain post.)
 
 use crate::access::Access;
 
-/// A color that an event wants, and what for.
+/// A color that an event wants, and the access to it.
 pub trait Want {
-    /// Which color, in the one order of all colors.
+    /// The identity of a color, with the one order of all colors.
     type Key: Ord;
-    /// Which color.
+    /// Returns the key of the color.
     fn key(&self) -> Self::Key;
-    /// What for.
+    /// Returns the access that the event wants.
     fn access(&self) -> Access;
-    /// Changes what for.
+    /// Changes the access that the event wants.
     fn set_access(&mut self, access: Access);
 }
 
@@ -52,8 +53,10 @@ impl<K: Ord + Copy> Want for (K, Access) {
     }
 }
 
-/// Puts what a set wants into the one order of all colors, each color once, with its stronger
-/// access: that many stand at the front then, and what is behind them is left over.
+/// Sorts the wants of a set into the one order of all colors, and merges those of the same color.
+///
+/// A color that is named twice gets its stronger access. Returns the number of different colors:
+/// that many wants stand at the front afterwards, and those behind them are left over.
 ///
 /// # Examples
 ///
@@ -78,42 +81,44 @@ pub fn arrange<W: Want>(wants: &mut [W]) -> usize {
     kept
 }
 
-/// What the arrival of a request means for its set.
+/// The outcome of an arrival: whether the set is complete.
 #[must_use = "a complete set has to be run"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Arrived {
-    /// Others are still on their way. After an exclusive request the caller has let the color go,
-    /// into no run queue.
+    /// Other requests have not arrived yet. After an exclusive request the caller has let the color
+    /// go, into no run queue.
     Waits,
-    /// It was the last one: the caller has all colors of the set, and runs its event.
+    /// The request was the last one: the caller has all colors of the set, and runs its event.
     Complete,
 }
 
-/// How many requests of a set have not arrived.
+/// The number of requests of a set that have not arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gathering(usize);
 
 impl Gathering {
-    /// The count of a set of this many colors.
+    /// Returns the count for a set of this many colors.
     pub fn new(colors: usize) -> Self {
         Gathering(colors)
     }
 
-    /// One has.
+    /// Counts the arrival of one request.
     ///
     /// # Panics
     ///
-    /// When all have.
+    /// Panics if all requests have arrived.
     pub fn arrive(&mut self) -> Arrived {
         self.arrive_at_once(1)
     }
 
-    /// So many have, which the poster has come to in colors that were idle. It counts them in one
-    /// step, when it has been at all its colors; if there are none, it has nothing to count.
+    /// Counts the arrival of `n` requests, whose colors were idle when the poster came to them.
+    ///
+    /// The poster counts them in one step, after it has been at all its colors. For `n` = 0 there
+    /// is nothing to count, and the set waits.
     ///
     /// # Panics
     ///
-    /// When fewer are left.
+    /// Panics if fewer than `n` requests have not arrived.
     pub fn arrive_at_once(&mut self, n: usize) -> Arrived {
         self.0 = self.0.checked_sub(n).expect("a request arrives once");
         match n {
@@ -122,7 +127,7 @@ impl Gathering {
         }
     }
 
-    /// Says what it means that this many are left.
+    /// Returns what it means that this many requests are left.
     #[inline]
     pub fn after(left: usize) -> Arrived {
         match left {

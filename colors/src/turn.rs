@@ -1,52 +1,52 @@
-//! When a turn ends (rule C9).
+//! The end of a turn (rule C9).
 //!
 //! A turn ends after a number of events, a number of posts, or a time, whichever is first. Posts
-//! count because breadth is what costs: a color whose events post many others fills the run
-//! queues faster than they drain, and soon nothing that they touch is in the cache.
+//! count because breadth is expensive: a color whose events post many others fills the run queues
+//! faster than they drain, and soon nothing that these events touch is in the cache.
 //!
-//! Reading a clock costs more than a small event, so the time is looked at rarely: after the 4th
-//! event, after the 5th if the turn was not timed from its start, then after every 16th. A color
-//! whose events are known to be long is looked at after each one, one whose events are known to be
-//! short after the 8th, the 9th and the 36th. This module has no clock: it says *when* the caller
-//! has to read one, and decides on what it is told.
+//! Reading a clock costs more than a small event, so the clock is read rarely: after the 4th event,
+//! after the 5th if the turn was not timed from its start, then after every 16th. For a color whose
+//! events are known to be long it is read after each event, and for one whose events are known to
+//! be short after the 8th, the 9th and the 36th. This module has no clock: it says *when* the
+//! caller has to read one, and decides by the time that the caller passes in.
 
 /// The bounds of one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TurnBudget {
-    /// Most events in one turn.
+    /// The maximum number of events in one turn.
     pub events: u32,
-    /// Posts, to whatever color, after which the turn ends.
+    /// The number of posts, to any colors, after which the turn ends.
     pub posts: u32,
-    /// Time after which the turn ends, in nanoseconds.
+    /// The time after which the turn ends, in nanoseconds.
     pub nanos: u64,
 }
 
 impl Default for TurnBudget {
-    /// 64 events, 64 posts, 200 microseconds.
+    /// Returns a budget of 64 events, 64 posts and 200 us.
     fn default() -> Self {
         TurnBudget { events: 64, posts: 64, nanos: 200_000 }
     }
 }
 
-/// Events longer than this, in nanoseconds on average, have the clock read after each one.
+/// The average event length, in nanoseconds, from which on the clock is read after each event.
 pub const LONG_EVENT_NANOS: u32 = 2_000;
 
-/// Events shorter than this, in nanoseconds on average, have it read more rarely than others.
+/// The average event length, in nanoseconds, below which the clock is read less often.
 pub const SHORT_EVENT_NANOS: u32 = 500;
 
-/// What is known about the events of a color when a turn begins.
+/// What is known about the length of a color's events when a turn begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Nothing, or neither of the others.
+    /// The average is not known, or is between the two others.
     Unknown,
-    /// Below [`SHORT_EVENT_NANOS`].
+    /// The average is below [`SHORT_EVENT_NANOS`].
     Short,
-    /// [`LONG_EVENT_NANOS`] or more.
+    /// The average is [`LONG_EVENT_NANOS`] or more.
     Long,
 }
 
 impl Pace {
-    /// The pace of events that take so many nanoseconds on average; 0: not known.
+    /// Returns the pace of events with this average length in nanoseconds; 0 means unknown.
     #[inline]
     pub fn of(event_nanos: u32) -> Pace {
         match event_nanos {
@@ -90,7 +90,7 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// A turn at its start.
+    /// Returns the account of a turn that has just begun.
     #[inline]
     pub fn new(budget: TurnBudget, pace: Pace) -> Self {
         let next_look = match pace {
@@ -101,7 +101,7 @@ impl Turn {
         Turn { budget, pace, events: 0, timed_from: 0, next_look }
     }
 
-    /// One more event has ended; `posts` counts all posts of this turn.
+    /// Counts an event that has ended. `posts` is the number of all posts of this turn so far.
     #[inline]
     pub fn after_event(&mut self, posts: u32) -> TurnStep {
         self.events += 1;
@@ -114,14 +114,14 @@ impl Turn {
         }
     }
 
-    /// The clock was read for the first time: the turn's time counts from here.
+    /// Starts the timing of the turn, when the clock was read for the first time.
     pub fn start_timing(&mut self) -> TurnStep {
         self.timed_from = self.events;
         self.next_look = self.events + 1;
         TurnStep::Continue
     }
 
-    /// The clock was read: the turn has lasted `elapsed` nanoseconds since it is timed.
+    /// Decides by the time: the turn has lasted `elapsed` nanoseconds since its timing started.
     pub fn at(&mut self, elapsed: u64) -> TurnStep {
         let events = u64::from((self.events - self.timed_from).max(1));
         if elapsed / events >= u64::from(LONG_EVENT_NANOS) {
@@ -138,12 +138,12 @@ impl Turn {
         TurnStep::Continue
     }
 
-    /// Says whether the color's events are long, as far as is known by now.
+    /// Returns `true` if the color's events are long, as far as is known by now.
     pub fn is_long(&self) -> bool {
         self.pace == Pace::Long
     }
 
-    /// Events that have ended in this turn.
+    /// Returns the number of events that have ended in this turn.
     #[inline]
     pub fn events(&self) -> u32 {
         self.events

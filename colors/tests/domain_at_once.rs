@@ -1,7 +1,7 @@
-//! The short cuts of `Order` decide what the long way decides.
+//! The shortcuts of `Order` decide the same as the long way.
 //!
-//! Random transitions run on two orders. One takes each short cut that it may, the other one never:
-//! what they decide, and what becomes of the tickets, has to be the same.
+//! Random transitions run on two orders. One order takes every shortcut that it can, the other one
+//! takes none. Their decisions, and the fate of the tickets, have to be the same.
 
 mod seeded;
 
@@ -12,12 +12,12 @@ use proptest::prelude::*;
 enum Op {
     /// Posts an event that wants this context at once.
     Post(Context),
-    /// Posts one that begins in none.
+    /// Posts an event that begins in none.
     Begin(Context),
     Repair,
-    /// What the event at this place, modulo their number, does next.
+    /// Lets the event at this index, modulo their number, take its next step.
     Step(usize, u8),
-    /// The event that is about to commit has committed.
+    /// Ends the current commit.
     Committed,
     Room,
 }
@@ -43,14 +43,14 @@ enum At {
     Covered,
 }
 
-/// An order, and where its events are.
+/// An order, and the positions of its events.
 struct World {
     order: Order<u64, ()>,
     events: Vec<(Ticket, At)>,
     committing: Option<Ticket>,
     takes_short_cuts: bool,
     short_cuts: usize,
-    /// Tickets that entered, were covered, or committed; in the order in which that was decided.
+    /// The tickets that entered, were covered, or committed, in the order of these decisions.
     story: Vec<(u64, &'static str)>,
 }
 
@@ -92,7 +92,7 @@ impl World {
                     self.story
                         .push((ticket.number(), if covered { "is dropped" } else { "commits" }));
                     self.committing = Some(ticket);
-                    // As an executor does it with an event that has deferred nothing.
+                    // Events with even tickets have deferred nothing, so their commits end at once.
                     if ticket.number().is_multiple_of(2) {
                         self.committed();
                     }
@@ -125,7 +125,7 @@ impl World {
 
     fn commit(&mut self, ticket: Ticket, then: bool) {
         self.events.retain(|e| e.0 != ticket);
-        // Such an event has deferred nothing.
+        // Events with even tickets have deferred nothing.
         if self.takes_short_cuts && !then && ticket.number().is_multiple_of(2) {
             let may_follow = self.order.commit_at_once(ticket, |_| ()).is_some();
             if may_follow {

@@ -1,12 +1,12 @@
-//! The checker finds what an event may not do, and says which one and where; and what it finds out
-//! about handlers that keep to the rules.
+//! The checker reports each illegal step of an event with its rule, the event and the step. It also
+//! checks handlers that keep to the rules.
 use std::cell::Cell;
 use std::rc::Rc;
 
 use dapple_colors::check::{Rule, Scenario, Script, Violation};
 use dapple_colors::{Context, Mode};
 
-/// What is wrong with the event "wrong", which stands among others.
+/// Returns the violation of the event "wrong", which stands between two correct events.
 #[track_caller]
 fn wrong(
     rule: Rule,
@@ -88,7 +88,7 @@ fn i9_a_non_deferrable_action_is_for_those_who_are_alone() {
     wrong(Rule::I9, 2, |s| s.anon(|_| ()).alone(|e| e.act("now")));
 }
 
-/// The paper's optional rule (section 4.1).
+/// The paper's optional rule that each event commits once (section 4.1).
 #[test]
 fn events_commit_once_if_they_are_to() {
     let scenario = |ends: bool| {
@@ -109,7 +109,7 @@ fn events_commit_once_if_they_are_to() {
     scenario(true).check().unwrap();
 }
 
-/// Two events that share something besides the state.
+/// Two events that share a cell outside the state.
 #[test]
 fn i13_events_that_talk_to_each_other_outside_the_state() {
     let shared = Rc::new(Cell::new(0));
@@ -137,7 +137,7 @@ fn a_scenario_that_cannot_be_searched_says_so() {
     assert_eq!(violation.what(), "no handler is called \"nobody\"");
 }
 
-/// A real panic is as good as a planned one.
+/// A real panic counts like a planned one.
 #[test]
 fn i12_real_panics_are_caught() {
     let report = Scenario::new(Mode::ReadWrite, 0)
@@ -147,16 +147,16 @@ fn i12_real_panics_are_caught() {
     assert_eq!((report.states, report.ends), (5, 1));
 }
 
-/// The sizes of a search that can be counted by hand.
+/// Searches whose sizes can be counted by hand.
 #[test]
 fn the_search_visits_every_world_once() {
     let empty = Scenario::new(Mode::Snapshot, 0).check().unwrap();
     assert_eq!((empty.states, empty.transitions, empty.ends, empty.orders), (1, 0, 1, 1));
-    // Posted, run, ended, one action, committed.
+    // The worlds after: post, step, end, the deferred action, commit.
     let scenario = Scenario::new(Mode::Snapshot, 0).event("one", |s| s.none(|e| e.defer("done")));
     let report = scenario.check().unwrap();
     assert_eq!((report.states, report.transitions, report.ends, report.orders), (6, 5, 1, 1));
-    // Another one may run, and end, before, between and after, but it commits behind.
+    // The second event may be posted, run and end in any world, but it commits behind the first.
     let scenario = scenario.event("two", |s| s.none(|_| ()));
     let report = scenario.check().unwrap();
     assert_eq!((report.states, report.ends, report.orders), (1 + 4 * 4 + 5, 1, 1));

@@ -1,22 +1,24 @@
 //! I1-I13: every interleaving of small programs over the step functions of domains.
 //!
-//! A program is two or three events, each of one of the shapes below. All programs of two events
-//! are checked, in both modes, transactional or not, and a sample of those of three; all of those
-//! with `cargo test --release --test domain_interleavings -- --ignored`.
+//! A program is two or three events, each of one of the shapes below. The tests check all programs
+//! of two events in both modes, transactional or not, and one in 101 of the programs of three
+//! events. `cargo test --release --test domain_interleavings -- --ignored` checks all of those.
 use dapple_colors::check::{Event, Report, Scenario, Script};
 use dapple_colors::{Context, Mode};
 
-/// The name of an event's shape, its script for the event of a number, and does it repair?
+/// The name of a shape, the function that adds its steps for an event's number, and whether it
+/// repairs.
 type Shape = (&'static str, fn(Script<i64>, i64) -> Script<i64>, bool);
 
-/// Writes what no other step writes, so that order and number of writes can be told from the state.
+/// Writes a digit that no other event writes, so that the state shows the order and number of
+/// writes.
 fn write(e: &mut Event<'_, i64>, id: i64) {
     let state = e.write();
     *state = (*state * 10 + id) % 1_000_000_007;
     see(e, id);
 }
 
-/// Sees what it may, and defers an effect.
+/// Sees the state, and defers an effect.
 fn see(e: &mut Event<'_, i64>, id: i64) {
     let value = *e.read();
     e.see(value);
@@ -180,7 +182,7 @@ fn check(shapes: &[usize], mode: Mode, transactional: bool) -> Report {
     })
 }
 
-/// The sum of some searches.
+/// The sum of several searches.
 #[derive(Debug, Default)]
 struct Sum {
     programs: usize,
@@ -224,7 +226,7 @@ fn i13_all_programs_of_two_events_read_write() {
     two_events(Mode::ReadWrite);
 }
 
-/// Every n-th program of three events, in each mode another one.
+/// Checks every n-th program of three events. The programs differ by mode.
 fn three_events(mode: Mode, n: usize) {
     let mut sum = Sum::default();
     for transactional in [false, true] {
@@ -260,7 +262,7 @@ fn i13_all_programs_of_three_events_read_write() {
     three_events(Mode::ReadWrite, 1);
 }
 
-/// What a panic in global leaves behind meets every shape, and then a repair.
+/// Checks every shape between an event that panics in global and a repair.
 #[test]
 fn i12_every_shape_between_a_panic_and_a_repair() {
     let find = |name| SHAPES.iter().position(|shape| shape.0 == name).unwrap();

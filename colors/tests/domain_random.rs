@@ -1,14 +1,14 @@
 //! I1-I13: every interleaving of programs of random events over the step functions of domains.
 //!
-//! The events are longer and stranger than those of the systematic sweep: they are alone twice,
-//! renounce and go on, panic or end anywhere, and go on in sub-events that do the same.
+//! The events are longer than those of the systematic sweep and combine more steps: they are alone
+//! twice, renounce and go on, panic or end anywhere, and go on in sub-events that do the same.
 mod seeded;
 
 use dapple_colors::check::{Event, Rule, Scenario, Script};
 use dapple_colors::{Context, Mode};
 use proptest::prelude::*;
 
-/// What a step does besides reading, writing and deferring.
+/// The end of a step, after reading, writing and deferring.
 #[derive(Clone, Copy, Debug)]
 enum Then {
     GoOn,
@@ -135,7 +135,7 @@ proptest! {
             let scenario = if transactional { scenario.transactional() } else { scenario };
             match scenario.check() {
                 Ok(report) => prop_assert!(report.ends > 0),
-                // It is right as far as it was searched.
+                // The search reached its limit, and found no violation before.
                 Err(violation) => prop_assert_eq!(violation.rule(), Rule::Scenario, "{}", violation),
             }
         }

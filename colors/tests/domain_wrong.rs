@@ -1,4 +1,4 @@
-//! The checker finds what is wrong: step functions with one mistake each, and the rule that it
+//! The checker finds each mistake: step functions with one mistake each, and the rule that it
 //! breaks.
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -6,15 +6,15 @@ use std::marker::PhantomData;
 use dapple_colors::check::{Event, PinSteps, Rule, Scenario, Steps, Violation};
 use dapple_colors::{Abandoned, Context, Fate, Mode, Next, Order, Pins, Ticket};
 
-/// Step functions around an order, which is right, with some of them written anew.
+/// Defines step functions that forward to a correct order, except for the given functions.
 macro_rules! wrong {
     ($name:ident, $mode:ident => $over:expr; $($functions:tt)*) => {
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]
         struct $name {
             order: Order<Ticket, ()>,
-            /// What the mistake has decided.
+            /// Decisions that the mistake adds.
             out: VecDeque<Next<Ticket>>,
-            /// Commits, and what comes after them, that the order does not know.
+            /// Commits, with their sub-events, that the order does not know of yet.
             held: VecDeque<(Ticket, Option<Context>)>,
         }
 
@@ -35,7 +35,7 @@ macro_rules! wrong {
     };
 }
 
-/// The scenario is right, and the mistake is found.
+/// Checks that the scenario is correct, and that the mistake breaks this rule.
 #[track_caller]
 fn finds<O: Steps>(rule: Rule, scenario: &Scenario<i64>) -> Violation {
     scenario.check().unwrap();
@@ -98,7 +98,7 @@ fn i3_a_fence_that_is_skipped() {
     }
 }
 
-/// An order with other pins.
+/// A correct order with other pins.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Over<P>(Order<Ticket, ()>, PhantomData<P>);
 
@@ -114,7 +114,7 @@ impl<P: PinSteps> Steps for Over<P> {
     }
 }
 
-/// Pins, which are right, with some functions written anew.
+/// Defines pins that forward to correct ones, except for the given functions.
 macro_rules! wrong_pins {
     ($name:ident, $pins:ident, $retire:expr, $is_read:expr) => {
         #[derive(Clone, Debug, PartialEq, Eq, Hash)]

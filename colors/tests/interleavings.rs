@@ -2,8 +2,8 @@
 //!
 //! A program is a number of posters, each with a list of posts, and a number of workers that share
 //! one run queue. Events may post to their own color. Taking a place, linking it, putting the color
-//! into the run queue, taking it out, running and finishing are steps of their own, so a poster may
-//! stand still between any two of them. The search visits every reachable state once.
+//! into the run queue, taking it out, running and finishing are separate steps, so a poster may
+//! pause between any two of them. The search visits every reachable state once.
 use std::collections::{HashSet, VecDeque};
 
 use dapple_colors::{Finished, Mailbox, Posted, Reserved};
@@ -19,9 +19,10 @@ enum Poster {
 enum Worker {
     Free,
     Holds,
-    /// An event, and how many it has still to post to its own color.
+    /// Runs this event, which has this many posts to its own color left.
     Runs(u8, u8),
-    /// It posts, and somebody has a place behind it: it took one, too.
+    /// Does the same as `Runs`, and has taken this place for its next post, because another place
+    /// is behind the event.
     Placed(u8, u8, Reserved),
 }
 
@@ -31,20 +32,21 @@ struct World {
     run_queue: usize,
     posters: Vec<(Poster, u8)>,
     workers: Vec<Worker>,
-    /// Events in the order in which they took their places, and in which they ended.
+    /// The events in the order in which they took their places.
     placed: Vec<u8>,
+    /// The events in the order in which they ended.
     ended: Vec<u8>,
 }
 
 struct Program {
     posts_each: u8,
-    /// A worker ends its turn after every event instead of going on.
+    /// Whether a worker ends its turn after every event instead of going on.
     yields: bool,
-    /// Posts of each poster's event to its own color.
+    /// The number of posts of each poster's event to its own color.
     own: u8,
 }
 
-/// Marks what an event posted to its own color.
+/// The mark of an event that was posted by an event to its own color.
 const OWN: u8 = 0x80;
 
 impl Program {
@@ -205,7 +207,7 @@ fn c1_c2_events_that_post_to_their_own_color() {
     }
 }
 
-/// The search can fail: a run queue that gets the color from every poster breaks C1.
+/// The search can fail: a color that every poster puts into the run queue breaks C1.
 #[test]
 #[should_panic(expected = "C1")]
 fn a_poster_that_always_queues_is_caught() {

@@ -1,4 +1,4 @@
-//! C7: who is served next.
+//! C7: which class is served next.
 use dapple_colors::priority::{Aging, PATIENCE, Priority::*};
 
 #[test]
@@ -12,7 +12,7 @@ fn c7_a_higher_class_goes_first() {
 
 #[test]
 fn c7_a_lower_class_is_never_passed_over_for_long() {
-    // Every way in which the other classes may have something to run, while one class always has.
+    // Tries all patterns of the two other classes, while one class always has something to run.
     for kept in [High, Normal, Low] {
         for pattern in 0..1u32 << 12 {
             let mut aging = Aging::default();

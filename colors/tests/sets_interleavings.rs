@@ -2,10 +2,9 @@
 //! checked for C1, C2, C5, C6 and events that never run.
 //!
 //! A program is a list of posters, each with a list of posts, and a number of workers that share
-//! one run queue. Every lock, every place, every link, every unlock, and everything that a worker
-//! does to a color is a step of its own. The search visits every reachable state once. What is
-//! checked is not asked of the step functions: the order of the places, and which events run, are
-//! recorded beside them.
+//! one run queue. Every lock, place, link and unlock, and everything that a worker does to a color,
+//! is a separate step. The search visits every reachable state once. The checks do not rely on the
+//! step functions: the order of the places, and which events run, are recorded separately.
 use std::collections::{HashSet, VecDeque};
 
 use dapple_colors::Access::{self, Exclusive, Shared};
@@ -19,7 +18,7 @@ struct Program {
     posters: Vec<Vec<Post>>,
     colors: usize,
     workers: usize,
-    /// Posters are workers: they go on at once with the colors of a set that were idle.
+    /// Posters are workers: they proceed at once with the colors of a set that were idle.
     on_workers: bool,
     fault: Fault,
 }
@@ -29,45 +28,47 @@ enum Fault {
     None,
     /// Posters of sets take no locks.
     NoLocks,
-    /// They take the lock of one color after the other, each only while they take the place.
+    /// Posters of sets lock one color at a time, only while they take its place.
     OneLockAtATime,
-    /// An exclusive event does not look for readers.
+    /// An exclusive event does not wait for readers.
     IgnoresReaders,
-    /// A shared request of a set is let through without being counted.
+    /// A shared request of a set is let through and not counted as a reader.
     CountsNoRequest,
-    /// A poster counts an exclusive request of an idle color as arrived, though it has readers.
+    /// A poster counts an exclusive request of an idle color as arrived although the color has
+    /// readers.
     ReachesPastReaders,
 }
 
-/// Number of an event: poster times 16 plus place in its list.
+/// The number of an event: 16 times its poster plus its index in the poster's list.
 type Event = usize;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Poster {
     Next,
-    /// Has so many locks.
+    /// Has taken this many locks.
     Locks(usize),
-    /// Has places in so many queues; the last one is not linked, if there is a place to link.
+    /// Has places in this many queues. The last place is not linked yet if it is given here.
     Places(usize, Option<Reserved>),
     Unlocks(usize),
-    /// Has looked at so many of its colors: those that it made runnable have to be queued.
+    /// Has queued this many of the colors that its posts made runnable.
     Queues(usize),
-    /// Has gone on with so many of the colors that it made runnable; so many requests arrived.
+    /// Has proceeded with this many of the colors that it made runnable, and counted this many
+    /// arrivals.
     Reaches(usize, usize),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Worker {
     Free,
-    /// Took a color out of the run queue.
+    /// Has taken this color out of the run queue.
     Holds(usize),
-    /// Holds a color, at whose front this is.
+    /// Holds this color, whose front is this event.
     Front(usize, Event),
     /// Runs an exclusive event of one color.
     Runs(usize, Event),
-    /// Runs an event that stands in no queue: a shared one, or a set's.
+    /// Runs an event that stands in no queue: a shared one, or the event of a set.
     RunsFree(Event),
-    /// Gives back the colors of an event that has ended, from this one on.
+    /// Releases the colors of an event that has ended, from this index on.
     GivesBack(Event, usize),
 }
 
@@ -76,15 +77,16 @@ struct Color {
     mailbox: Mailbox<Event>,
     readers: Readers,
     locked: bool,
-    /// Its places, in order.
+    /// The events in the order of their places.
     placed: Vec<Event>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
     colors: Vec<Color>,
-    /// Runnable colors, and events without.
+    /// The colors in the run queue.
     queued: Vec<usize>,
+    /// The events in the run queue that stand in no color's queue.
     free: Vec<Event>,
     posters: Vec<(Poster, usize, Vec<usize>)>,
     workers: Vec<Worker>,
@@ -94,7 +96,7 @@ struct World {
 }
 
 impl Program {
-    /// What an event wants, in order, each color once.
+    /// Returns what an event wants, in order, each color once.
     fn wants(&self, event: Event) -> &Post {
         &self.posters[event / 16][event % 16]
     }
@@ -219,8 +221,8 @@ impl World {
         Some(w)
     }
 
-    /// What worker `i` may do: one step, or one for everything that it may take out of the run
-    /// queue.
+    /// Returns the worlds after the next step of worker `i`: one for each entry that it may take
+    /// out of the run queue, or one for any other step.
     fn worker_steps(&self, i: usize, program: &Program) -> Vec<World> {
         if self.workers[i] == Worker::Free {
             let color = |at: usize| {
@@ -305,8 +307,8 @@ impl World {
         }
     }
 
-    /// A poster goes on with a color that was idle, and in which its request is the front. True:
-    /// the request has arrived.
+    /// Proceeds, as a poster, with a color that was idle and whose front is the poster's request.
+    /// Returns `true` if the request has arrived.
     fn reach(&mut self, color: usize, event: Event, program: &Program) -> bool {
         let target = &mut self.colors[color];
         assert_eq!(target.mailbox.begin(), Finished::Next(event), "the color was idle");
@@ -339,7 +341,7 @@ impl World {
             Shared if uncounted => {}
             Shared => {
                 if target.readers.leave() == Left::Holds {
-                    // The front has not run; it is looked at again.
+                    // The front has not run yet; the next turn looks at it again.
                     target.mailbox.yield_turn();
                     self.queue(color);
                 }
@@ -396,7 +398,7 @@ impl World {
 
 struct Found {
     states: usize,
-    /// Most events that ran at once.
+    /// The maximum number of events that ran at the same time.
     at_once: usize,
 }
 
@@ -444,8 +446,8 @@ const RA: (usize, Access) = (0, Shared);
 const RB: (usize, Access) = (1, Shared);
 const RC: (usize, Access) = (2, Shared);
 
-/// Posters whose sets, and plain posts in between, wait for each other in all the ways that three
-/// can.
+/// Returns programs whose posters' sets and plain posts wait for each other in every way that up to
+/// three posters can produce.
 fn meeting() -> Vec<Program> {
     vec![
         program(2, &[&[&[A, B]], &[&[B, A]]]),
@@ -490,7 +492,7 @@ fn c6_sets_that_are_posted_on_workers_all_run() {
     }
 }
 
-/// What the search says of a wrong step, if it says something.
+/// Explores a program with a fault, and returns the message of the assertion that fails.
 fn verdict(program: Program) -> Option<String> {
     let explored = std::panic::catch_unwind(|| explore(&program));
     explored.err().map(|p| *p.downcast::<String>().expect("an assertion's message"))

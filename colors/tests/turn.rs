@@ -127,7 +127,7 @@ fn c9_known_short_events_have_the_clock_read_more_rarely_and_may_change() {
         }
     };
     assert_eq!(looks(20), [8, 9, 36]);
-    // They have become long.
+    // The events have become long.
     assert_eq!(looks(2_500), [8, 9, 10, 11]);
     assert_eq!(looks(10_000), [8], "the first one that was timed ends the turn");
 }

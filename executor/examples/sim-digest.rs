@@ -1,5 +1,5 @@
-//! Prints what the runs of some seeds come to. It is the same in each build, with each allocator,
-//! and each time: `.ci/run` compares a debug build with a release build, and two allocators.
+//! Prints the digests of the runs of 100 seeds. They are the same in each run, each build, and with
+//! each allocator: `.ci/run` compares a debug build with a release build, and two allocators.
 //!
 //! `cargo run -p dapple --features sim --example sim-digest`
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 use dapple::sim::{self, Config};
 use dapple::{Domain, Runtime};
 
-/// A bit of everything, in about a hundred events.
+/// Runs about a hundred events of all kinds.
 fn body(sim: &sim::Sim, digest: &AtomicU64) {
     let rt = Runtime::builder().workers(3).build().expect("fibers");
     let h = rt.handle();
@@ -20,7 +20,7 @@ fn body(sim: &sim::Sim, digest: &AtomicU64) {
         let (next, other) = (colors[(n * 5 + 2) % 6].clone(), colors[(n + 3) % 6].clone());
         let domain = domain.clone();
         colors[n % 6].post(move |cx| {
-            // The heap of each run is another one.
+            // The heap is different in each run.
             let junk: Vec<u8> = Vec::with_capacity(n * 1_000);
             cx.handle().post_set(&[next.exclusive(), other.shared()], |_| ());
             cx.post_shared(&other, move |_| drop(junk));

@@ -1,4 +1,4 @@
-//! How fast the simulation is: events per second with 1 to 8 workers, and seeds per second.
+//! Measures the simulation: events per second with 1 to 8 workers, and seeds per second.
 //!
 //! `cargo run --release -p dapple --features sim --example sim-speed`
 
@@ -8,7 +8,8 @@ use std::time::Instant;
 use dapple::sim::{self, Config};
 use dapple::{Color, Handle, Runtime};
 
-/// So many colors that post 64 events each time they run, so many times, to a thousand others.
+/// Starts this many generators. Each runs `rounds` + 1 times, on a color of its own, and posts 64
+/// events each time, to random ones of 1,000 colors.
 fn keyed(h: &Handle, generators: usize, rounds: u32) {
     let colors: Arc<Vec<Color>> = Arc::new((0..1_000).map(|_| h.new_color()).collect());
     fn generate(own: &Color, colors: Arc<Vec<Color>>, mut x: u64, left: u32) {
@@ -31,7 +32,7 @@ fn keyed(h: &Handle, generators: usize, rounds: u32) {
 fn main() {
     println!("workers  events/s  steps per event");
     for workers in [1, 2, 4, 8] {
-        // Without a pause, and with those of seeds.
+        // Once without pauses, and three times with the pauses of a seed.
         for seed in [None, Some(1), Some(2), Some(3)] {
             let body = move |_: &sim::Sim| {
                 let rt = Runtime::builder().workers(workers).build().expect("fibers");

@@ -1,11 +1,11 @@
-//! What timed mode predicts for two workers, beside what the machine does.
+//! Compares what timed mode predicts for two workers with what the machine does.
 //!
 //! `cargo run --release -p dapple --features sim --example sim-timed`
 //!
-//! One program, of which nothing is changed but how long its events compute: 64 chains of events on
-//! 64 colors, each of which posts the next one to some color. It is run with one worker and with
-//! two, on the machine and in timed mode; the costs of an event and of a post are set from the run
-//! with one worker and no work. What is compared is the gain of the second worker.
+//! One program runs with one worker and with two, on the machine and in timed mode. It has 64
+//! chains of events on 64 colors, and each event posts the next one to a random color. Only the
+//! time that an event computes varies. The costs of an event and of a post are set from the run
+//! with one worker and no work. The example compares the gain of the second worker.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use dapple::sim::{self, Config, Costs};
 use dapple::{Color, Cx, Runtime};
 
-/// Events of one run.
+/// The number of events in one run.
 const EVENTS: u32 = 20_000;
-/// Those that there are at a time.
+/// The number of events in flight at any time.
 const CHAINS: u32 = 64;
 
-/// Computes for so many rounds of a loop.
+/// Computes for this many rounds of a loop.
 fn compute(rounds: u64) {
     let mut x = 1u64;
     for _ in 0..rounds {
@@ -48,7 +48,7 @@ fn program(workers: usize, work: Arc<dyn Fn() + Send + Sync>) {
     rt.wait_idle();
 }
 
-/// Nanoseconds of an event on the machine: the median of some runs.
+/// Returns the nanoseconds per event on the machine: the median of 15 runs.
 fn measured(workers: usize, rounds: u64) -> f64 {
     let mut times: Vec<f64> = (0..15)
         .map(|_| {
@@ -61,7 +61,7 @@ fn measured(workers: usize, rounds: u64) -> f64 {
     times[times.len() / 2]
 }
 
-/// Nanoseconds of an event in timed mode.
+/// Returns the nanoseconds per event in timed mode.
 fn predicted(workers: usize, costs: Costs, work: Duration) -> f64 {
     let config = Config::new().timed(costs);
     let report = sim::run(&config, 0, move |_| program(workers, Arc::new(move || sim::work(work))));
@@ -81,7 +81,7 @@ fn main() {
     for nanos in [100u64, 300, 1_000, 3_000, 10_000, 30_000] {
         let rounds = (nanos as f64 * per_nano) as u64;
         let (one, two) = (measured(1, rounds), measured(2, rounds));
-        // What the loop really takes is known by the run with one worker.
+        // The run with one worker shows how long the loop really takes.
         let work = Duration::from_nanos((one - empty).max(0.0) as u64);
         let (first, second) = (predicted(1, costs, work), predicted(2, costs, work));
         let (gain, foreseen) = (one / two, first / second);

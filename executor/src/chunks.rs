@@ -1,24 +1,24 @@
-//! A table of values under small numbers, which gives its memory back.
+//! A table of values under small numbers, which returns its memory after a peak.
 //!
-//! Values stand in chunks of 64. A chunk whose values are all gone is freed, so after a peak one
-//! value that stays keeps 64 places, not all that there ever were. Otherwise as the crate `slab`,
-//! which keeps them.
+//! Values are stored in chunks of 64. A chunk is freed when its last value is removed, so a single
+//! value that outlives a peak keeps one chunk of 64 slots, and not the table at its largest size.
+//! (The crate `slab` keeps all of it, and is alike otherwise.)
 //!
-//! A new value goes to a chunk that has room; which one does not matter.
+//! A new value goes to any chunk that has room.
 //!
-//! It is for the crates of this project, and no part of the public API.
+//! The table is for the crates of this project, and is not part of the public API.
 
 use std::ops::{Index, IndexMut};
 
 const SLOTS: usize = 64;
 
-/// See the module.
+/// A table of values under small numbers: see the [module](self).
 #[derive(Debug)]
 pub struct Chunks<T> {
     chunks: Vec<Option<Box<Chunk<T>>>>,
-    /// Chunks that have room.
+    /// The indices of the chunks that have room.
     open: Vec<usize>,
-    /// Places of chunks that have been freed.
+    /// The indices in `chunks` whose chunk was freed.
     vacant: Vec<usize>,
     len: usize,
 }
@@ -26,9 +26,9 @@ pub struct Chunks<T> {
 #[derive(Debug)]
 struct Chunk<T> {
     slots: [Option<T>; SLOTS],
-    /// Which of them are in use.
+    /// A bit for each slot that is in use.
     used: u64,
-    /// Where it stands among the open ones, if it has room.
+    /// The position of this chunk in `open`, if it has room.
     place: usize,
 }
 
@@ -45,17 +45,17 @@ impl<T> Default for Chunks<T> {
 }
 
 impl<T> Chunks<T> {
-    /// How many values there are.
+    /// Returns the number of values.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Says whether there is none.
+    /// Returns `true` if the table has no value.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Takes a value in, and says under which number.
+    /// Stores a value, and returns its number.
     pub fn insert(&mut self, value: T) -> usize {
         let at = self.open.last().copied().unwrap_or_else(|| {
             let at = self.vacant.pop().unwrap_or_else(|| {
@@ -77,17 +77,17 @@ impl<T> Chunks<T> {
         at * SLOTS + slot
     }
 
-    /// The value under a number.
+    /// Returns the value under a number, if there is one.
     pub fn get(&self, number: usize) -> Option<&T> {
         self.chunks.get(number / SLOTS)?.as_ref()?.slots[number % SLOTS].as_ref()
     }
 
-    /// What stands at a number, to change it.
+    /// Returns the value under a number, if there is one, for a change.
     pub fn get_mut(&mut self, number: usize) -> Option<&mut T> {
         self.chunks.get_mut(number / SLOTS)?.as_mut()?.slots[number % SLOTS].as_mut()
     }
 
-    /// Takes a value out.
+    /// Removes and returns the value under a number, if there is one.
     pub fn remove(&mut self, number: usize) -> Option<T> {
         let (at, slot) = (number / SLOTS, number % SLOTS);
         let chunk = self.chunks.get_mut(at)?.as_mut()?;
@@ -102,13 +102,14 @@ impl<T> Chunks<T> {
         if self.len == 0 && self.chunks.len() > 1 {
             *self = Chunks::default();
         } else if is_unused && self.open.len() > 1 {
-            // The only one with room is kept, so that a value that comes and goes costs no memory.
+            // The only chunk with room is kept, so that a value that comes and goes does not
+            // allocate.
             self.free(at, place);
         }
         Some(value)
     }
 
-    /// Frees an empty chunk.
+    /// Frees a chunk that has no value, and whose position in `open` is `place`.
     fn free(&mut self, at: usize, place: usize) {
         self.chunks[at] = None;
         self.vacant.push(at);
@@ -120,7 +121,8 @@ impl<T> Chunks<T> {
         }
     }
 
-    /// All values with their numbers, from a number on.
+    /// Returns the values whose number is `first` or greater, each with its number, in the order of
+    /// the numbers.
     pub fn iter_mut_from(&mut self, first: usize) -> impl Iterator<Item = (usize, &mut T)> {
         let chunks = self.chunks.iter_mut().enumerate().skip(first / SLOTS);
         let values = chunks.filter_map(|(at, chunk)| Some((at, chunk.as_mut()?)));
@@ -131,12 +133,12 @@ impl<T> Chunks<T> {
         values.skip_while(move |(number, _)| *number < first)
     }
 
-    /// Returns all values.
+    /// Returns all values, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flatten().flat_map(|chunk| chunk.slots.iter().flatten())
     }
 
-    /// Takes out all values.
+    /// Removes and returns all values, in the order of their numbers.
     pub fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
         let all = std::mem::take(self);
         all.chunks.into_iter().flatten().flat_map(|chunk| chunk.slots.into_iter().flatten())

@@ -7,9 +7,9 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Op {
     Insert(u32),
-    /// Of those that are there, the one at this place.
+    /// Removes a value that is there: the one at this position, modulo the number of values.
     Remove(usize),
-    /// One that may not be there.
+    /// Removes the value under this number, which may not exist.
     Forget(usize),
     Drain,
 }
@@ -24,7 +24,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    /// It says what a map says.
+    /// The table agrees with a map after each operation.
     #[test]
     fn it_is_a_map_that_chooses_its_keys(ops in prop::collection::vec(op(), 0..600)) {
         let mut map = BTreeMap::new();
@@ -57,7 +57,7 @@ proptest! {
     }
 }
 
-/// What stays keeps its own chunk and no other.
+/// A value that stays keeps its own chunk, and at most one other chunk stays with it.
 #[test]
 fn a_value_that_stays_keeps_one_chunk() {
     let mut chunks = Chunks::default();
@@ -67,7 +67,7 @@ fn a_value_that_stays_keeps_one_chunk() {
     assert!(chunks.chunks.iter().flatten().count() <= 2);
     chunks.remove(*last);
     assert!(chunks.is_empty() && chunks.chunks.len() + chunks.vacant.capacity() <= 2);
-    // Room that was freed is used again.
+    // Room that was freed is reused.
     for _ in 0..10 {
         let some: Vec<usize> = (0..1_000).map(|value| chunks.insert(value)).collect();
         assert!(some.iter().all(|number| *number < 1_024));

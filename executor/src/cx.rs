@@ -1,4 +1,4 @@
-//! What a callback gets: the worker that it runs on. What it posts by it is in `post::cx`.
+//! [`Cx`], the view of its worker that a callback gets. Its methods that post are in `post::cx`.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -8,7 +8,8 @@ use crate::turn::local::Local;
 
 /// The worker and the color that a callback runs on.
 ///
-/// Each callback gets one by reference; it cannot be kept, sent, or made.
+/// Each callback gets a `Cx` by reference. A program cannot keep it, send it to another thread, or
+/// make one.
 ///
 /// # Examples
 ///
@@ -29,7 +30,7 @@ pub struct Cx {
 }
 
 impl Cx {
-    /// Calls `f` with one of this worker.
+    /// Calls `f` with a `Cx` of this worker.
     #[inline]
     pub(crate) fn with<R>(local: &Local, f: impl FnOnce(&mut Cx) -> R) -> R {
         f(&mut Cx { local: NonNull::from(local), _not_send: PhantomData })
@@ -37,31 +38,36 @@ impl Cx {
 
     #[inline]
     pub(crate) fn local(&self) -> &Local {
-        // SAFETY: `with` borrows it for longer than there is a reference to this.
+        // SAFETY: a `Cx` is made in `with` only, which borrows the `Local` for longer than the `Cx`
+        // exists.
         unsafe { self.local.as_ref() }
     }
 
-    /// Runs `f`; a panic is caught, counted and reported.
+    /// Runs `f` on this worker. A panic of `f` is caught, counted and reported.
     pub(crate) fn guard(&mut self, site: Site, f: impl FnOnce(&mut Cx)) {
         self.split(|local, cx| local.guard(Some(site), || f(cx)));
     }
 
-    /// Calls `f` with the worker and with this.
+    /// Calls `f` with the worker and with this `Cx`.
     #[inline]
     pub(crate) fn split<R>(&mut self, f: impl FnOnce(&Local, &mut Cx) -> R) -> R {
-        // SAFETY: `with` borrows it for longer than there is a reference to this.
+        // SAFETY: a `Cx` is made in `with` only, which borrows the `Local` for longer than the `Cx`
+        // exists.
         let local = unsafe { self.local.as_ref() };
         f(local, self)
     }
 
-    /// The number of the worker that runs the callback, counted from 0.
+    /// Returns the number of the worker that runs the callback, counted from 0.
     pub fn worker(&self) -> usize {
         self.local().index()
     }
 
-    /// Grows whenever this worker looks at its descriptors, or steals. Two callbacks on one worker
-    /// that see the same number belong to the same batch of readiness: what one of them learned
-    /// about the outside world after the batch began is as fresh for the other.
+    /// Returns a number that grows each time this worker polls its descriptors or takes work from
+    /// another thread.
+    ///
+    /// Two callbacks on one worker that see the same number belong to the same batch of readiness.
+    /// What the first one learned about the outside world after the batch began is as fresh for the
+    /// second.
     pub fn poll_count(&self) -> u64 {
         self.local().scheduler.polls.get()
     }

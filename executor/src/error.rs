@@ -1,20 +1,20 @@
-//! Errors that several parts share.
+//! Errors that several modules share.
 
 use std::error::Error;
 use std::fmt;
 
-/// Why a `try_` form did not accept a closure; it hands the closure back.
+/// The reason why a `try_` method did not accept a closure, which is handed back in it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TryPostError<F> {
-    /// The limit is reached.
+    /// The limit on waiting events is reached.
     Full(F),
     /// A shutdown has begun.
     Closed(F),
 }
 
 impl<F> TryPostError<F> {
-    /// The closure.
+    /// Returns the closure that was not accepted.
     pub fn into_inner(self) -> F {
         match self {
             TryPostError::Full(f) | TryPostError::Closed(f) => f,
@@ -28,12 +28,12 @@ impl<F> TryPostError<F> {
         }
     }
 
-    /// Says whether the limit was reached.
+    /// Returns `true` if the limit was reached.
     pub fn is_full(&self) -> bool {
         matches!(self, TryPostError::Full(_))
     }
 
-    /// Says whether a shutdown has begun.
+    /// Returns `true` if a shutdown had begun.
     pub fn is_closed(&self) -> bool {
         matches!(self, TryPostError::Closed(_))
     }

@@ -1,14 +1,18 @@
-//! Whether the process is a forked child: what it has inherited is its parent's, too.
+//! A check for forked children, whose descriptors and threads are copies of their parent's, or
+//! missing.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How many forks this process is away from the first one that asked.
+/// The number of forks between this process and its ancestor that first called
+/// [`Process::current`].
 static FORKS: AtomicU64 = AtomicU64::new(0);
 static IS_WATCHED: OnceLock<()> = OnceLock::new();
 
-/// A process, as far as a parent and its children by fork(2) are to be told apart: a child has
-/// copies of what its parent has, and must not use some of them, such as a poller of the system's.
+/// The identity of a process, which tells a parent from its children by fork(2).
+///
+/// A child has copies of what its parent has, and must not use some of them, such as a poller of
+/// the system.
 ///
 /// # Examples
 ///
@@ -21,22 +25,22 @@ static IS_WATCHED: OnceLock<()> = OnceLock::new();
 pub struct Process(u64);
 
 impl Process {
-    /// The calling process.
+    /// Returns the identity of the calling process.
     pub fn current() -> Process {
         extern "C" fn in_the_child() {
             FORKS.fetch_add(1, Ordering::Relaxed);
         }
         IS_WATCHED.get_or_init(|| {
-            // SAFETY: the function is one that may be called between fork and exec: it changes an
-            // atomic number, and nothing else.
+            // SAFETY: the function may be called between fork and exec, as it does nothing but
+            // increment an atomic number.
             unsafe { libc::pthread_atfork(None, None, Some(in_the_child)) };
         });
-        // Relaxed: in a child, only the thread that has forked goes on.
+        // Relaxed: a child has only one thread at first, the one that called fork.
         Process(FORKS.load(Ordering::Relaxed))
     }
 
-    /// Says whether the calling process is a forked child of this one, or of a child. It costs a
-    /// load.
+    /// Returns `true` if the calling process is a forked child of this process, or a later
+    /// descendant. The cost is one load.
     pub fn is_another(self) -> bool {
         self.0 != FORKS.load(Ordering::Relaxed)
     }

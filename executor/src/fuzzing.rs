@@ -1,4 +1,5 @@
-//! What users say of their colors, as functions of any bytes: see `fuzz/README.md`.
+//! Fuzz targets for what users write about their colors, as functions of any bytes: see
+//! `fuzz/README.md`.
 
 pub use crate::metrics::fuzzing::labels;
 

@@ -1,9 +1,9 @@
 //! A color-and-context executor with work stealing, for callback-style programs.
 //!
-//! A callback carries a [`Color`]: callbacks of one color never run at once and keep their order,
-//! callbacks of different colors run on all cores. So a program of callbacks that was written for
-//! one thread uses a machine of many, without locks, a few lines at a time: everything starts on
-//! the default color, and what is independent gets a color of its own.
+//! A callback carries a [`Color`]. Callbacks of one color never run at the same time and keep their
+//! order. Callbacks of different colors run in parallel, on all cores. So a program of callbacks
+//! that was written for one thread moves to many cores without locks, a few lines at a time:
+//! everything starts on the default color, and what is independent gets a color of its own.
 //!
 //! ```
 //! use dapple::{Colored, Runtime};
@@ -21,22 +21,23 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! * [`Runtime`], [`Builder`], [`Handle`]: start, post, stop.
+//! * [`Runtime`], [`Builder`], [`Handle`]: starting, posting, stopping.
 //! * [`Here`]: a runtime whose first worker is the calling thread.
 //! * [`Color`], [`Colored`], [`Palette`]: serial identity, data bound to it, keys mapped to it.
 //! * [`Domain`]: a state that events reach in contexts: global, anon, none.
-//! * [`Sequencer`]: results in order, however they were made.
-//! * [`Cx`]: what a callback gets.
-//! * [`Timer`]: callbacks that wait for their time.
-//! * [`Site`]: where a callback was posted, as reports name it.
+//! * [`Sequencer`]: results that are released in order, whatever the order in which they are made.
+//! * [`Cx`]: the view of its worker that a callback gets.
+//! * [`Timer`]: callbacks that run at a given time.
+//! * [`Site`]: the source location where a callback was posted, as reports name it.
 //! * [`Metrics`]: histograms and counters.
-//! * [`park`]: the seam to a reactor; `dapple-io` has one, with sockets, descriptors and signals.
+//! * [`park`]: the seam to a reactor. The crate `dapple-io` has one, with sockets, descriptors and
+//!   signals.
 //!
 //! The rules that the documentation cites (C1, E16 and so on) are in `docs/RULES.md` of the
 //! repository.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks, missing_docs)]
-// Under loom only what is modelled is compiled, and the models do not use all of it.
+// Under loom only the modelled modules are compiled, and the models do not use all of them.
 #![cfg_attr(loom, allow(dead_code))]
 
 #[cfg(not(loom))]
@@ -139,22 +140,22 @@ pub use self::{
 #[cfg(not(loom))]
 pub use dapple_colors::{Context, Doing, Mode, Priority, Ticket, TurnBudget};
 
-/// The example of the README compiles and runs.
+/// The examples of the README compile and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
-/// So do those of the guide to simulations.
+/// The examples of the guide to simulations compile and run.
 #[cfg(all(doctest, feature = "sim"))]
 #[doc = include_str!("../../docs/SIMULATION.md")]
 struct Simulation;
 
-/// So do those of the guide to contexts.
+/// The examples of the guide to contexts compile and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/CONTEXTS.md")]
 struct Contexts;
 
-/// So do those of the guide to colors.
+/// The examples of the guide to colors compile and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/COLORS.md")]
 struct Colors;

@@ -1,16 +1,16 @@
-//! A lock for a few dozen instructions; now and then some thousand.
+//! A spin lock for critical sections of a few dozen instructions, occasionally of some thousand.
 //!
-//! Its release is one store, and the last access to its memory: the thread that gets the lock next
-//! may free what it is part of. That, and that taking it is one read-modify-write, is why it is not
-//! the standard library's mutex. Who finds it held spins, and soon yields, as the holder may have
-//! been preempted. No user code runs under it.
+//! A release is one store, and it is the last access to the lock's memory: the next thread that
+//! gets the lock may free the memory that contains it. That is one reason not to use the standard
+//! library's mutex; the other is that taking this lock is one read-modify-write. A thread that
+//! finds the lock held looks at it 64 times, and then yields between tries, as the holder may have
+//! been preempted. No user code runs under the lock.
 //!
-//! Orderings: `held` is taken with acquire and released with release, each the partner of the
-//! other.
+//! Orderings: `held` is taken with acquire and released with release. These two are each other's
+//! partners.
 //!
-//! Most models have a lock that is loom's mutex, as loom explores that one faster than a loop that
-//! waits by exchanges. That the release of the real one orders what comes
-//! after it is shown by `models/lock.rs`.
+//! Most models use a lock that is loom's mutex, because loom explores a mutex faster than a loop of
+//! exchanges. `models/lock.rs` shows that the release of the real lock orders what comes after it.
 
 #[cfg(not(loom))]
 use crate::sync::UnsafeCell;
@@ -18,7 +18,7 @@ use crate::sync::UnsafeCell;
 pub(crate) use spin::Flag;
 
 pub(crate) mod spin {
-    //! The real lock.
+    //! The real lock, as opposed to the one of the models.
 
     use crate::sync::{AtomicBool, Ordering, yield_now};
 
@@ -26,7 +26,7 @@ pub(crate) mod spin {
     #[derive(Debug)]
     pub(crate) struct Flag(AtomicBool);
 
-    /// Looks at a held lock before the core is given away.
+    /// The number of looks at a held lock before the core is yielded.
     const SPINS: u32 = 64;
 
     impl Flag {
@@ -48,15 +48,15 @@ pub(crate) mod spin {
             }
         }
 
-        /// Takes the lock if it is free.
+        /// Takes the lock if it is free. Returns `true` if it was taken.
         #[cfg(not(loom))]
         #[inline]
         pub(crate) fn try_acquire(&self) -> bool {
             !self.0.swap(true, Ordering::Acquire)
         }
 
-        /// Takes the lock if it is free. Loom takes an exchange that changes nothing for a later
-        /// store, so this one does not store then.
+        /// Takes the lock if it is free. Returns `true` if it was taken. Loom treats an exchange
+        /// that changes nothing as a later store, so this version does not store then.
         #[cfg(loom)]
         pub(crate) fn try_acquire(&self) -> bool {
             self.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
@@ -66,7 +66,7 @@ pub(crate) mod spin {
         fn wait(&self) {
             for _ in 0..SPINS {
                 crate::sync::spin_loop();
-                // A look does not take the line from the holder.
+                // A load does not take the cache line from the holder.
                 if !self.0.load(Ordering::Relaxed) && self.try_acquire() {
                     return;
                 }
@@ -76,7 +76,7 @@ pub(crate) mod spin {
             }
         }
 
-        /// Gives it back; by who has taken it.
+        /// Releases the lock, which the caller holds.
         #[inline]
         pub(crate) fn release(&self) {
             self.0.store(false, Ordering::Release);
@@ -84,17 +84,18 @@ pub(crate) mod spin {
     }
 }
 
-/// See the module.
+/// A value under a spin lock: see the [module](self).
 #[cfg(not(loom))]
 pub(crate) struct Lock<T> {
     held: Flag,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: one thread at a time reaches the value.
+// SAFETY: a lock that is sent takes its value along, which is `Send`.
 #[cfg(not(loom))]
 unsafe impl<T: Send> Send for Lock<T> {}
-// SAFETY: one thread at a time reaches the value, which is Send.
+// SAFETY: only the holder of the lock reaches the value, so threads that share the lock pass the
+// value from one to the next, and it is `Send`.
 #[cfg(not(loom))]
 unsafe impl<T: Send> Sync for Lock<T> {}
 
@@ -104,19 +105,20 @@ impl<T> Lock<T> {
         Lock { held: Flag::new(), value: UnsafeCell::new(value) }
     }
 
-    /// Runs `f` on the value while nobody else has it.
+    /// Runs `f` on the value under the lock.
     #[inline]
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         self.held.acquire();
         let release = Release(&self.held);
-        // SAFETY: we hold the lock.
+        // SAFETY: this thread holds the lock until `release` is dropped, so there is no other
+        // reference to the value.
         let result = self.value.with_mut(|value| f(unsafe { &mut *value }));
         drop(release);
         result
     }
 }
 
-/// Releases, also when what ran under the lock panics.
+/// Releases the lock when it is dropped, also if the code under the lock panics.
 #[cfg(not(loom))]
 struct Release<'a>(&'a Flag);
 

@@ -1,4 +1,5 @@
-//! Randomness from outside: the one place where any comes in that the builder's seed does not give.
+//! Randomness from outside of the program, the only kind that does not come from the builder's
+//! seed.
 
 use std::hash::RandomState;
 #[cfg(feature = "sim")]
@@ -7,20 +8,21 @@ use std::hash::{BuildHasher, DefaultHasher};
 #[cfg(not(feature = "sim"))]
 pub(crate) type HashKeys = RandomState;
 
-/// Keys for a hash table that strangers fill: nobody can tell which of their entries collide.
+/// Returns keys for a hash table that strangers fill, so that they cannot predict which entries
+/// collide.
 #[cfg(not(feature = "sim"))]
 pub(crate) fn hash_keys() -> HashKeys {
     RandomState::new()
 }
 
-/// Keys for a hash table that strangers fill: nobody can tell which of their entries collide. In a
-/// simulation they are the same in each run.
+/// Returns keys for a hash table that strangers fill, so that they cannot predict which entries
+/// collide. In a simulation the keys are the same in each run.
 #[cfg(feature = "sim")]
 pub(crate) fn hash_keys() -> HashKeys {
     HashKeys((!crate::sync::is_simulated()).then(RandomState::new))
 }
 
-/// See [`hash_keys`].
+/// The keys of a hash table, or `None` in a simulation: see [`hash_keys`].
 #[cfg(feature = "sim")]
 #[derive(Clone)]
 pub(crate) struct HashKeys(Option<RandomState>);

@@ -1,4 +1,4 @@
-//! What the hooks of a runtime are told: panics, stalls, tickets that do not commit.
+//! The reports that a runtime passes to its hooks: panics, stalls, and tickets that do not commit.
 
 use crate::site::Site;
 use std::any::Any;
@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use dapple_colors::{Doing, Ticket};
 
-/// A panic of a callback, as the hook of
-/// [`Builder::on_panic`](crate::Builder::on_panic) gets it.
+/// A panic of a callback, as it is passed to the hook of
+/// [`Builder::on_panic`](crate::Builder::on_panic).
 #[non_exhaustive]
 pub struct PanicReport<'a> {
-    /// What the callback panicked with.
+    /// The payload of the panic.
     pub payload: &'a (dyn Any + Send),
-    /// Where the callback was posted; for the drop of a value of a [`Colored`](crate::Colored),
-    /// where that was made; `None` if it was no callback that panicked, but the drop of something
-    /// at the end of the runtime.
+    /// The site where the callback was posted, or, for the drop of a value of a
+    /// [`Colored`](crate::Colored), where that was made. `None` if the drop of something else
+    /// panicked at the end of the runtime.
     pub site: Option<Site>,
-    /// The label of its color, if it has one.
+    /// The label of the callback's color, if it has one.
     pub label: Option<&'a str>,
 }
 
 impl PanicReport<'_> {
-    /// The message, if it is text, as that of `panic!` is.
+    /// Returns the message if the payload is text, as that of `panic!` is.
     pub fn message(&self) -> Option<&str> {
         let text = self.payload.downcast_ref::<&'static str>().copied();
         text.or_else(|| self.payload.downcast_ref::<String>().map(String::as_str))
@@ -38,30 +38,32 @@ impl std::fmt::Debug for PanicReport<'_> {
     }
 }
 
-/// An event that runs for longer than it should, as the hook of
-/// [`Builder::on_stall`](crate::Builder::on_stall) gets it.
+/// An event that runs too long, as it is passed to the hook of
+/// [`Builder::on_stall`](crate::Builder::on_stall).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StallReport<'a> {
-    /// The worker that is in it, counted from 0.
+    /// The number of the worker that runs the event, counted from 0.
     pub worker: usize,
-    /// Where the event was posted; for the drop of a value of a [`Colored`](crate::Colored), where
-    /// that was made.
+    /// The site where the event was posted, or, for the drop of a value of a
+    /// [`Colored`](crate::Colored), where that was made.
     pub site: Site,
-    /// The label of its color, if it has one.
+    /// The label of the event's color, if it has one.
     pub label: Option<&'a str>,
-    /// For how long the worker has not looked at the clock, at least. It does so behind each event
-    /// that is known to be long, and behind some of those that are not.
+    /// The time since the worker last looked at the clock, at least. It does so after each event
+    /// that is known to be long, and after some of the others.
     pub running: Duration,
-    /// Whether it has ended. A single worker learns of its own stall only then.
+    /// Whether the event has ended. A single worker notices its own stall only then.
     pub ended: bool,
-    /// How many events have run in that time, if it has ended, with drops of values, steps of
-    /// domains and deferred actions each as one. If there are several, `site` names the last that
-    /// is no drop, or the first if all are, and each may be the one that has taken long.
+    /// The number of events that have run in that time, if the event has ended.
+    ///
+    /// The drop of a value, a step in a domain and a deferred action count as one event each. If
+    /// there are several, any of them may be the one that took long, and `site` names the last one
+    /// that is not a drop, or the first if all are drops.
     pub events: Option<u64>,
 }
 
-/// A line for people.
+/// Writes the report as one line for people.
 impl std::fmt::Display for StallReport<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (label, millis) = (self.label.unwrap_or("none"), self.running.as_millis());
@@ -74,26 +76,27 @@ impl std::fmt::Display for StallReport<'_> {
     }
 }
 
-/// A ticket that has not committed for longer than it should, and that all later ones of its domain
-/// wait for, as the hook of [`Builder::on_ticket_stall`](crate::Builder::on_ticket_stall) gets it.
+/// A ticket that has not committed for too long, while all later tickets of its domain wait for it.
+///
+/// It is passed to the hook of [`Builder::on_ticket_stall`](crate::Builder::on_ticket_stall).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TicketStall<'a> {
-    /// The ticket.
+    /// The ticket that has not committed.
     pub ticket: Ticket,
-    /// What its event is about.
+    /// What the event of the ticket is doing.
     pub doing: Doing,
-    /// Where the event was posted.
+    /// The site where the event was posted.
     pub site: Site,
     /// The label of its domain, if it has one.
     pub label: Option<&'a str>,
-    /// For how long it has been the oldest one, at least.
+    /// The time for which the ticket has been the oldest of its domain, at least.
     pub waiting: Duration,
-    /// How many events of the domain have not committed.
+    /// The number of events of the domain that have not committed, this one included.
     pub uncommitted: usize,
 }
 
-/// A line for people.
+/// Writes the report as one line for people.
 impl std::fmt::Display for TicketStall<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (label, millis) = (self.label.unwrap_or("none"), self.waiting.as_millis());
@@ -104,19 +107,19 @@ impl std::fmt::Display for TicketStall<'_> {
     }
 }
 
-/// Says whether what is logged on this thread goes to a subscriber of tracing. If not, what a
-/// person should know is [written](tell) to standard error.
+/// Returns `true` if a subscriber of `tracing` gets what is logged on this thread. If none does,
+/// what a person should know is [written](tell) to standard error.
 pub(crate) fn has_subscriber() -> bool {
     tracing::dispatcher::get_default(|to| !to.is::<tracing::subscriber::NoSubscriber>())
 }
 
-/// Writes a line to standard error, if that can be written to. In a simulation what takes long is
-/// paused, as a rule, and nobody is to read of that.
+/// Writes a line to standard error, and ignores a failure. In a simulation nothing is written:
+/// there, long events are usually pauses that the simulation made, and nobody should read of those.
 pub(crate) fn tell(what: &impl std::fmt::Display) {
     use std::io::Write;
     if crate::sync::is_simulated() {
         return;
     }
-    // The end of the process that reads a log must not end a worker.
+    // The end of the process that reads the log must not end a worker.
     drop(writeln!(std::io::stderr(), "dapple: {what}"));
 }

@@ -1,10 +1,11 @@
 //! Commit order alone (I14): results that are made in any order are released in the order in which
 //! their places were reserved.
 //!
-//! The order is the step functions' [`Sequence`], under a small lock. The thread that completes the
-//! first open place, while nobody releases, posts an event to the sequencer's color, which releases
-//! what is complete: so there is one releaser at a time, values are released as events of that
-//! color are run, and after some of them it lets others have their turn.
+//! The order is the step functions' [`Sequence`], under a small lock. When a thread completes the
+//! first open place while nobody releases, it posts an event to the sequencer's color, and that
+//! event releases what is complete. So there is one releaser at a time, and values are released in
+//! events of that color. After 64 places the event posts the next one, so that other events of the
+//! color have their turn.
 
 use std::fmt;
 
@@ -15,7 +16,7 @@ use crate::site::Site;
 use crate::sync::Arc;
 use crate::{Color, Colored, Cx};
 
-/// Places that one event releases.
+/// The number of places that one event releases.
 const BUDGET: usize = 64;
 
 type Release<T> = Box<dyn FnMut(T, &mut Cx) + Send>;
@@ -27,9 +28,9 @@ struct Shared<T: Send + 'static> {
 
 /// Releases values in the order in which their places were reserved, on a color.
 ///
-/// What it is for: requests that are worked on in parallel and have to be answered in order.
-/// Reserve a place when a request is read, complete it from whatever core has the answer. Clone it
-/// and send it anywhere.
+/// It is for requests that are worked on in parallel and have to be answered in order. Reserve a
+/// place when a request is read, and complete the place on whichever core has the answer. A clone
+/// is another handle to the same sequencer, and can be sent to any thread.
 ///
 /// # Examples
 ///
@@ -52,8 +53,10 @@ struct Shared<T: Send + 'static> {
 pub struct Sequencer<T: Send + 'static>(Arc<Shared<T>>);
 
 impl<T: Send + 'static> Sequencer<T> {
-    /// One that calls `release` with each value, in an event of `color`. A call that panics is
-    /// counted and reported, and the next value is released all the same.
+    /// Makes a sequencer that calls `release` with each value, in an event of `color`.
+    ///
+    /// A call of `release` that panics is counted and reported, and the next value is released all
+    /// the same.
     #[track_caller]
     pub fn new(color: &Color, release: impl FnMut(T, &mut Cx) + Send + 'static) -> Self {
         let release: Release<T> = Box::new(release);
@@ -63,24 +66,24 @@ impl<T: Send + 'static> Sequencer<T> {
         }))
     }
 
-    /// The place behind all that were reserved before.
+    /// Reserves the place behind all places that were reserved before.
     #[track_caller]
     pub fn reserve(&self) -> Place<T> {
         let number = self.0.sequence.with(Sequence::reserve);
         Place { shared: Arc::clone(&self.0), number, site: Site::caller(), is_open: true }
     }
 
-    /// Places that have not been released, complete or not.
+    /// Returns the number of places that have not been released, complete or not.
     pub fn len(&self) -> usize {
         self.0.sequence.with(|sequence| sequence.len())
     }
 
-    /// Says whether every place has been released.
+    /// Returns `true` if every place has been released.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The color on which values are released.
+    /// Returns the color on which values are released.
     pub fn color(&self) -> &Color {
         self.0.release.color()
     }
@@ -101,8 +104,10 @@ impl<T: Send + 'static> fmt::Debug for Sequencer<T> {
     }
 }
 
-/// A place in the order of a [`Sequencer`]. If it is dropped, it completes without a value: what
-/// comes behind it is not held up.
+/// A place in the order of a [`Sequencer`].
+///
+/// A place that is dropped completes without a value, so that it does not block the places behind
+/// it.
 #[must_use = "a place that is dropped completes without a value"]
 pub struct Place<T: Send + 'static> {
     shared: Arc<Shared<T>>,
@@ -112,7 +117,7 @@ pub struct Place<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> Place<T> {
-    /// Completes it: `value` is released when all places before this one have been.
+    /// Completes the place. `value` is released when all places before this one have been released.
     pub fn complete(mut self, value: T) {
         self.fill(Some(value));
     }
@@ -141,7 +146,7 @@ impl<T: Send + 'static> fmt::Debug for Place<T> {
     }
 }
 
-/// Posts the event that releases.
+/// Posts an event that releases up to 64 complete places.
 fn release_some<T: Send + 'static>(shared: Arc<Shared<T>>, site: Site) {
     let colored = shared.release.clone();
     let releases = move |release: &mut Release<T>, cx: &mut Cx| {
@@ -153,6 +158,6 @@ fn release_some<T: Send + 'static>(shared: Arc<Shared<T>>, site: Site) {
         }
         release_some(shared, site);
     };
-    // Never refused: it releases what was completed elsewhere, too.
+    // The post is never refused, because the event also releases what other threads have completed.
     colored.post_always(releases, site);
 }

@@ -1,9 +1,9 @@
-//! Where a callback was posted, in one word.
+//! Sites: the source location where a callback was posted, in one word.
 //!
-//! A place in Rust source is a `&'static Location`, which the compiler makes. A program that posts
-//! on behalf of others, such as a binding for another language, has places that no Rust source has:
-//! those are kept in a table for the life of the process, each once. A site is a pointer to either;
-//! the lowest bit, which is zero in both, says which.
+//! A location in Rust source is a `&'static Location`, which the compiler makes. A program that
+//! posts on behalf of others, such as a binding for another language, has locations in other files.
+//! Those are stored in a table for the life of the process, each once. A site is a pointer to
+//! either kind; the lowest bit, which is zero in both addresses, says which kind it is.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 
 use crate::sync::{Mutex, lock};
 
-/// Where a callback was posted: a file and a line, as reports and traces name them.
+/// The source location where a callback was posted: a file and a line, as in reports and traces.
 ///
 /// # Examples
 ///
@@ -25,7 +25,7 @@ use crate::sync::{Mutex, lock};
 /// struct Button { handle: Handle, color: Color, site: Site }
 ///
 /// impl Button {
-///     /// Made where the program says what a click does.
+///     /// Makes a button. Its site is the line that calls this.
 ///     #[track_caller]
 ///     fn new(handle: &Handle) -> Button {
 ///         let (handle, color) = (handle.clone(), handle.new_color());
@@ -44,7 +44,7 @@ use crate::sync::{Mutex, lock};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// A binding names places of another language:
+/// A binding names locations in the source of another language:
 ///
 /// ```
 /// use dapple::Site;
@@ -55,12 +55,12 @@ use crate::sync::{Mutex, lock};
 #[derive(Clone, Copy)]
 pub struct Site(NonNull<()>);
 
-// SAFETY: what it points to is immutable, and lives as long as the process.
+// SAFETY: the value that a site points to is immutable, and lives as long as the process.
 unsafe impl Send for Site {}
-// SAFETY: what it points to is immutable, and lives as long as the process.
+// SAFETY: the value that a site points to is immutable, and lives as long as the process.
 unsafe impl Sync for Site {}
 
-/// A place outside of Rust source. Aligned so that the lowest bit of its address is zero.
+/// A location outside of Rust source, aligned so that the lowest bit of its address is zero.
 #[derive(Debug, PartialEq, Eq)]
 #[repr(align(8))]
 struct Named {
@@ -74,8 +74,10 @@ static NAMED: Mutex<BTreeMap<(String, u32), Site>> = Mutex::new(BTreeMap::new())
 const NAMED_BIT: usize = 1;
 
 impl Site {
-    /// The place in Rust source that calls the function that calls this, as far as those are marked
-    /// with `#[track_caller]`.
+    /// Returns the location of the call of the function that calls this one.
+    ///
+    /// If that function is marked with `#[track_caller]`, the site is the line that calls it, and
+    /// so on up to the first function without the mark.
     #[track_caller]
     #[inline]
     pub fn caller() -> Site {
@@ -83,8 +85,10 @@ impl Site {
         Site(NonNull::from(Location::caller()).cast())
     }
 
-    /// A place in a source that is not Rust's. It takes memory for the life of the process, once
-    /// for each file and line, and a lock and a search per call: keep what it returns.
+    /// Returns a site for a line of a source that is not Rust.
+    ///
+    /// Each file and line takes memory once, for the life of the process. Each call takes a lock
+    /// and searches a table, so keep the site.
     pub fn named(file: &str, line: u32) -> Site {
         let mut named = lock(&NAMED);
         *named.entry((file.to_owned(), line)).or_insert_with(|| {
@@ -93,18 +97,18 @@ impl Site {
         })
     }
 
-    /// The file: a path as the compiler was given it, or what [`named`](Self::named) was called
-    /// with.
+    /// Returns the file: the path that the compiler was given, or the one that was passed to
+    /// [`named`](Self::named).
     pub fn file(&self) -> &'static str {
         self.look().map_or_else(|named| &*named.file, Location::file)
     }
 
-    /// The line in the file, counted from 1.
+    /// Returns the line in the file, counted from 1.
     pub fn line(&self) -> u32 {
         self.look().map_or_else(|named| named.line, Location::line)
     }
 
-    /// The column in the line, counted from 1; `None` for a [named](Self::named) place.
+    /// Returns the column in the line, counted from 1; `None` for a [named](Self::named) site.
     pub fn column(&self) -> Option<u32> {
         self.look().ok().map(Location::column)
     }
@@ -112,33 +116,33 @@ impl Site {
     fn look(&self) -> Result<&'static Location<'static>, &'static Named> {
         let address = self.0.as_ptr();
         match address.addr() & NAMED_BIT {
-            // SAFETY: without the bit it is what `caller` has made of a reference to a location,
-            // which is the compiler's and lives for ever.
+            // SAFETY: without the bit, `caller` made the pointer from a reference to a location,
+            // which the compiler made and which lives as long as the process.
             0 => Ok(unsafe { &*address.cast() }),
-            // SAFETY: with the bit it is what `named` has made of a reference to a leaked value,
+            // SAFETY: with the bit, `named` made the pointer from a reference to a leaked `Named`,
             // whose address is this one without the bit.
             _ => Err(unsafe { &*address.map_addr(|address| address & !NAMED_BIT).cast() }),
         }
     }
 
-    /// Returns the site as a word, for [`of_raw`](Self::of_raw).
+    /// Returns the site as one word, for [`of_raw`](Self::of_raw).
     #[inline]
     pub(crate) fn into_raw(self) -> *mut () {
         self.0.as_ptr()
     }
 
-    /// What was stored as a word; `None` for a null pointer.
+    /// Returns the site that was stored as a word; `None` for a null pointer.
     ///
     /// # Safety
     ///
-    /// The pointer is null, or of [`into_raw`](Self::into_raw).
+    /// `raw` is null, or came from [`into_raw`](Self::into_raw).
     #[inline]
     pub(crate) unsafe fn of_raw(raw: *mut ()) -> Option<Site> {
         NonNull::new(raw).map(Site)
     }
 }
 
-/// Two sites are equal if file, line and column are.
+/// Two sites are equal if their files, lines and columns are equal.
 impl PartialEq for Site {
     fn eq(&self, other: &Self) -> bool {
         self.0 == other.0 || self.parts() == other.parts()
@@ -154,7 +158,7 @@ impl Hash for Site {
 }
 
 impl Site {
-    /// What tells it from others.
+    /// Returns the file, the line and the column, which identify the site.
     pub(crate) fn parts(&self) -> (&'static str, u32, Option<u32>) {
         (self.file(), self.line(), self.column())
     }
@@ -192,7 +196,7 @@ mod tests {
         assert_eq!(a.into_raw(), Site::named("a.c", 7).into_raw(), "it is kept once");
         assert_ne!(a, Site::named("a.c", 8));
         assert_ne!(a, Site::named("b.c", 7));
-        // SAFETY: it is of `into_raw`.
+        // SAFETY: the pointer came from `into_raw`.
         assert_eq!(unsafe { Site::of_raw(a.into_raw()) }, Some(a));
         assert_eq!(format!("{a} {a:?}"), "a.c:7 a.c:7");
     }

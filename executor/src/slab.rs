@@ -1,22 +1,24 @@
-//! Memory for what comes and goes by the million: events, and the cells of colors.
+//! Memory for values that come and go by the million: events, and the cells of colors.
 //!
-//! A [`Slab`] cuts chunks of 64 KiB, aligned to their size, into slots of one size; the first slot
+//! A [`Slab`] cuts chunks of 64 KiB, aligned to their size, into slots of one size. The first slot
 //! of a chunk is its header, which any slot finds by clearing the low bits of its address. A worker
-//! takes slots and gives them back by way of a [`Magazine`] of its own, which goes to the slab for
-//! a batch at a time, so the slab's lock is paid once in a few hundred slots. A slot may be given
-//! back on another worker than the one that took it. A chunk whose slots are all back goes back to
-//! the allocator, but for a few that are kept.
+//! takes and frees slots through a [`Magazine`] of its own, which exchanges 256 of them with the
+//! slab at a time. So the slab's lock is taken once in 256 slots. A slot may be freed on another
+//! worker than the one that took it. A chunk whose slots are all free returns to the allocator,
+//! except for 16 chunks that each slab keeps.
 //!
-//! Compared with an allocation each: no header per slot, neighbours in the order of use, and
-//! nothing to search or merge when three million events come back one by one.
+//! Compared with one allocation per value: slots have no header, slots that are taken one after the
+//! other are neighbours, and nothing has to be searched or merged when three million events are
+//! freed one by one.
 //!
-//! Threads that are no workers take from one of a few shared magazines, each under its own lock.
+//! Threads outside the runtime take slots from one of eight shared magazines, each under its own
+//! lock.
 //!
-//! With `--cfg dapple_single_slots` each slot is an allocation of its own, and none is kept: so
-//! that a sanitizer of addresses sees who touches one that was given back (docs/TESTING.md).
+//! With `--cfg dapple_single_slots` each slot is an allocation of its own, and no slot is kept. An
+//! address sanitizer then sees an access to a slot that was freed (docs/TESTING.md).
 //!
-//! Left out on purpose: per-thread ownership of chunks and lock-free remote frees, as allocators
-//! have them; a batch amortises the lock well enough.
+//! Left out on purpose: per-thread ownership of chunks and lock-free remote frees, which general
+//! allocators have. A batch amortises the lock well enough.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
@@ -26,44 +28,44 @@ use crossbeam_utils::CachePadded;
 use crate::sync::{Mutex, lock};
 use crate::thread;
 
-/// Bytes of a chunk, and its alignment.
+/// The size of a chunk in bytes, and its alignment.
 const CHUNK: usize = 64 * 1024;
 
-/// Empty chunks that a slab keeps: 1 MiB.
+/// The number of empty chunks that a slab keeps: 1 MiB.
 const SPARE: usize = 16;
 
-/// Shared magazines for threads that are no workers.
+/// The number of shared magazines for threads outside the runtime.
 const OUTSIDE: usize = 8;
 
-/// Slots of a worker's magazine, and of a shared one.
+/// The number of slots in a worker's magazine, and in a shared one.
 const WORKER_SLOTS: usize = if SINGLE { 0 } else { 512 };
 const OUTSIDE_SLOTS: usize = if SINGLE { 0 } else { 32 };
 
-/// Whether each slot is allocated by itself.
+/// Whether each slot is an allocation of its own.
 const SINGLE: bool = cfg!(dapple_single_slots);
 
 pub(crate) type Slot = NonNull<u8>;
 
-/// A slot that is free, in its chunk's list.
+/// A free slot, as an element of its chunk's free list.
 struct Free {
     next: *mut Free,
 }
 
-/// The start of a chunk. Touched under the slab's lock.
+/// The header of a chunk, which is accessed under the slab's lock.
 struct Chunk {
     slab: NonNull<Slab>,
     next: *mut Chunk,
     prev: *mut Chunk,
     free: *mut Free,
-    /// The first slot that was never handed out.
+    /// The index of the first slot that was never handed out.
     fresh: usize,
-    /// Slots that are handed out.
+    /// The number of slots that are handed out.
     out: usize,
     is_listed: bool,
 }
 
-/// Where magazines are filled and emptied; see the module. It does not move once it has given a
-/// slot.
+/// The memory behind magazines: see the [module](self). A slab must not move after it has handed
+/// out a slot.
 pub(crate) struct Slab {
     slot: usize,
     inner: Mutex<Inner>,
@@ -71,16 +73,16 @@ pub(crate) struct Slab {
 }
 
 struct Inner {
-    /// The chunks that have a slot to give, but for the spare ones.
+    /// The list of chunks with a free slot, without the spare ones.
     open: *mut Chunk,
     spare: Vec<NonNull<Chunk>>,
 }
 
-// SAFETY: the chunks belong to the slab, and are touched under its lock.
+// SAFETY: the chunks belong to the slab, and are accessed only under its lock.
 unsafe impl Send for Inner {}
 
 impl Slab {
-    /// A slab for values of type `T`.
+    /// Makes a slab for values of type `T`.
     pub(crate) fn of<T>() -> Slab {
         let slot = size_of::<T>().next_multiple_of(align_of::<T>());
         const { assert!(align_of::<T>() <= size_of::<T>() && size_of::<T>() >= 64) };
@@ -92,26 +94,27 @@ impl Slab {
         }
     }
 
-    /// A magazine for a worker.
+    /// Makes a magazine for a worker.
     pub(crate) fn magazine(&self) -> Magazine {
         Magazine::new(WORKER_SLOTS)
     }
 
-    /// A slot for a thread that is not a worker.
+    /// Takes a slot, for a thread outside the runtime.
     pub(crate) fn take_outside(&self) -> Slot {
         let number = thread::state(|state| state.number());
         lock(&self.outside[number % OUTSIDE]).take(self)
     }
 
-    /// Gives back one slot, by whatever thread, to the slab that it came from.
+    /// Frees a slot of any slab, from any thread.
     ///
     /// # Safety
     ///
-    /// It came from a slab, which is still there, and is not used again.
+    /// The slot came from a slab that still exists, and is not used after this call.
     pub(crate) unsafe fn free(slot: Slot) {
-        // SAFETY: the caller says that it came from a slab that is there. Only this field of the
-        // header is read, as others may be written meanwhile: it is written before the first slot
-        // is handed out, and the slab does not move.
+        // SAFETY: the caller guarantees that the slot came from a slab that still exists. Only this
+        // field of the header is read, as other threads may be writing the other fields. This one
+        // was written before the first slot of the chunk was handed out, and it stays valid because
+        // the slab does not move.
         unsafe {
             let slab = match SINGLE {
                 true => Single::slab_of(slot),
@@ -121,13 +124,13 @@ impl Slab {
         }
     }
 
-    /// Gives back one slot of this slab, by whatever thread.
+    /// Frees a slot of this slab, from any thread.
     ///
     /// # Safety
     ///
-    /// It came from this slab, and is not used again.
+    /// The slot came from this slab, and is not used after this call.
     pub(crate) unsafe fn free_outside(&self, slot: Slot) {
-        // SAFETY: the caller says that it is one of this slab, and is done with it.
+        // SAFETY: the caller guarantees that the slot is one of this slab and no longer used.
         unsafe { lock(&self.inner).free(slot) }
     }
 
@@ -139,7 +142,7 @@ impl Slab {
         let start = slots.len();
         while slots.len() < start + n {
             let chunk = inner.chunk_with_slots(NonNull::from(self));
-            // SAFETY: the lock is held, and the chunk is the slab's.
+            // SAFETY: the slab's lock is held, and the chunk is one of the slab.
             unsafe {
                 while slots.len() < start + n {
                     let Some(slot) = Chunk::take(chunk, self.slot) else {
@@ -151,28 +154,32 @@ impl Slab {
             }
         }
         drop(inner);
-        // They are taken from the end: in the order of their addresses, for the sake of
-        // prefetching.
+        // Slots are taken from the end of the vector. So after this they are taken in the order of
+        // their addresses, which helps the prefetcher.
         slots[start..].reverse();
     }
 }
 
 impl Chunk {
-    /// The chunk of a slot.
+    /// Returns the chunk that contains a slot.
     fn of(slot: Slot) -> NonNull<Chunk> {
         let chunk = slot.as_ptr().map_addr(|a| a & !(CHUNK - 1)).cast::<Chunk>();
-        // SAFETY: chunks are aligned to their size and not at address 0.
+        // SAFETY: chunks are aligned to their size, and none is at address 0.
         unsafe { NonNull::new_unchecked(chunk) }
     }
 
+    /// Takes a free slot of the chunk, if there is one.
     /// # Safety
     ///
-    /// The slab's lock is held, and the chunk is the slab's; its slots have so many bytes.
+    /// The slab's lock is held, the chunk is one of the slab, and `size` is the size of its slots
+    /// in bytes.
     unsafe fn take(chunk: NonNull<Chunk>, size: usize) -> Option<Slot> {
-        // SAFETY: the chunk is the slab's, whose lock the caller holds.
+        // SAFETY: the chunk belongs to the slab, whose lock the caller holds, so nobody else
+        // accesses it.
         let this = unsafe { &mut *chunk.as_ptr() };
         if let Some(free) = NonNull::new(this.free) {
-            // SAFETY: what is in the list is a free slot of the chunk.
+            // SAFETY: the free list contains only free slots of this chunk, each with a `Free` in
+            // it.
             this.free = unsafe { free.as_ref() }.next;
             this.out += 1;
             return Some(free.cast());
@@ -180,7 +187,8 @@ impl Chunk {
         if (this.fresh + 1) * size > CHUNK {
             return None;
         }
-        // SAFETY: it lies within the chunk, from whose pointer it is made.
+        // SAFETY: the slot lies within the chunk, as was checked above, and `chunk` is the pointer
+        // to all of it.
         let slot = unsafe { chunk.cast::<u8>().add(this.fresh * size) };
         this.fresh += 1;
         this.out += 1;
@@ -193,7 +201,7 @@ impl Chunk {
     };
 
     fn allocate() -> NonNull<Chunk> {
-        // SAFETY: the layout has a size.
+        // SAFETY: the size of the layout is not zero.
         let Some(chunk) = NonNull::new(unsafe { alloc(Self::LAYOUT) }.cast::<Chunk>()) else {
             handle_alloc_error(Self::LAYOUT)
         };
@@ -201,13 +209,13 @@ impl Chunk {
     }
 }
 
-/// What stands before a slot that is allocated by itself.
+/// The header before a slot that is an allocation of its own.
 struct Single {
     slab: NonNull<Slab>,
 }
 
 impl Single {
-    /// Bytes before the slot, and the alignment of both.
+    /// The number of bytes before the slot, and the alignment of the allocation.
     const BEFORE: usize = 128;
 
     fn layout(slab: &Slab) -> Layout {
@@ -216,30 +224,33 @@ impl Single {
 
     fn take(slab: &Slab) -> Slot {
         let layout = Self::layout(slab);
-        // SAFETY: the layout has a size.
+        // SAFETY: the size of the layout is not zero.
         let Some(start) = NonNull::new(unsafe { alloc(layout) }) else {
             handle_alloc_error(layout)
         };
-        // SAFETY: it is as large as that, and ours.
+        // SAFETY: the allocation is larger than `BEFORE` bytes, and nobody else knows its address.
         unsafe {
             start.cast::<Single>().write(Single { slab: NonNull::from(slab) });
             start.add(Self::BEFORE)
         }
     }
 
+    /// Returns the slab that a slot came from.
     /// # Safety
     ///
-    /// The slot is from [`take`](Self::take), and has not been given back.
+    /// The slot came from [`take`](Self::take), and has not been freed.
     unsafe fn slab_of(slot: Slot) -> NonNull<Slab> {
-        // SAFETY: the slot is from `take`, so a header stands before it.
+        // SAFETY: the slot came from `take`, so a header is in front of it.
         unsafe { slot.sub(Self::BEFORE).cast::<Single>().as_ref() }.slab
     }
 
+    /// Frees the allocation of a slot.
     /// # Safety
     ///
-    /// As [`slab_of`](Self::slab_of), and its slab is there.
+    /// The slot came from [`take`](Self::take), has not been freed, and its slab still exists.
     unsafe fn free(slot: Slot) {
-        // SAFETY: the slot is from `take`, which allocated it with this layout; its slab is there.
+        // SAFETY: the slot came from `take`, which allocated it with this layout, and its slab
+        // still exists.
         unsafe {
             let layout = Self::layout(Self::slab_of(slot).as_ref());
             dealloc(slot.sub(Self::BEFORE).as_ptr(), layout);
@@ -258,12 +269,12 @@ impl Inner {
             next: ptr::null_mut(),
             prev: ptr::null_mut(),
             free: ptr::null_mut(),
-            // The first one is the header's.
+            // The first slot contains the header.
             fresh: 1,
             out: 0,
             is_listed: false,
         };
-        // SAFETY: the chunk is fresh, or spare: ours alone.
+        // SAFETY: the chunk is new or spare, so nobody else accesses it, and it is not in the list.
         unsafe {
             chunk.write(header);
             self.list(chunk);
@@ -271,12 +282,13 @@ impl Inner {
         chunk
     }
 
+    /// Puts a chunk at the head of the list of chunks with a free slot.
     /// # Safety
     ///
-    /// The chunk is the slab's and not in the list.
+    /// The chunk is one of the slab, and not in the list.
     unsafe fn list(&mut self, chunk: NonNull<Chunk>) {
-        // SAFETY: the chunk is the slab's, whose lock is held; what is in the list are chunks of
-        // the slab.
+        // SAFETY: all chunks in the list, and this one, belong to the slab, whose lock is held
+        // through `&mut self`.
         unsafe {
             let this = &mut *chunk.as_ptr();
             (this.next, this.prev, this.is_listed) = (self.open, ptr::null_mut(), true);
@@ -287,11 +299,13 @@ impl Inner {
         self.open = chunk.as_ptr();
     }
 
+    /// Removes a chunk from the list of chunks with a free slot.
     /// # Safety
     ///
     /// The chunk is in the list.
     unsafe fn unlist(&mut self, chunk: NonNull<Chunk>) {
-        // SAFETY: what is in the list are chunks of the slab, whose lock is held.
+        // SAFETY: all chunks in the list belong to the slab, whose lock is held through `&mut
+        // self`.
         unsafe {
             let this = &mut *chunk.as_ptr();
             match this.prev.is_null() {
@@ -305,17 +319,20 @@ impl Inner {
         }
     }
 
+    /// Returns a slot to its chunk. A chunk with no slot in use becomes spare, or is freed.
     /// # Safety
     ///
-    /// The slot is one of the slab's, handed out, and not used again.
+    /// The slot is one of the slab, handed out, and not used after this call.
     unsafe fn free(&mut self, slot: Slot) {
         if SINGLE {
-            // SAFETY: in this mode all slots are from `Single::take`; it is not used again.
+            // SAFETY: in this mode all slots come from `Single::take`, and the caller does not use
+            // this one again.
             return unsafe { Single::free(slot) };
         }
         let chunk = Chunk::of(slot);
-        // SAFETY: the slot was handed out by this slab, so its chunk is the slab's, whose lock is
-        // held; and nobody uses it any more.
+        // SAFETY: the slot was handed out by this slab, so its chunk belongs to the slab, whose
+        // lock is held, and the caller does not use the slot again. A chunk is deallocated only
+        // when none of its slots is in use, with the layout with which it was allocated.
         unsafe {
             let this = &mut *chunk.as_ptr();
             let free = slot.cast::<Free>();
@@ -342,32 +359,34 @@ impl Inner {
 impl Drop for Slab {
     fn drop(&mut self) {
         for magazine in &self.outside {
-            // SAFETY: they were taken from this slab.
+            // SAFETY: the shared magazines of this slab contain only slots of this slab.
             unsafe { lock(magazine).empty_into(self) };
         }
         let inner = self.inner.get_mut().unwrap_or_else(|e| e.into_inner());
         debug_assert!(inner.open.is_null(), "everything has been given back");
         for chunk in inner.spare.drain(..) {
-            // SAFETY: a spare chunk has no slot in use.
+            // SAFETY: a spare chunk has no slot in use, and was allocated with this layout.
             unsafe { dealloc(chunk.as_ptr().cast(), Chunk::LAYOUT) };
         }
     }
 }
 
-/// Slots at hand; see the module. Its owner empties it into its slab before it drops it.
+/// A stock of slots: see the [module](self). Its owner returns them to the slab before it drops the
+/// magazine.
 ///
-/// A magazine can be *put away*: its owner then gets nothing from it by [`pop`](Self::pop) until it
-/// takes it out again. A worker does so while it sleeps, so that whatever posts in its name comes
-/// by a path on which the worker notices it, at no cost for all other posts.
+/// A magazine can be *put away*: [`pop`](Self::pop) then returns nothing until the owner takes the
+/// magazine out again. A worker puts its magazine away while it sleeps. A post in its name then
+/// goes by a slower path, on which the worker notices it, and all other posts need no check for
+/// this.
 pub(crate) struct Magazine {
     slots: Vec<Slot>,
-    /// Most slots; 0 while it is put away.
+    /// The greatest number of slots; 0 while the magazine is put away.
     size: usize,
-    /// What was in it when it was put away.
+    /// The slots and the size of a magazine that is put away.
     away: Option<(Vec<Slot>, usize)>,
 }
 
-// SAFETY: the slots are free memory, which belongs to the holder of the magazine.
+// SAFETY: the slots are free memory, which belongs to the owner of the magazine.
 unsafe impl Send for Magazine {}
 
 impl Magazine {
@@ -375,28 +394,29 @@ impl Magazine {
         Magazine { slots: Vec::with_capacity(size), size, away: None }
     }
 
-    /// Puts its slots away.
+    /// Puts the magazine away.
     pub(crate) fn put_away(&mut self) {
         if self.away.is_none() {
             self.away = Some((std::mem::take(&mut self.slots), std::mem::take(&mut self.size)));
         }
     }
 
-    /// Takes them out again.
+    /// Takes the magazine out again.
     pub(crate) fn take_out(&mut self) {
         if let Some((slots, size)) = self.away.take() {
-            // Nothing is kept meanwhile.
+            // No slot is lost: a magazine that is put away has a size of 0, and keeps none.
             (self.slots, self.size) = (slots, size);
         }
     }
 
-    /// A slot that is at hand.
+    /// Returns a slot of the magazine, if it has one.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Slot> {
         self.slots.pop()
     }
 
-    /// A slot; `slab` is the magazine's.
+    /// Returns a slot of the magazine, or one of `slab` if it is empty. `slab` is the slab of the
+    /// magazine.
     #[inline]
     pub(crate) fn take(&mut self, slab: &Slab) -> Slot {
         match self.slots.pop() {
@@ -408,34 +428,37 @@ impl Magazine {
     #[cold]
     #[inline(never)]
     fn fill_and_take(&mut self, slab: &Slab) -> Slot {
-        // At least one, also while it is put away.
+        // At least one, also while the magazine is put away.
         slab.fill(&mut self.slots, (self.size / 2).max(1));
         self.slots.pop().expect("it was filled")
     }
 
-    /// Gives a slot back.
+    /// Frees a slot.
     ///
     /// # Safety
     ///
-    /// It came from this slab and is not used again.
+    /// The slot came from this slab, and is not used after this call.
     #[inline]
     pub(crate) unsafe fn free(&mut self, slot: Slot, slab: &Slab) {
         if self.slots.len() == self.size {
-            // SAFETY: the caller says that the slot is one of this slab.
+            // SAFETY: the caller guarantees that the slot came from this slab and is no longer
+            // used.
             return unsafe { self.free_slowly(slot, slab) };
         }
         self.slots.push(slot);
     }
 
-    /// Gives back a slot for which there is no room.
+    /// Frees a slot for which the magazine has no room.
     ///
     /// # Safety
     ///
-    /// As [`give`](Self::give).
+    /// The slot came from this slab, and is not used after this call. So did all slots of the
+    /// magazine.
     #[cold]
     #[inline(never)]
     unsafe fn free_slowly(&mut self, slot: Slot, slab: &Slab) {
-        // SAFETY: the slot came from the slab by contract, and so did what is in the magazine.
+        // SAFETY: the caller guarantees that this slot and those of the magazine came from this
+        // slab and are not in use.
         unsafe {
             if self.away.is_some() || SINGLE {
                 return slab.free_outside(slot);
@@ -445,29 +468,30 @@ impl Magazine {
         self.slots.push(slot);
     }
 
-    /// The oldest `n` go back: they are the coldest.
+    /// Returns the `n` oldest slots to the slab, as they are the coldest in the cache.
     ///
     /// # Safety
     ///
-    /// The slots came from this slab.
+    /// All slots of the magazine came from this slab.
     #[cold]
     #[inline(never)]
     unsafe fn spill(&mut self, n: usize, slab: &Slab) {
         let mut inner = lock(&slab.inner);
         for slot in self.slots.drain(..n) {
-            // SAFETY: the caller says that what is in here came from this slab.
+            // SAFETY: the caller guarantees that all slots of the magazine came from this slab, and
+            // nobody uses them.
             unsafe { inner.free(slot) };
         }
     }
 
-    /// Gives all slots back.
+    /// Returns all slots to the slab.
     ///
     /// # Safety
     ///
-    /// The slots came from this slab.
+    /// All slots of the magazine came from this slab.
     pub(crate) unsafe fn empty_into(&mut self, slab: &Slab) {
         self.take_out();
-        // SAFETY: the caller says that what is in here came from this slab.
+        // SAFETY: the caller guarantees that all slots of the magazine came from this slab.
         unsafe { self.spill(self.slots.len(), slab) }
     }
 }

@@ -1,4 +1,4 @@
-//! Slots are disjoint, stay what they were, and leave nothing behind.
+//! Slots are disjoint, keep what is written to them, and are all returned.
 use std::collections::HashSet;
 
 use super::*;
@@ -11,7 +11,7 @@ fn chunks(slab: &Slab) -> (usize, usize) {
     let mut at = inner.open;
     while !at.is_null() {
         open += 1;
-        // SAFETY: the lock is held, and what is in the list are chunks.
+        // SAFETY: the lock is held, and all elements of the list are chunks of the slab.
         at = unsafe { (*at).next };
     }
     (open, inner.spare.len())
@@ -31,27 +31,28 @@ fn slots_are_disjoint_and_come_back() {
         for (i, slot) in slots.iter().enumerate() {
             assert_eq!((slot.addr().get() % CHUNK) % size_of::<Value>(), 0);
             assert_ne!(slot.addr().get() % CHUNK, 0, "the header is not handed out");
-            // SAFETY: the slot is ours.
+            // SAFETY: the slot was taken above and is at least as large as the array.
             unsafe { slot.cast::<[usize; 9]>().write([i; 9]) };
         }
         for (i, slot) in slots.iter().enumerate() {
-            // SAFETY: the slot is ours, written above.
+            // SAFETY: the slot was taken and written above.
             assert_eq!(unsafe { slot.cast::<[usize; 9]>().read() }, [i; 9]);
         }
-        // In another order each round; a part of it on another thread.
+        // The slots are freed in another order in each round, and a third of them through
+        // `Slab::free`.
         let step = [1, 7, 49_999][round];
         let order = (0..slots.len()).map(|i| slots[i * step % slots.len()]);
         let (here, there): (Vec<_>, Vec<_>) = order.enumerate().partition(|(i, _)| i % 3 > 0);
-        // SAFETY: each was taken from this slab, and is given back once.
+        // SAFETY: each slot was taken from this slab, and is freed once.
         unsafe {
             here.into_iter().for_each(|(_, slot)| magazine.free(slot, &slab));
             there.into_iter().for_each(|(_, slot)| Slab::free(slot));
         }
     }
-    // SAFETY: its slots are this slab's.
+    // SAFETY: the slots of the magazine came from this slab.
     unsafe { magazine.empty_into(&slab) };
     for magazine in &slab.outside {
-        // SAFETY: as above.
+        // SAFETY: the slots of the shared magazines came from this slab.
         unsafe { lock(magazine).empty_into(&slab) };
     }
     assert_eq!(chunks(&slab), (0, SPARE), "all chunks are back, and but a few are kept");
@@ -68,11 +69,11 @@ fn workers_hand_slots_to_each_other() {
                 let mut magazine = slab.magazine();
                 for i in 0..20_000 {
                     let slot = if t == 0 { magazine.take(slab) } else { slab.take_outside() };
-                    // SAFETY: the slot is ours.
+                    // SAFETY: the slot was just taken, and is large enough for the number.
                     unsafe { slot.cast::<usize>().write(i) };
                     tx.send(slot.as_ptr().expose_provenance()).unwrap();
                 }
-                // SAFETY: its slots are this slab's.
+                // SAFETY: the slots of the magazine came from this slab.
                 unsafe { magazine.empty_into(slab) };
             });
         }
@@ -80,13 +81,13 @@ fn workers_hand_slots_to_each_other() {
         let mut magazine = slab.magazine();
         for slot in rx {
             let slot = NonNull::new(ptr::with_exposed_provenance_mut::<u8>(slot)).unwrap();
-            // SAFETY: it was taken from this slab by the other threads, and sent once.
+            // SAFETY: another thread took the slot from this slab, wrote it, and sent it once.
             unsafe {
                 assert!(slot.cast::<usize>().read() < 20_000);
                 magazine.free(slot, &slab);
             }
         }
-        // SAFETY: its slots are this slab's.
+        // SAFETY: the slots of the magazine came from this slab.
         unsafe { magazine.empty_into(&slab) };
     });
 }

@@ -1,7 +1,8 @@
-//! All that this crate keeps for a thread, in one value.
+//! All thread-local state of this crate, in one value.
 //!
-//! Code that runs several threads' work on one thread has one thing to swap. Nothing here has a
-//! destructor: it can be read from the destructors of other thread-locals.
+//! A simulation, which runs the work of several threads on one thread, has only this value to swap.
+//! Nothing here has a destructor, so the state can be read from the destructors of other
+//! thread-locals.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -15,32 +16,34 @@ thread_local! {
     static STATE: ThreadState = const { ThreadState::new() };
 }
 
-/// See the module.
+/// The thread-local state of this crate: see the [module](self).
 pub(crate) struct ThreadState {
-    /// The worker that this thread is: a `Local`. Null: none.
+    /// The worker that runs on this thread, a pointer to a `Local`. Null if there is none.
     pub(crate) worker: Cell<*const ()>,
-    /// The runtime whose blocking work this thread does: a `Core`. Null: none.
+    /// The runtime whose blocking work this thread does, a pointer to a `Core`. Null if there is
+    /// none.
     pub(crate) works_for: Cell<*const ()>,
-    /// The waker of the task that is polled: what it leads to, and how.
+    /// The data pointer and the vtable of the waker of the task that is being polled.
     pub(crate) polled: Cell<Option<(*const (), &'static RawWakerVTable)>>,
-    /// How many events are suspended on this thread.
+    /// The number of events that are suspended on this thread.
     pub(crate) suspended: Cell<u32>,
-    /// A future is dropped because it has panicked.
+    /// Whether a future is being dropped because it has panicked.
     pub(crate) is_after_a_panic: Cell<bool>,
-    /// Actions are dropped because poison covers their event.
+    /// Whether actions are being dropped because poison covers their event.
     pub(crate) is_covered: Cell<bool>,
-    /// The fate of the event of a domain whose task is polled.
+    /// The fate of the domain event whose task is being polled.
     pub(crate) fate: Shelf,
-    /// The tickets that this task holds.
+    /// The tickets of the task that is being polled.
     #[cfg(debug_assertions)]
     pub(crate) tickets: Shelf,
-    /// Which of its posts are measured, if it is no worker.
+    /// The sampler that chooses which posts of this thread are measured, if it is outside the
+    /// runtime.
     pub(crate) sampler: Sampler,
-    /// Its number plus one, which only spreads threads; 0: it has none yet.
+    /// The number of the thread, which only spreads threads; 0 if the thread has none yet.
     number: Cell<usize>,
 }
 
-/// Something that stands here while a task is polled.
+/// A slot for a value that belongs to the task that is being polled.
 pub(crate) struct Shelf(RefCell<ManuallyDrop<Option<Arc<dyn Any + Send + Sync>>>>);
 
 impl Shelf {
@@ -48,14 +51,14 @@ impl Shelf {
         Shelf(RefCell::new(ManuallyDrop::new(None)))
     }
 
-    /// Puts something there, and takes out what was there before.
+    /// Puts a value on the shelf, and returns the one that was there before.
     pub(crate) fn replace<T: Send + Sync + 'static>(&self, with: Option<Arc<T>>) -> Option<Arc<T>> {
         let with = with.map(|value| value as Arc<dyn Any + Send + Sync>);
         let before = self.0.replace(ManuallyDrop::new(with));
         ManuallyDrop::into_inner(before).and_then(|value| Arc::downcast(value).ok())
     }
 
-    /// What is there.
+    /// Returns the value on the shelf, if there is one of this type.
     pub(crate) fn get<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         let value = (**self.0.borrow()).clone();
         value.and_then(|value| Arc::downcast(value).ok())
@@ -79,7 +82,7 @@ impl ThreadState {
         }
     }
 
-    /// A number that few other threads have.
+    /// Returns a number that few other threads have.
     pub(crate) fn number(&self) -> usize {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         if self.number.get() == 0 {
@@ -99,7 +102,7 @@ pub(crate) fn state<R>(f: impl FnOnce(&ThreadState) -> R) -> R {
     STATE.with(f)
 }
 
-/// The states of fibers that stand for threads, in a simulation.
+/// The states of fibers, which stand for threads in a simulation.
 #[cfg(feature = "sim")]
 pub(crate) mod fiber {
     use std::cell::RefCell;
@@ -111,13 +114,14 @@ pub(crate) mod fiber {
         static RUNNING: RefCell<Option<Rc<ThreadState>>> = const { RefCell::new(None) };
     }
 
-    /// That of the fiber that runs on this thread. (Not while the thread ends.)
+    /// Returns the state of the fiber that runs on this thread, if there is one; `None` while the
+    /// thread's locals are being destroyed.
     #[inline]
     pub(super) fn state() -> Option<Rc<ThreadState>> {
         RUNNING.try_with(|running| running.borrow().clone()).ok().flatten()
     }
 
-    /// The fiber that runs from now on has this state; `None`: none runs.
+    /// Sets the state of the fiber that runs from now on, or `None` if no fiber runs.
     pub(crate) fn set(state: Option<Rc<ThreadState>>) {
         drop(RUNNING.replace(state));
     }

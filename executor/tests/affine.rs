@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use dapple::{Colored, Priority, Runtime, StealPolicy};
 
-/// What `f` panics with.
+/// Returns the message with which `f` panics.
 fn panics(f: impl FnOnce()) -> String {
     let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_err();
     match payload.downcast::<String>() {
@@ -96,7 +96,7 @@ fn e17_e4_behind_a_stuck_event_only_what_is_bound_waits_and_the_stall_is_reporte
     let ran_bound = Arc::new(AtomicBool::new(false));
     let also_ran = Arc::clone(&ran_bound);
     h.color_builder().on_worker(0).build().post(move |_| also_ran.store(true, SeqCst));
-    // Free work that stands behind it is taken over.
+    // Free work behind the stuck event is taken over.
     let (tx, rx) = mpsc::channel();
     free.post(move |cx| tx.send(cx.worker()).unwrap());
     assert_eq!(rx.recv_timeout(Duration::from_secs(20)), Ok(1));
@@ -216,7 +216,7 @@ fn e18_local_tasks_stay_on_their_thread_to_their_drop() {
                         assert_eq!(thread::current().id(), place.1);
                     }
                     match n {
-                        // It is aborted, or left to the end of the runtime.
+                        // This task is aborted, or left until the runtime ends.
                         2 | 3 => std::future::pending().await,
                         _ => n,
                     }

@@ -15,7 +15,7 @@ fn bounded(h: &Handle, capacity: usize) -> Color {
     h.color_builder().capacity(capacity).build()
 }
 
-/// An event that runs until what is returned is dropped.
+/// Posts an event that runs until the returned sender is dropped.
 fn block(color: &Color) -> mpsc::Sender<()> {
     let (go, gone) = mpsc::channel::<()>();
     let (began, begins) = mpsc::channel();
@@ -126,7 +126,7 @@ fn e14_a_permit_keeps_its_room_until_it_is_dropped_or_used_up() {
     drop(go);
     rt.wait_idle();
     assert_eq!(color.occupancy(), Some(0));
-    // The color lives as long as a permit for it.
+    // A permit keeps its color alive.
     let permit = bounded(&h, 1).try_reserve().unwrap();
     rt.wait_idle();
     permit.post(|_| {});

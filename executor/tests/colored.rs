@@ -71,7 +71,7 @@ fn c13_aliasing_and_foreign_colors_panic_at_the_place() {
     // A clone reached from inside its own event.
     let clone = a.clone();
     a.post(move |_, cx| *clone.get_mut(cx) += 1);
-    // From another color, and from none.
+    // From another color, and from an uncolored event.
     let b = Colored::new(&h.new_color(), 1);
     let (one, two) = (b.clone(), b.clone());
     h.post_default(move |cx| *one.get_mut(cx) += 1);
@@ -154,8 +154,8 @@ fn c4_an_entry_lives_while_its_color_has_events() {
 
 #[test]
 fn c4_revival_and_death_race() {
-    // Threads look keys up, post and drop; the counters are exact only if two colors of one key
-    // never exist at once.
+    // Threads look up keys, post and drop. The counters stay exact only if two colors of one key
+    // never exist at the same time.
     let rt = runtime();
     let palette = Palette::<usize>::new(&rt.handle());
     let inside: Arc<Vec<AtomicUsize>> = Arc::new((0..4).map(|_| AtomicUsize::new(0)).collect());

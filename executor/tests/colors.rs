@@ -1,4 +1,4 @@
-//! Colors: C1, C2, C3, C10, C14, C15, and what posts from where.
+//! Colors: C1, C2, C3, C10, C14, C15, and where posts come from.
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, mpsc};
@@ -31,7 +31,7 @@ fn c1_events_of_one_color_never_overlap_and_see_each_other() {
                         let (inside, counts) = (Arc::clone(inside), Arc::clone(counts));
                         h.post(&colors[c], move |_| {
                             assert!(!inside[c].swap(true, Relaxed), "C1");
-                            // No read-modify-write: only C1 makes this right.
+                            // The count is not a read-modify-write: only C1 makes it exact.
                             counts[c].store(counts[c].load(Relaxed) + 1, Relaxed);
                             inside[c].store(false, Relaxed);
                         });
@@ -177,7 +177,7 @@ fn c14_uncolored_events_run_on_all_workers_at_once() {
     let barrier = Arc::new(std::sync::Barrier::new(2));
     for _ in 0..2 {
         let barrier = Arc::clone(&barrier);
-        // Each waits for the other: on one worker this would never end.
+        // Each event waits for the other: on one worker this would never end.
         h.post_uncolored(move |_| {
             barrier.wait();
         });
@@ -253,7 +253,7 @@ fn c16_a_long_chain_does_not_grow_the_stack() {
 
 #[test]
 fn c16_a_chain_of_drops_does_not_grow_the_stack() {
-    // Each closure owns the only handle of the next color, and the events are dropped, not run.
+    // Each closure owns the only handle of the previous color, and the events are dropped, not run.
     let rt = runtime(1, StealPolicy::CostAware);
     let h = rt.handle();
     let mut last = h.new_color();
@@ -276,7 +276,8 @@ fn c10_a_color_whose_handles_go_while_it_runs_is_revived_by_its_event() {
         let color = h.new_color();
         let ran = Arc::clone(&ran);
         h.post(&color, move |cx| {
-            // No handle is left; the event makes one, posts through it and gives it away.
+            // No handle is left. The event makes one, posts through it and moves it into another
+            // event.
             let mine = cx.color().unwrap();
             let (ran, also) = (Arc::clone(&ran), mine.clone());
             cx.post(&mine, move |cx| {
@@ -367,7 +368,7 @@ fn c9_a_color_that_posts_to_itself_for_ever_starves_nobody() {
     }
     let also = Arc::clone(&stop);
     h.post(&h.new_color(), move |cx| greedy(also, cx));
-    // Other colors, posts from outside, and timers have their turn.
+    // Other colors, posts from outside and timers get their turns.
     let (tx, rx) = mpsc::channel();
     for i in 0..100 {
         let tx = tx.clone();
@@ -379,8 +380,8 @@ fn c9_a_color_that_posts_to_itself_for_ever_starves_nobody() {
     rt.wait_idle();
 }
 
-/// C2: what an event posts to its own color runs in order, before what is posted after it, whatever
-/// the others post meanwhile, wherever the turns end, and whether or not events panic.
+/// C2: the posts of an event to its own color run in order, before later posts of others. This
+/// holds whatever others post meanwhile, wherever the turns end, and whether or not events panic.
 #[test]
 fn c2_own_posts_keep_their_order() {
     fn own(seen: Arc<Mutex<Vec<(u32, u32)>>>, source: u32, left: u32, cx: &mut Cx) {
@@ -401,7 +402,7 @@ fn c2_own_posts_keep_their_order() {
             s.spawn(move || {
                 for round in 0..200 {
                     let seen = Arc::clone(seen);
-                    // Two lists a post: each in its own order.
+                    // Two chains per post, each in its own order.
                     h.post(color, move |cx| {
                         let (a, b) = (2 * source * 1_000 + round, (2 * source + 1) * 1_000 + round);
                         for chain in [a, b] {
@@ -420,7 +421,7 @@ fn c2_own_posts_keep_their_order() {
     for (chain, left) in seen.iter() {
         assert_eq!(last.insert(*chain, *left).unwrap_or(11), left + 1);
     }
-    // The first steps of the two lists of one post: in the order of the posts.
+    // The first steps of the two chains of a post run in the order of the posts.
     let firsts: Vec<u32> = seen.iter().filter(|e| e.1 == 10).map(|e| e.0).collect();
     for source in 0..6u32 {
         let own: Vec<u32> = firsts.iter().copied().filter(|c| c / 1_000 == source).collect();

@@ -1,4 +1,4 @@
-//! E1: which cores workers run on, and what they start.
+//! E1: the cores of workers, and of the threads and child processes that workers start.
 #![cfg(target_os = "linux")]
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -7,12 +7,13 @@ use std::thread;
 
 use dapple::{Handle, Runtime};
 
-/// Runtimes of one process keep out of each other's way, so the tests do not run beside each other.
+/// Serializes the tests: runtimes of one process choose their cores by what other runtimes use.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// The cores that the calling thread may use.
+/// Returns the cores that the calling thread may use.
 fn cores() -> BTreeSet<usize> {
-    // SAFETY: a zeroed set is a valid one, and so many bytes are written at most.
+    // SAFETY: all zeros is a valid `cpu_set_t`, and the call writes at most `size_of_val(&set)`
+    // bytes.
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &mut set), 0);
@@ -34,17 +35,17 @@ fn e1_a_runtime_made_in_a_callback_has_the_cores_of_the_process() {
     let workers = || Runtime::new().unwrap().workers();
     let expected = workers();
     assert_eq!(on_a_worker(&h, workers), expected);
-    // In a thread that a callback has started, which is pinned as the worker is.
+    // In a thread that a callback has started, which inherits the worker's pinning.
     assert_eq!(on_a_worker(&h, move || thread::spawn(workers).join().unwrap()), expected);
     assert_eq!(h.offload(workers).join(), Ok(expected));
-    // Cores by name.
+    // Cores that are named.
     let last = *all.last().unwrap();
     let named = move || Runtime::builder().cores([last]).build().unwrap();
     assert_eq!(on_a_worker(&on_a_worker(&h, named).handle(), cores), BTreeSet::from([last]));
     // Workers that are not pinned.
     let free = || Runtime::builder().workers(1).pin_cores(false).build().unwrap();
     assert_eq!(on_a_worker(&on_a_worker(&h, free).handle(), cores), all);
-    // And blocking work of such a runtime.
+    // Blocking work of such a runtime.
     let inner = on_a_worker(&h, free);
     assert_eq!(inner.handle().offload(cores).join(), Ok(all));
 }
@@ -60,7 +61,7 @@ fn e1_runtimes_take_cores_that_others_do_not_use() {
             rts.iter().flat_map(|rt| on_a_worker(&rt.handle(), cores)).collect();
         assert_eq!(used, all, "a core each");
     }
-    // Those that a runtime names count, too.
+    // Named cores count as used too.
     let first = *all.first().unwrap();
     let _named = Runtime::builder().cores([first]).build().unwrap();
     if all.len() > 1 {

@@ -1,5 +1,4 @@
-//! E10, E12: what a runtime tells of itself, so that the figures lead to the color that others wait
-//! for.
+//! E10, E12: the figures of a runtime, and whether they lead to the color that others wait for.
 
 use std::process::Command;
 use std::thread::sleep;
@@ -11,7 +10,7 @@ fn runtime(workers: usize) -> Runtime {
     Runtime::builder().workers(workers).histograms(Histogramming::Exact).build().unwrap()
 }
 
-/// What was posted in a line of this file.
+/// Returns the figures of the events that were posted in this line of this file.
 fn of_line(metrics: &Metrics, line: u32) -> &SiteFigures {
     let is_it = |f: &&SiteFigures| f.site.file() == file!() && f.site.line() == line;
     metrics.sites().iter().find(is_it).unwrap()
@@ -80,7 +79,7 @@ fn e10_a_domains_steps_have_its_label() {
     let rt = runtime(1);
     let h = rt.handle();
     let index = Domain::builder().label("index").snapshot(&h, 0);
-    // What runs behind a step, without a label, has none.
+    // Events without a label that run after a step do not get its domain's label.
     let plain = h.new_color();
     h.post_default(move |cx| {
         index.global(|state| *state.state_mut() += 1);
@@ -100,7 +99,7 @@ fn e10_a_wait_for_a_busy_color_beside_an_idle_worker_is_told() {
     const LONG: Duration = Duration::from_millis(80);
     let waits = |workers| {
         let rt = runtime(workers);
-        // The other worker has come to its first sleep.
+        // Long enough for the other worker to reach its first sleep.
         sleep(LONG / 2);
         rt.handle().post_default(|cx| {
             cx.post_here(|_| ());
@@ -137,13 +136,13 @@ fn e10_the_table_names_labels_and_places() {
     assert!(row("parse ").split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() > 50.0);
     assert!(row(&format!("{}:{parse}", file!())).ends_with("(parse)"));
     assert!(row(&format!("{}:{default}", file!())).ends_with("(default)"));
-    // As many places as are asked for.
+    // The precision limits the number of sites.
     let of = |places: usize| format!("{:.places$}", rt.metrics()).matches(file!()).count();
     assert_eq!((of(1), of(9)), (2, 4));
     assert!(table.lines().all(|line| line.len() < 130), "{table}");
 }
 
-/// Runs one test of this program by itself, and gives what it writes to standard error.
+/// Runs one test of this program in a process of its own, and returns its standard error.
 fn told_by(test: &str) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     let output = command.args(["--exact", test, "--nocapture", "--ignored"]).output().unwrap();
@@ -157,7 +156,8 @@ fn stalls() {
     let rt = Runtime::builder().workers(2).stall_after(Duration::from_millis(5)).build().unwrap();
     rt.handle().post_default(|_| sleep(Duration::from_millis(50)));
     rt.wait_idle();
-    // Whoever watches writes it while the event runs; this one, when it has seen the end.
+    // A watching worker reports the stall while the event runs, or the event's own worker does so
+    // after its end. That may be later than `wait_idle`.
     while rt.metrics().stalls() == 0 {
         sleep(Duration::from_millis(1));
     }
@@ -189,7 +189,7 @@ fn e10_a_busy_worker_is_seen_to_be_busy() {
     rt.wait_idle();
     let after = rt.metrics();
     let spent = used(&after) - used(&before);
-    // The machine may be busy with others.
+    // Other programs may use the machine too.
     assert!(spent >= Duration::from_millis(20), "{spent:?}");
     assert!(spent <= Duration::from_millis(300), "{spent:?}");
     let sum = |pick: fn(&dapple::WorkerFigures) -> u64| -> u64 {
@@ -198,7 +198,7 @@ fn e10_a_busy_worker_is_seen_to_be_busy() {
     assert_eq!(sum(|worker| worker.events), after.events());
     assert_eq!(sum(|worker| worker.turns), after.turns());
     assert_eq!(sum(|worker| worker.parks), after.parks());
-    // Its threads' clocks are gone, and the time is not.
+    // The clocks of the threads are gone, but the time still counts.
     rt.shutdown(Duration::from_secs(10));
     assert!(used(&h.metrics()) >= used(&after));
 }
@@ -219,7 +219,7 @@ fn e12_the_latest_stalls_are_kept() {
     }
     rt.wait_idle();
     let metrics = rt.metrics();
-    // The first ones may count as one: nobody knows yet that they are long.
+    // The first events may count as one stall, because they are not known to be long yet.
     assert!(metrics.stalls() >= 32, "{}", metrics.stalls());
     let stalls = metrics.latest_stalls();
     assert_eq!(stalls.len(), 32, "the latest ones");

@@ -1,5 +1,6 @@
-//! E18: a forked child drops its copy of a runtime, and builds one of its own. A program by itself,
-//! as only the thread that forks goes on in the child.
+//! E18: a forked child drops its copy of a runtime, and builds a runtime of its own.
+//!
+//! This test is a program of its own, because only the thread that forks goes on in the child.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use dapple::{Here, Runtime};
 
-/// Has a runtime run events by all its ways in.
+/// Checks that a runtime runs events, blocking work and timers.
 fn works(rt: &Runtime) {
     let (h, sum) = (rt.handle(), Arc::new(AtomicU32::new(0)));
     for i in 0..100 {
@@ -32,7 +33,7 @@ fn child(parents: Runtime, by_shutdown: bool) {
     assert!(own.shutdown(Duration::from_secs(60)).drained);
 }
 
-/// As [`child`], of a runtime whose first worker is the thread that forks.
+/// Does the same as [`child`] with a runtime whose worker 0 is the thread that forks.
 fn child_here(parents: Here) {
     let start = Instant::now();
     drop(parents);
@@ -53,29 +54,30 @@ fn works_here(here: &Here) {
     here.block_on(h.sleep(Duration::from_millis(2)));
 }
 
-/// Runs `f` in a child, and waits for its end.
+/// Runs `f` in a child process, and waits for its end.
 fn in_a_child(f: impl FnOnce()) {
-    // SAFETY: the child uses nothing of what the other threads of this process, which are at rest,
-    // may have had under way, and ends by `_exit`.
+    // SAFETY: the other threads of this process are idle at the fork, so they hold no lock that the
+    // child needs. The child ends by `_exit`, which runs no code of the parent.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0);
     if pid == 0 {
-        // SAFETY: the call takes a number. One that waits for ever is ended by the signal.
+        // SAFETY: the call takes only a number. Its signal ends a child that hangs after 60 s.
         unsafe { libc::alarm(60) };
         let status = i32::from(std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_err());
-        // SAFETY: it ends the process, and runs nothing of what is left of the parent's.
+        // SAFETY: `_exit` ends the process at once and runs no destructors or exit handlers.
         unsafe { libc::_exit(status) }
     }
     let mut status = 0;
-    // SAFETY: the pointer is to a number of ours.
+    // SAFETY: the pointer is valid for writes of a `c_int` during the call.
     let waited = unsafe { libc::waitpid(pid, &mut status, 0) };
     assert_eq!((waited, status), (pid, 0), "the child failed");
 }
 
-/// The parent's value, and the one that a child gets to drop.
+/// Copies the parent's value for a child to drop.
 fn copy_of<T>(value: &T) -> T {
-    // SAFETY: the child's copy of the memory is another one than the parent's; the child uses only
-    // what this answers, and ends without dropping the original.
+    // SAFETY: `value` is valid for reads. Only the child calls this, in its own copy of the memory,
+    // and it ends by `_exit` without dropping the original, so the value is dropped once per
+    // process.
     unsafe { std::ptr::read(value) }
 }
 

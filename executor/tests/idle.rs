@@ -1,4 +1,4 @@
-//! E1, E7, E10, C10: what the process looks like from outside. Each test has the process to itself.
+//! E1, E7, E10, C10: what a process looks like from outside.
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::sync::{Arc, mpsc};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dapple::{Colored, Histogramming, Measure, Runtime, StealPolicy};
 
-/// The tests of this file look at the whole process, so they take turns.
+/// Serializes the tests that look at the whole process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> std::sync::MutexGuard<'static, ()> {
@@ -16,7 +16,7 @@ fn alone() -> std::sync::MutexGuard<'static, ()> {
 
 fn cpu() -> Duration {
     let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: a pointer to a timespec of ours.
+    // SAFETY: `t` is a valid `timespec` that lives for the whole call.
     let ok = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) };
     assert_eq!(ok, 0);
     Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
@@ -38,7 +38,7 @@ fn e7_an_idle_runtime_burns_no_cpu() {
             rt.handle().post_uncolored(|_| ());
         }
         rt.wait_idle();
-        // The sentinel, if there is one, retires.
+        // Long enough for the sentinel, if there is one, to retire.
         thread::sleep(Duration::from_millis(200));
         let (before, parks) = (cpu(), rt.metrics().parks());
         thread::sleep(Duration::from_millis(500));
@@ -52,7 +52,7 @@ fn e7_an_idle_runtime_burns_no_cpu() {
 #[cfg_attr(dapple_single_slots, ignore = "the sanitizer keeps what is freed")]
 fn c10_ten_million_colors_leave_no_trace() {
     let _alone = alone();
-    // A debug build does a tenth.
+    // A debug build does a tenth of the rounds.
     let rounds = if cfg!(debug_assertions) { 10 } else { 100 };
     for policy in [StealPolicy::CostAware, StealPolicy::Eager] {
         let rt = Runtime::builder().workers(2).steal_policy(policy).build().unwrap();
@@ -60,7 +60,7 @@ fn c10_ten_million_colors_leave_no_trace() {
         let sum = Arc::new(AtomicU64::new(0));
         let mut after_first = 0;
         for round in 0..rounds {
-            // Depth of 10,000, so that the first round is as wide as all others.
+            // 10,000 at a time, so that the first round has the same peak as all others.
             for _ in 0..10 {
                 for i in 0..10_000 {
                     let color = h.new_color();
@@ -141,9 +141,10 @@ fn e1_bad_settings_are_clear_errors() {
     assert!(message.starts_with("core 100000 is not one that this process may use ("), "{message}");
 }
 
-/// The affinity of the calling thread.
+/// Returns the affinity of the calling thread.
 fn core_ids() -> Vec<usize> {
-    // SAFETY: a zeroed set is a valid one, and it is ours.
+    // SAFETY: all zeros is a valid `cpu_set_t`, and the call writes at most `size_of_val(&set)`
+    // bytes.
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &mut set), 0);
@@ -256,7 +257,7 @@ fn e16_block_on_wakes_from_any_thread() {
     assert_eq!(answer, 42);
 }
 
-/// I15: an open ticket has one of the idle workers look, not all of them.
+/// I15: one of the idle workers watches an open ticket, not all of them.
 #[test]
 fn i15_one_worker_looks_after_open_tickets() {
     let _alone = alone();
@@ -279,15 +280,16 @@ fn i15_one_worker_looks_after_open_tickets() {
     drop(kept.lock().unwrap().take());
 }
 
-/// What was there at a peak goes, also if something of it stays: timers, tasks, places, waiters,
+/// The memory of a peak is freed, even if one item of it stays: timers, tasks, places, waiters,
 /// tickets.
 #[test]
 #[cfg_attr(dapple_single_slots, ignore = "the sanitizer keeps what is freed")]
 fn memory_of_a_peak_is_given_back() {
     let _alone = alone();
     const N: usize = 300_000;
-    // Otherwise what is large comes from a heap of this thread's, after the first time, whose top
-    // is never trimmed. SAFETY: the call has no conditions.
+    // Without this, large blocks come from this thread's heap after the first time, and the top of
+    // that heap is never trimmed.
+    // SAFETY: `mallopt` has no preconditions.
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024) };
     let rt = Runtime::builder().workers(2).build().unwrap();
     let h = rt.handle();
@@ -335,21 +337,21 @@ fn memory_of_a_peak_is_given_back() {
             rt.wait_idle();
             (0..100).for_each(|_| d.none(|_| ()));
             rt.wait_idle();
-            // It is kept, as domains are, and so would be its memory.
+            // The domain is leaked, as a program keeps its domains, so its memory would stay too.
             std::mem::forget(d);
         }),
     ];
     for (what, peak) in peaks {
         peak();
         rt.wait_idle();
-        // SAFETY: the call has no conditions.
+        // SAFETY: `malloc_trim` has no preconditions.
         unsafe { libc::malloc_trim(0) };
         let before = resident_kib();
         for _ in 0..3 {
             peak();
             rt.wait_idle();
         }
-        // SAFETY: as above.
+        // SAFETY: `malloc_trim` has no preconditions.
         unsafe { libc::malloc_trim(0) };
         let after = resident_kib();
         assert!(before < begin + 40_000, "{what}: {begin} KiB, then {before}");
@@ -357,7 +359,7 @@ fn memory_of_a_peak_is_given_back() {
     }
 }
 
-/// E10: a label is the user's, and stands in the formats as that, whatever is in it.
+/// E10: a label may contain any characters, and every format keeps it apart from its own syntax.
 #[test]
 fn e10_labels_are_escaped_in_every_format() {
     let rt =
@@ -382,7 +384,7 @@ fn e10_labels_are_escaped_in_every_format() {
     let text = rt.metrics().to_prometheus();
     let count = |line: &&str| line.starts_with("dapple_run_time_seconds_count{");
     let counts: Vec<&str> = text.lines().filter(count).collect();
-    // A series for each, and one for those without, among which is the empty one.
+    // One series per label, and one for events without a label, which includes the empty label.
     assert_eq!(counts.len(), labels.len(), "{counts:#?}");
     for label in labels {
         let escaped = label.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
@@ -427,6 +429,6 @@ fn e16_a_handle_waits_until_nothing_runs() {
     h.wait_idle();
     assert_eq!(runs.load(std::sync::atomic::Ordering::Relaxed), 100);
     drop(rt);
-    // Of a runtime that has ended it returns at once.
+    // For a runtime that has ended, it returns at once.
     h.wait_idle();
 }

@@ -1,4 +1,4 @@
-//! C16, E2: values that are large are not moved over a worker's stack again and again.
+//! C16, E2: large values are not moved over a worker's stack more often than needed.
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dapple::{Colored, ColoredSet, Context, Cx, Domain, Runtime, yield_now};
 
-/// So large that a few copies fill a stack of the usual size in a debug build.
+/// The size of a value of which a few copies fill a stack of the usual size in a debug build.
 const LARGE: usize = 1 << 20;
 
 /// Runs `f` as an event that has a large value on its stack, on a worker with the default stack.
@@ -22,7 +22,7 @@ fn on_a_worker(events: usize, f: impl FnOnce(&mut Cx, Arc<AtomicUsize>) + Send +
     assert_eq!((ran.load(Acquire), rt.metrics().panics()), (events, 0));
 }
 
-/// Each case in a function of its own, so that no frame holds the values of several.
+/// Defines each case as a function of its own, so that no frame contains the values of several.
 macro_rules! cases {
     ($($(#[$doc:meta])* $name:ident($size:expr, $cx:ident, $large:ident, $ran:ident) $body:block)*) => {
         $($(#[$doc])*
@@ -36,7 +36,7 @@ macro_rules! cases {
     };
 }
 
-/// The event has run, and has its value.
+/// Records that an event has run and has its value.
 fn seen(large: &[u8], ran: &AtomicUsize) {
     assert_eq!(black_box(large)[large.len() / 2], 7);
     ran.fetch_add(1, Release);
@@ -165,8 +165,8 @@ impl Drop for Counted {
     }
 }
 
-/// Posts events that hold so many words, in all ways that keep them in events; some of them panic,
-/// and some are dropped unrun. What each holds is whole, and dropped once.
+/// Posts events that contain `N` words, in all ways that store a closure in an event. Some panic,
+/// and some are dropped unrun. The content of each is intact, and dropped once.
 fn hold_words<const N: usize>() {
     const EACH: usize = 200;
     let drops = Arc::new(AtomicUsize::new(0));
@@ -194,7 +194,7 @@ fn hold_words<const N: usize>() {
     assert_eq!(drops.load(Relaxed), 4 * EACH);
     assert_eq!(sum.load(Relaxed), 4 * N * EACH * (EACH - 1) / 2);
     assert_eq!(rt.metrics().panics(), 4 * EACH.div_ceil(7) as u64);
-    // What is queued behind a stuck worker at the end is dropped unrun.
+    // Events that are queued behind a stuck worker are dropped unrun at the end.
     let once = Duration::from_millis(10);
     let rt = Runtime::builder().workers(1).stuck_after(once).build().unwrap();
     let h = rt.handle();
@@ -218,7 +218,7 @@ fn hold_words<const N: usize>() {
     drop(go);
 }
 
-/// C11, E2: closures of few words stand in their event, those of more in memory of another one, or
+/// C11, E2: small closures are stored in their event, larger ones in the memory of another event or
 /// in a box.
 #[test]
 fn e2_closures_of_all_sizes_are_run_or_dropped_once() {

@@ -1,4 +1,4 @@
-//! E9: blocking work beside the workers.
+//! E9: blocking work on the blocking pool.
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
@@ -61,7 +61,7 @@ fn e9_the_pool_is_bounded_and_takes_work_in_order() {
             h.offload(move || {
                 begun.lock().unwrap().push(n / 4);
                 most.fetch_max(1 + running.fetch_add(1, SeqCst), SeqCst);
-                // Four at a time, or it never ends.
+                // Unless four run at the same time, this never ends.
                 all_four.wait();
                 running.fetch_sub(1, SeqCst);
             })
@@ -135,7 +135,7 @@ fn e11_e9_blocking_work_may_post_while_the_runtime_drains() {
     let (began, begins) = mpsc::channel();
     let work = h.offload(move || {
         began.send(()).unwrap();
-        // The shutdown has begun.
+        // Waits until the shutdown has begun.
         while also.is_running() {
             thread::sleep(Duration::from_millis(1));
         }
@@ -166,7 +166,8 @@ fn e9_blocking_work_is_not_pinned_where_a_worker_is() {
     let rt = Runtime::builder().workers(1).build().unwrap();
     let h = rt.handle();
     let cores = || {
-        // SAFETY: a zeroed set is a valid one, and it is ours.
+        // SAFETY: all zeros is a valid `cpu_set_t`, and the call writes at most `size_of_val(&set)`
+        // bytes.
         unsafe {
             let mut set: libc::cpu_set_t = std::mem::zeroed();
             assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &mut set), 0);
@@ -175,7 +176,7 @@ fn e9_blocking_work_is_not_pinned_where_a_worker_is() {
     };
     let mine = cores();
     let also = h.clone();
-    // Started by a worker, which is pinned.
+    // A pinned worker starts the thread.
     let (tell, told) = mpsc::channel();
     h.post_default(move |_| tell.send((cores(), also.offload(cores))).unwrap());
     let (on_the_worker, beside) = told.recv_timeout(LONG).unwrap();
@@ -188,7 +189,7 @@ fn e1_no_thread_for_blocking_work_is_a_clear_error() {
     assert_eq!(error.to_string(), "blocking work runs on at least one thread");
 }
 
-/// Work that waits for work, deeper than there are threads.
+/// Work may wait for other work, nested deeper than there are threads.
 #[test]
 fn e9_work_may_wait_for_work() {
     fn nest(h: dapple::Handle, depth: usize) -> usize {
@@ -199,7 +200,7 @@ fn e9_work_may_wait_for_work() {
         let joined = h.offload(move || nest(inner, depth - 1));
         1 + match depth % 2 {
             0 => joined.join().unwrap(),
-            // A future that waits in the thread is the same.
+            // A piece of work that joins another one behaves the same.
             _ => h.offload(move || joined.join().unwrap()).join().unwrap(),
         }
     }
@@ -215,7 +216,7 @@ fn e9_work_may_wait_for_work() {
     for one in many {
         assert_eq!(one.join(), Ok(20));
     }
-    // A thread that is one too many leaves, and its work does not wait for it.
+    // A surplus thread exits, and queued work does not wait for it.
     let few = Runtime::builder().workers(1).offload_threads(2).build().unwrap();
     let inner = few.handle();
     let waits = few.handle().offload(move || {
@@ -223,14 +224,14 @@ fn e9_work_may_wait_for_work() {
             let two = [(); 2].map(|()| inner.offload(|| thread::sleep(Duration::from_millis(5))));
             two.into_iter().for_each(|one| one.join().unwrap());
             let queued = inner.offload(|| ());
-            // The thread that is woken for it is there before this one waits.
+            // Gives the thread that is woken for the work 2 ms to start before this one waits.
             thread::sleep(Duration::from_millis(2));
             queued.join().unwrap();
         }
     });
     assert_eq!(waits.join(), Ok(()));
     assert!(begin.elapsed() < Duration::from_secs(9), "work has waited for an idle thread to end");
-    // The limit holds again.
+    // The limit applies again.
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let work: Vec<_> = (0..64)
         .map(|_| {

@@ -18,7 +18,7 @@ impl Drop for PanicsOnDrop {
     }
 }
 
-/// A payload whose own drop panics with such a payload.
+/// A payload whose drop panics with another such payload.
 struct Nested(u32);
 impl Drop for Nested {
     fn drop(&mut self) {
@@ -70,7 +70,7 @@ fn c11_closures_that_panic_when_they_are_dropped() {
     h.post_default(move |_| drop(a));
     h.post_default(|_| ());
     drop(rt);
-    // Refused: dropped by the poster, who must not notice.
+    // Refused: the closure is dropped by the poster, who must not notice the panic.
     h.post_default(move |_| drop(b));
     let c = PanicsOnDrop;
     h.post_uncolored(move |_| drop(c));

@@ -15,7 +15,7 @@ fn color(h: &Handle, class: Priority) -> Color {
     h.color_builder().priority(class).build()
 }
 
-/// Keeps the worker in an event until what is returned is dropped.
+/// Keeps the worker in an event until the returned sender is dropped.
 fn block(h: &Handle) -> mpsc::Sender<()> {
     let (go, gone) = mpsc::channel::<()>();
     let (began, begins) = mpsc::channel();
@@ -44,7 +44,7 @@ fn c7_a_higher_class_goes_first() {
             color(&h, class).post(note(&seen, name));
         }
     }
-    // Posted from inside, too.
+    // Posted from an event, too.
     let inside = seen.clone();
     color(&h, High).post(move |cx| {
         for (class, name) in [(Low, "low"), (Normal, "normal"), (High, "high")] {
@@ -108,7 +108,7 @@ fn c7_a_set_and_what_it_waits_for_run_in_its_highest_class() {
     let h = rt.handle();
     let blocked = block(&h);
     let (low, other_low, high) = (color(&h, Low), color(&h, Low), color(&h, High));
-    // Already in the low lane when the set raises it.
+    // The color is already in the low lane when the set raises it.
     low.post(note(&seen, "before the set"));
     other_low.post(note(&seen, "low"));
     for _ in 0..3 {

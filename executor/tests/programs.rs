@@ -1,10 +1,10 @@
-//! C1, C2, C5, C6: random programs of posts run on the executor and record what happens; a checker
-//! that knows only the rules looks at the record.
+//! C1, C2, C5, C6: random programs of posts run on the executor and record what happens. A checker
+//! that knows only the rules checks the record.
 //!
-//! Events are exclusive, shared, or sets of both; they are posted by several threads and by each
-//! other, take longer or shorter, and panic. Colors have classes. All policies run, on one to four
-//! workers; the eager one steals whatever it can. The checker compares every two events that share
-//! a color: it needs neither queues nor step functions.
+//! Events are exclusive, shared, or sets of both. Several threads and other events post them. They
+//! take different times, and some panic. Colors have classes. All policies run, on one to four
+//! workers; the eager policy steals whatever it can. The checker compares every two events that
+//! share a color. It needs neither queues nor step functions.
 mod seeded;
 
 use std::sync::Arc;
@@ -21,17 +21,17 @@ type Want = (usize, bool);
 #[derive(Clone, Debug)]
 struct Event {
     wants: Vec<Want>,
-    /// A set even if it wants one color only.
+    /// Whether the event is posted as a set even if it wants one color only.
     as_set: bool,
     spins: u32,
     panics: bool,
-    /// What it posts, and how.
+    /// The events that this one posts.
     posts: Vec<Event>,
 }
 
 #[derive(Clone, Debug)]
 struct Program {
-    /// What the threads outside post.
+    /// The events that threads outside the runtime post.
     threads: Vec<Vec<Event>>,
     workers: usize,
     policy: StealPolicy,
@@ -81,12 +81,13 @@ fn program() -> impl Strategy<Value = Program> {
     })
 }
 
-/// What is known of an event that was posted: moments of one clock that all threads read.
+/// The record of a posted event: moments of one clock that all threads read.
 #[derive(Debug, Default)]
 struct Record {
     wants: Vec<Want>,
-    /// Before the post was called, and after it had returned.
+    /// Before the post was called.
     posting: u64,
+    /// After the post had returned.
     posted: AtomicU64,
     began: AtomicU64,
     ended: AtomicU64,
@@ -98,8 +99,8 @@ struct World {
     colors: Vec<Color>,
     clock: AtomicU64,
     records: std::sync::Mutex<Vec<Arc<Record>>>,
-    /// One of each color, written by a load and a store in exclusive events: an overlap, or a stale
-    /// view, loses a count.
+    /// One count per color. Exclusive events change it by a load and a store, so an overlap or a
+    /// stale view loses a count.
     counts: Vec<AtomicU64>,
     wrong_views: AtomicU32,
 }
@@ -166,7 +167,7 @@ impl World {
     }
 }
 
-/// Each color once, with its stronger access.
+/// Returns each wanted color once, with its stronger access.
 fn merged(wants: &[Want]) -> Vec<Want> {
     let strongest = |color: usize| {
         let mut all = wants.iter().filter(|w| w.0 == color).peekable();
@@ -201,7 +202,7 @@ fn run(program: &Program) -> Arc<World> {
     world
 }
 
-/// Which access, if any, an event has to a color.
+/// Returns whether the event shares the color, or `None` if it does not want the color.
 fn wants(record: &Record, color: usize) -> Option<bool> {
     record.wants.iter().find(|w| w.0 == color).map(|w| w.1)
 }

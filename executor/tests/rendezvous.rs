@@ -11,7 +11,7 @@ fn runtime(workers: usize) -> Runtime {
     Runtime::builder().workers(workers).on_panic(|_| {}).build().unwrap()
 }
 
-/// Fires, from wherever.
+/// Fires the trigger from an uncolored event.
 fn answer(n: u32, trigger: Trigger<u32>, cx: &mut Cx) {
     cx.post_uncolored(move |_| trigger.fire(n).unwrap());
 }

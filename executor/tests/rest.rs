@@ -1,4 +1,4 @@
-//! E16, E11: the runtime is not at rest while a worker that sleeps or spins posts.
+//! E16, E11: a runtime is not idle while a sleeping or spinning worker posts.
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
@@ -8,20 +8,20 @@ use std::time::{Duration, Instant};
 use dapple::park::{Driver, Park, Unpark};
 use dapple::{Color, Cx, Palette, Runtime};
 
-/// What a poller does when it is told to.
+/// The action that the poller takes on request.
 type Act = Box<dyn Fn(&mut Cx) + Send + Sync>;
 
 #[derive(Default)]
 struct Shared {
     go: AtomicBool,
-    /// Grows when the poller begins to act, and when it has.
+    /// Grows by one when the poller starts its action, and again when it has finished.
     acts: AtomicUsize,
     act: OnceLock<Act>,
     token: Mutex<bool>,
     changed: Condvar,
 }
 
-/// A poller that acts, as a reactor that found something ready.
+/// A poller that runs an action, as a reactor does that found a descriptor ready.
 #[derive(Clone)]
 struct Acting(Arc<Shared>);
 
@@ -72,7 +72,7 @@ fn runtime(spin: Duration) -> (Runtime, Arc<Shared>) {
     (rt, shared)
 }
 
-/// Has the poller act, and returns when it is in the middle of it, more or less.
+/// Starts the poller's action, and returns while it probably still runs, with its final `acts`.
 fn act(shared: &Shared, round: usize) -> usize {
     let before = shared.acts.load(Acquire);
     shared.go.store(true, Release);
@@ -88,7 +88,8 @@ fn act(shared: &Shared, round: usize) -> usize {
     before + 2
 }
 
-/// Posts a set of many colors: between the first color's place and its run queue is a long time.
+/// Posts a set of many colors, so that the first color has its place long before it is in a run
+/// queue.
 fn post_many(colors: &[Color]) -> Act {
     let colors = colors.to_vec();
     Box::new(move |cx| {
@@ -145,8 +146,8 @@ fn e11_an_event_behind_what_a_sleeping_worker_posts_is_run_before_the_end() {
     }
 }
 
-/// What a worker queues that needs no memory for an event: the grave of a color, which a palette
-/// may revive.
+/// A worker may queue something that needs no event memory: the end of a color, which a palette may
+/// revive.
 #[test]
 fn e16_a_color_that_a_sleeping_worker_lets_go_is_waited_for() {
     let (rt, shared) = runtime(Duration::ZERO);
@@ -169,7 +170,8 @@ fn e16_a_color_that_a_sleeping_worker_lets_go_is_waited_for() {
     }
 }
 
-/// A hook runs between the sleeps of a worker, and a panic in the poller is told to one.
+/// A hook may run between the sleeps of a worker: a panic in the poller is reported to the panic
+/// hook.
 #[test]
 fn e16_what_the_hook_of_a_sleeping_worker_posts_is_waited_for() {
     let shared = Arc::new(Shared::default());
@@ -194,7 +196,7 @@ fn e16_what_the_hook_of_a_sleeping_worker_posts_is_waited_for() {
     for round in 1..=100 {
         let over = act(&shared, round) - 1;
         while ran.load(Acquire) < round {
-            // The hook's event runs, without anything else that wakes the worker.
+            // The hook's event runs without anything else that wakes the worker.
             thread::yield_now();
         }
         rt.wait_idle();

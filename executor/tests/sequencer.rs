@@ -24,7 +24,7 @@ fn i14_values_are_released_in_order_however_many_workers_complete_them() {
                 if n % 7 == 0 {
                     std::thread::yield_now();
                 }
-                // Every tenth is dropped.
+                // Every tenth place is dropped.
                 if n % 10 != 0 {
                     place.complete(n);
                 }

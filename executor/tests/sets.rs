@@ -1,4 +1,4 @@
-//! C6, and what other rules say of color sets.
+//! C6, and what other rules say about color sets.
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -102,7 +102,7 @@ fn c6_philosophers_eat_in_whatever_order_they_take_their_forks() {
         let forks = counters(&rt.handle(), SEATS);
         fn eat(seat: usize, left: u64, forks: Arc<Vec<Colored<u64>>>) {
             let (a, b) = (seat, (seat + 1) % SEATS);
-            // The last one takes them in the other order than all others.
+            // The last philosopher takes the forks in the opposite order.
             let (also, mine) = (Arc::clone(&forks), &forks);
             (mine[a].exclusive(), mine[b].exclusive()).post(move |(a, b), _| {
                 *a += 1;
@@ -221,8 +221,8 @@ fn c13_aliasing_in_a_set_panics_at_the_place() {
     let twice = std::panic::catch_unwind(|| (a.exclusive(), again.shared()).post(|_, _| {}));
     assert_eq!(*twice.unwrap_err().downcast::<&str>().unwrap(), "a set names one value twice");
 
-    // Two values of one color: the set has the color for itself, and yet the value that it shares
-    // by `&`.
+    // Two values of one color: the set has the color exclusively, but it has the value `b` by
+    // shared reference.
     let (b1, a1, c1) = (b.clone(), a.clone(), c.clone());
     (a.exclusive(), b.shared()).post(move |(a, b), cx| {
         *a += *b;
@@ -243,7 +243,7 @@ fn c13_aliasing_in_a_set_panics_at_the_place() {
             "the event has this value by reference already",
         ]
     );
-    // In a set of its own it can be reached.
+    // Another set can reach the values.
     let (a1, c1) = (a.clone(), c.clone());
     c.clear_poison(|_, _| {});
     h.post_set(&[a.color().exclusive(), c.color().shared()], move |cx| {
@@ -330,7 +330,7 @@ fn e11_sets_that_are_left_are_dropped_once_and_counted() {
     }
 }
 
-/// Posts bursts of sets of two of the accounts, round after round, as one of many.
+/// Posts bursts of sets of two accounts, for this many rounds, as one of many generators.
 fn generate(left: u64, seed: u64, accounts: Arc<Vec<Colored<u64>>>, waits: Waits, h: &Handle) {
     let color = h.new_color();
     h.post(&color, move |cx| {
@@ -355,11 +355,11 @@ fn generate(left: u64, seed: u64, accounts: Arc<Vec<Colored<u64>>>, waits: Waits
     });
 }
 
-/// How many sets wait now, and how many did at most.
+/// The number of sets that wait now, and the maximum.
 type Waits = Arc<(AtomicUsize, AtomicUsize)>;
 
-/// C9: sets that have all their colors run before their posters post more of them, so that what
-/// waits does not grow with what is posted.
+/// C9: sets that have all their colors run before their posters post more of them, so the backlog
+/// does not grow with the number of posts.
 #[test]
 fn c9_sets_do_not_pile_up_behind_their_posters() {
     let rt = runtime(1);
@@ -425,7 +425,7 @@ fn c9_other_work_without_end_does_not_starve_sets() {
     rt.wait_idle();
 }
 
-/// E4: what is ready behind a stuck event is taken by another worker.
+/// E4: another worker takes over a ready set that waits behind a stuck event.
 #[test]
 fn e4_a_set_that_is_ready_does_not_wait_behind_a_stuck_event() {
     let rt = runtime(2);
@@ -434,7 +434,7 @@ fn e4_a_set_that_is_ready_does_not_wait_behind_a_stuck_event() {
         let (pair, seen, gone) = (counters(&h, 2), mpsc::channel(), mpsc::channel::<()>());
         h.new_color().post(move |_| {
             (pair[0].exclusive(), pair[1].exclusive()).post(move |_, _| seen.0.send(()).unwrap());
-            // Stuck until the set has run.
+            // Blocks until the set has run.
             let _ = gone.1.recv_timeout(LONG);
         });
         seen.1.recv_timeout(LONG / 2).expect("E4: the set runs elsewhere");
@@ -443,7 +443,7 @@ fn e4_a_set_that_is_ready_does_not_wait_behind_a_stuck_event() {
     rt.wait_idle();
 }
 
-/// C7: of the sets that are ready, and of other work, the highest class goes first.
+/// C7: among ready sets and other work, the highest class goes first.
 #[test]
 fn c7_a_ready_set_of_a_lower_class_waits_for_higher_work() {
     let rt = runtime(1);
@@ -466,7 +466,7 @@ fn c7_a_ready_set_of_a_lower_class_waits_for_higher_work() {
         of(class).post(note(plain));
         let handle = h.clone();
         let (a, b, set) = (of(class), of(class), note(set));
-        // Posted on the worker, so that it is ready at once.
+        // Posted on the worker, so that the set is ready at once.
         of(Priority::High).post(move |_| {
             handle.post_set(&[a.exclusive(), b.exclusive()], set);
         });

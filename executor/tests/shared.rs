@@ -1,4 +1,4 @@
-//! C5, and what other rules say of shared events.
+//! C5, and what other rules say about shared events.
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::Duration;
@@ -18,7 +18,7 @@ fn c5_shared_events_run_on_all_workers_at_once() {
     let meet = Arc::new(Barrier::new(3));
     for _ in 0..3 {
         let meet = Arc::clone(&meet);
-        // None of them returns before all have begun.
+        // None of the events returns before all have begun.
         color.post_shared(move |_| {
             meet.wait();
         });
@@ -111,7 +111,7 @@ fn c10_a_color_lives_as_long_as_its_readers_and_no_longer() {
     drop(color);
     begins.recv_timeout(LONG).unwrap();
     assert_eq!(palette.len(), 1, "C4: its reader keeps the color");
-    // Behind the reader, on the same color: if it were another one it would run now.
+    // Stands behind the reader, on the same color. On a new color the event would run now.
     let ran = Arc::new(AtomicBool::new(false));
     let runs = Arc::clone(&ran);
     palette.color(&"key").post(move |_| runs.store(true, SeqCst));
@@ -201,7 +201,7 @@ fn e11_shared_events_that_are_left_are_dropped_and_counted() {
         }
         let (began, begins) = mpsc::channel();
         let (go, gone) = mpsc::channel::<()>();
-        // A reader that is still running when the runtime stops; behind it a writer, and readers.
+        // A reader that still runs when the runtime stops, with writers and readers behind it.
         color.post_shared(move |_| {
             began.send(()).unwrap();
             let _ = gone.recv_timeout(LONG);

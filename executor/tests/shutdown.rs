@@ -1,4 +1,4 @@
-//! E11, E16: the end of a runtime; and what comes after it.
+//! E11, E16: the end of a runtime, and what happens afterwards.
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::{Arc, mpsc};
@@ -120,7 +120,7 @@ fn e11_a_stuck_worker_is_reported_and_left_behind() {
     h.post(&color, move |cx| {
         tx.send(cx.worker()).unwrap();
         wait.recv().unwrap();
-        // The runtime has ended: this is refused, and nothing breaks.
+        // The runtime has ended: the post is refused, and nothing breaks.
         cx.post_here(|_| unreachable!());
         cx.new_color();
         done.send(()).unwrap();
@@ -328,7 +328,7 @@ fn e11_a_shutdown_of_an_idle_runtime_has_nothing_to_report() {
 
 #[test]
 fn c16_a_post_while_the_runtime_stops_runs_no_drop() {
-    // The closure's drop would run inside the post, where its own lock is held.
+    // If the post dropped the closure, the drop would wait for the lock that the event holds.
     let rt = runtime(1);
     let h = rt.handle();
     let lock = Arc::new(std::sync::Mutex::new(0));

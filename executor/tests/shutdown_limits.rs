@@ -1,5 +1,5 @@
-//! E11: the limits of a shutdown: how long it lasts whatever runs, posts and drops, and who counts
-//! as stuck.
+//! E11: how long a shutdown lasts, whatever runs, posts and drops meanwhile, and which workers
+//! count as stuck.
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -13,7 +13,7 @@ fn runtime(workers: usize) -> Runtime {
     Runtime::builder().workers(workers).build().unwrap()
 }
 
-/// What a stuck event posts all the time is no reason for a shutdown to last.
+/// A stuck event that posts without end does not delay a shutdown.
 #[test]
 fn e11_a_shutdown_has_a_limit_while_a_stuck_event_posts() {
     #[derive(Clone, Copy, Debug)]
@@ -62,12 +62,12 @@ fn e11_a_shutdown_has_a_limit_while_a_stuck_event_posts() {
             let report = rt.shutdown(100 * MS);
             let took = begin.elapsed();
             stop.store(1, Relaxed);
-            // 100 ms of draining, as much for the stuck worker, and as much again for each of those
-            // that dispose.
+            // 100 ms to drain, 100 ms for the stuck worker, and 100 ms for each worker that drops
+            // events.
             assert!(took < Duration::from_secs(8), "{policy:?}, {what:?}: {took:?}");
-            // Another one may be kept from its core for so long.
+            // Other workers may count as stuck too, if they did not get a core in time.
             assert!(!report.stuck_workers.is_empty(), "{policy:?}, {what:?}: {report:?}");
-            // It has run, or is dropped by the stuck worker itself in the end.
+            // The event has run, or the stuck worker drops it in the end.
             let _ = behind.join();
         }
     }
@@ -82,7 +82,7 @@ fn e11_who_is_in_no_event_is_not_stuck() {
     }
 }
 
-/// A worker that drops what is queued gets on, however long all of it takes.
+/// A worker that drops queued closures one by one is not stuck, however long all of them take.
 #[test]
 fn e11_who_drops_closures_one_by_one_is_not_stuck() {
     struct Slow(Arc<AtomicUsize>);
@@ -115,10 +115,10 @@ fn e11_who_drops_closures_one_by_one_is_not_stuck() {
     assert_eq!(dropped.load(Relaxed), 150);
 }
 
-/// Drops that post what is dropped in turn, without end: they are given up.
+/// Drops that post what is dropped in turn, without end, are given up.
 #[test]
 fn e11_a_circle_of_drops_does_not_keep_a_shutdown() {
-    /// What it drops makes it again, on a new color or on the same.
+    /// A value whose drop makes another one, on a new color or on the same one.
     struct Again(Handle, Option<Color>, Arc<AtomicUsize>);
     impl Drop for Again {
         fn drop(&mut self) {
@@ -147,7 +147,7 @@ fn e11_a_circle_of_drops_does_not_keep_a_shutdown() {
                 });
                 let keep = Arc::clone(&dropped);
                 rt.shutdown(Duration::ZERO);
-                // The circle goes no further.
+                // Ends the circle.
                 keep.store(usize::MAX / 2, Relaxed);
             })
         })
@@ -158,7 +158,7 @@ fn e11_a_circle_of_drops_does_not_keep_a_shutdown() {
     assert!(begin.elapsed() < 60_000 * MS, "{:?}", begin.elapsed());
 }
 
-/// The same with an end: a long chain is followed to it.
+/// A long chain of drops, each of which posts the next, is followed to its end.
 #[test]
 fn e11_a_chain_of_drops_is_followed_to_its_end() {
     struct Next(Handle, usize, Arc<AtomicUsize>);
@@ -167,7 +167,7 @@ fn e11_a_chain_of_drops_is_followed_to_its_end() {
             self.2.fetch_add(1, Relaxed);
             if self.1 > 0 {
                 let next = Next(self.0.clone(), self.1 - 1, Arc::clone(&self.2));
-                // Refused it would be dropped at once, and the stack would grow.
+                // If this were refused, it would be dropped at once, and the stack would grow.
                 Colored::new(&self.0.new_color(), next);
             }
         }
@@ -209,7 +209,8 @@ fn e11_a_runtime_dropped_on_a_worker_of_another_one_waits_for_its_events() {
     assert_eq!(dropping.join(), Ok(1), "the event had ended when the drop returned");
 }
 
-/// C11: what nobody runs is dropped on its color, also by who gives up on a stuck worker.
+/// C11: events that nobody runs are dropped on their color, also by the thread that gives up on a
+/// stuck worker.
 #[test]
 fn c11_what_is_dropped_after_a_stuck_worker_reaches_its_value() {
     struct Adds(Colored<usize>, Arc<AtomicUsize>);
@@ -226,7 +227,7 @@ fn c11_what_is_dropped_after_a_stuck_worker_reaches_its_value() {
         let reached = Arc::new(AtomicUsize::new(0));
         let (go, wait) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();
-        // On one color, so that other workers cannot run it.
+        // All on one color, so that other workers cannot run it.
         value.color().post(move |_| {
             begun.send(()).unwrap();
             let _ = wait.recv();
@@ -256,7 +257,7 @@ fn c11_what_is_dropped_after_a_stuck_worker_reaches_its_value() {
     }
 }
 
-/// Threads that keep queueing on a closed runtime do not hold each other up.
+/// Threads that keep queueing on a closed runtime do not delay each other.
 #[test]
 fn e11_who_queues_after_the_end_is_not_kept_by_others() {
     let h = runtime(1).handle();
@@ -268,7 +269,7 @@ fn e11_who_queues_after_the_end_is_not_kept_by_others() {
                 let mut longest = Duration::ZERO;
                 for _ in 0..5_000 {
                     let begin = Instant::now();
-                    // Its end is an event that nobody refuses.
+                    // The end of the value is an event that is never refused.
                     drop(Colored::new(&color, Box::new(5)));
                     longest = longest.max(begin.elapsed());
                 }

@@ -1,4 +1,4 @@
-//! What posts on behalf of others names the place that it was told, in reports.
+//! A post on behalf of others is reported with the site that the poster passed.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use dapple::{Context, Domain, Handle, Runtime, Site};
 
-/// Has something panic that `post` posts from a site, and returns the site of the report.
+/// Makes an event panic that `post` posts from a site, and returns the site in the report.
 fn site_of(post: impl FnOnce(&Handle, Site)) -> String {
     let sites = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&sites);
@@ -77,7 +77,7 @@ fn i2_the_steps_of_an_event_are_from_its_place_unless_it_says_another() {
     let in_a_step = |h: &Handle, site| {
         let (d, asks) = (d(h), Arc::new(AtomicBool::new(false)));
         let asked = Arc::clone(&asks);
-        // Which the step has to wait for, so that it is an event of its own.
+        // The step has to wait for this event, so it becomes an event of its own.
         d.global(move |_| {
             while !asked.load(Ordering::Acquire) {
                 std::thread::yield_now();

@@ -1,5 +1,5 @@
-//! E3, E7, C9: stealing moves what it should, wakes nobody for nothing, and starves nobody. What is
-//! counted here is bounded; how fast it is stands in the benchmarks.
+//! E3, E7, C9: stealing moves what it should, wakes no worker without need, and starves no color.
+//! The tests bound counts; the benchmarks measure speed.
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -13,7 +13,7 @@ fn runtime(workers: usize) -> Runtime {
     Runtime::builder().workers(workers).build().unwrap()
 }
 
-/// Posts 64 increments to random ones of the counters, then itself.
+/// Posts 64 increments to random counters, then itself.
 fn generate(left: u32, mut random: u64, counters: Arc<Vec<Colored<u64>>>, cx: &mut Cx) {
     for _ in 0..64 {
         random ^= random << 13;
@@ -48,7 +48,8 @@ fn e3_producers_of_tiny_events_cause_few_steals_and_wake_ups() {
         rt.wait_idle();
         assert_eq!(sum.load(Relaxed), 64 * 64 * 100, "{workers} workers: each event ran once");
         let m = rt.metrics();
-        // A stolen batch has up to 32 entries; each is a look of a sentinel, or a part of a trial.
+        // A stolen batch has up to 32 entries. Each batch is part of a sentinel's look or of a
+        // trial.
         let moved = m.steals() + m.wakeups();
         assert!(moved * 50 < m.events(), "{workers} workers: {moved} moves, {} events", m.events());
     }
@@ -70,7 +71,7 @@ fn e3_posts_from_outside_wake_a_worker_at_most_once_per_sleep() {
     rt.wait_idle();
     let m = rt.metrics();
     assert_eq!(m.panics(), 0);
-    // No herd: who is awake is not woken.
+    // No thundering herd: a worker that is awake is not woken.
     assert!(m.wakeups() <= m.parks() + 4, "{} wake-ups, {} sleeps", m.wakeups(), m.parks());
 }
 
@@ -93,7 +94,7 @@ fn e3_chains_that_began_on_one_worker_spread() {
             cx.post(&color, move |cx| chain(seen, stop, cx));
         }
     });
-    // On a machine that is busy with other things a steal may look as if it did not pay.
+    // On a machine that is busy with other programs, a steal may look as if it did not pay.
     let deadline = std::time::Instant::now() + LONG;
     let spread = || seen.iter().all(|n| n.load(Relaxed) > 10_000);
     while !spread() && std::time::Instant::now() < deadline {
@@ -106,7 +107,8 @@ fn e3_chains_that_began_on_one_worker_spread() {
 
 #[test]
 fn e4_a_color_that_was_rescued_goes_home() {
-    // Where it ran last; it ends when it has run elsewhere and then at home again.
+    // `home` is the worker on which the color was made. The chain ends when it has run elsewhere
+    // and then at home again.
     fn chain(home: usize, mut been_away: bool, done: mpsc::Sender<bool>, cx: &mut Cx) {
         been_away |= cx.worker() != home;
         if been_away && cx.worker() == home {
@@ -115,8 +117,8 @@ fn e4_a_color_that_was_rescued_goes_home() {
         cx.post_here(move |cx| chain(home, been_away, done, cx));
     }
     for _ in 0..5 {
-        // A new one each time: one that has seen long events would steal the color, and steals are
-        // for good.
+        // A new runtime each time: a worker that has seen long events would steal the color, and
+        // steals are permanent.
         let rt = runtime(2);
         let (tx, rx) = mpsc::channel();
         rt.handle().post_uncolored(move |cx| {
@@ -151,7 +153,7 @@ fn e7_eight_workers_on_fewer_cores_are_correct_and_then_quiet() {
         rt.wait_idle();
         let m = rt.metrics();
         assert_eq!((m.events(), m.panics()), (100 * 200 * 3 + 100, 0), "{policy:?}");
-        // The sentinel, if there is one, retires: then nobody wakes up any more.
+        // The sentinel, if there is one, retires. Then no worker wakes up any longer.
         let quiet = (0..100).any(|_| {
             let before = rt.metrics().parks();
             thread::sleep(Duration::from_millis(20));
@@ -192,7 +194,7 @@ fn e7_a_spin_ends() {
 fn c9_a_greedy_color_leaves_a_thousand_others_their_share() {
     fn greedy(stop: Arc<AtomicBool>, cx: &mut Cx) {
         if !stop.load(Relaxed) {
-            // Several chains of one color: its queue is never empty.
+            // Several chains on one color, so its queue is never empty.
             cx.post_here(move |cx| greedy(stop, cx));
         }
     }
@@ -205,7 +207,8 @@ fn c9_a_greedy_color_leaves_a_thousand_others_their_share() {
         }
         cx.post_here(move |cx| equal(counts, stop, i, cx));
     }
-    // By number of events only: so the counts do not depend on the speed of the machine.
+    // Turns end by the number of events only, so the counts do not depend on the speed of the
+    // machine.
     let budget = dapple::TurnBudget { nanos: u64::MAX, ..Default::default() };
     let rt = Runtime::builder().workers(1).turn_budget(budget).build().unwrap();
     let stop = Arc::new(AtomicBool::new(false));
@@ -224,7 +227,7 @@ fn c9_a_greedy_color_leaves_a_thousand_others_their_share() {
         }
     });
     rt.wait_idle();
-    // A turn has 64 events at most, and the queue of colors is first in, first out.
+    // A turn has at most 64 events, and the run queue of colors is first in, first out.
     let least = counts.iter().map(|n| n.load(Relaxed)).min().unwrap();
     assert!(least >= 2_000 - 2 * 64, "one color had {least} events when another had 2,000");
 }

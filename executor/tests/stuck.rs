@@ -1,4 +1,5 @@
-//! E4, E5, E12: what waits behind an event that blocks, and who says so.
+//! E4, E5, E12: what happens to work behind an event that blocks, and which worker reports the
+//! stall.
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -80,7 +81,7 @@ fn e5_timers_of_a_blocked_worker_fire_elsewhere() {
 
 #[test]
 fn e4_busy_workers_watch_each_other() {
-    // Nobody is idle: one worker is kept busy by a chain, the other one blocks.
+    // No worker is idle: a chain keeps one worker busy, and the other one blocks.
     let rt = runtime(2);
     let h = rt.handle();
     let stop = Arc::new(AtomicUsize::new(0));
@@ -136,7 +137,7 @@ fn c1_holds_while_colors_are_taken_from_blocked_workers() {
 
 type Said = (usize, u32, Option<String>, bool);
 
-/// A runtime whose stalls begin at so many milliseconds, and what it has said of them.
+/// Returns a runtime with a stall threshold of this many milliseconds, and the list of its reports.
 fn reporting(
     workers: usize,
     policy: StealPolicy,
@@ -182,7 +183,7 @@ fn e12_a_single_worker_reports_its_own_stall_afterwards() {
         let line = line!() + 1;
         rt.handle().post_uncolored(|_| thread::sleep(60 * MS));
         rt.handle().post_uncolored(|_| ());
-        // The look around comes with the next event, or before the worker sleeps.
+        // The worker looks around at the next event, or before it sleeps.
         rt.wait_idle();
         rt.handle().post_uncolored(|_| ());
         rt.wait_idle();
@@ -192,7 +193,8 @@ fn e12_a_single_worker_reports_its_own_stall_afterwards() {
     }
 }
 
-/// What a single worker tells of its stalls: the line, how many events, and the text.
+/// Returns what a single worker reports about its stalls: the line, the number of events and the
+/// text.
 fn told_of(f: impl FnOnce(&Handle)) -> Vec<(u32, Option<u64>, String)> {
     let said: Arc<Mutex<Vec<_>>> = Arc::default();
     let also = Arc::clone(&said);
@@ -202,13 +204,13 @@ fn told_of(f: impl FnOnce(&Handle)) -> Vec<(u32, Option<u64>, String)> {
     let rt = Runtime::builder().workers(1).stall_after(20 * MS).on_stall(on_stall).build().unwrap();
     f(&rt.handle());
     rt.wait_idle();
-    // The look around comes with the next event.
+    // The worker looks around at the next event.
     rt.handle().post_uncolored(|_| ());
     rt.wait_idle();
     said.lock().unwrap().clone()
 }
 
-/// What takes long to drop.
+/// A value whose drop takes this long.
 struct Slow(Duration);
 
 impl Drop for Slow {
@@ -226,7 +228,7 @@ fn e12_what_is_dropped_behind_a_long_callback_does_not_take_its_place() {
         line = line!() + 2;
         h.post_uncolored(move |_| {
             value.post(|(), _| thread::sleep(60 * MS));
-            // Its end stands behind the callback, in the same turn.
+            // The drop of the value stands behind the callback, in the same turn.
             drop(value);
         });
     });
@@ -251,7 +253,7 @@ fn e12_the_drop_of_a_value_is_named_by_where_the_value_was_made() {
 fn e12_a_long_drop_behind_a_callback_is_one_of_two_that_may_have_taken_long() {
     let said = told_of(|h| {
         let value = Colored::new(&h.new_color(), Slow(60 * MS));
-        // From within an event, so that both are there when the color's turn comes.
+        // Posted from an event, so that both are queued when the color's turn comes.
         h.post_uncolored(move |_| {
             value.post(|_, _| ());
             drop(value);
@@ -309,7 +311,7 @@ fn e12_a_stall_that_one_of_several_callbacks_has_made_says_so() {
 
 #[test]
 fn e12_a_short_event_after_a_long_silence_is_no_stall() {
-    // Long enough for a machine that is busy with other things.
+    // Long enough for a machine that is busy with other programs.
     let (rt, said) = reporting(2, StealPolicy::CostAware, 400);
     let h = rt.handle();
     for _ in 0..3 {
@@ -317,7 +319,7 @@ fn e12_a_short_event_after_a_long_silence_is_no_stall() {
             h.post(&h.new_color(), |_| thread::sleep(MS / 10));
         }
         rt.wait_idle();
-        // Everybody sleeps, the sentinel too, for longer than the threshold.
+        // All workers sleep, the sentinel too, for longer than the threshold.
         thread::sleep(500 * MS);
         h.post(&h.new_color(), |_| thread::sleep(5 * MS));
         rt.wait_idle();
@@ -346,7 +348,7 @@ fn e12_a_spinning_worker_is_not_stuck() {
     assert!(said.lock().unwrap().is_empty(), "{said:?}");
 }
 
-/// Posters, sleepers and blocked events at once: a lost wake-up would hang it.
+/// Posters, sleepers and blocked events at the same time: a lost wakeup would hang this test.
 #[test]
 fn e5_a_storm_of_blocked_workers_and_wake_ups() {
     let rt = Runtime::builder().workers(4).steal_delay(Duration::from_micros(50)).build().unwrap();
@@ -370,8 +372,8 @@ fn e5_a_storm_of_blocked_workers_and_wake_ups() {
     assert_eq!(ran.load(Relaxed), 1_200);
 }
 
-/// The delay after which a stuck worker is noticed is paid once, not for every event that comes
-/// while it is stuck.
+/// The delay until a stuck worker is noticed is paid once, not for every event that arrives while
+/// it is stuck.
 #[test]
 fn e4_the_delay_is_paid_once_while_a_worker_is_stuck() {
     let delay = 100 * MS;
@@ -383,7 +385,7 @@ fn e4_the_delay_is_paid_once_while_a_worker_is_stuck() {
         }
         let (go, wait) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();
-        // Made first, so they are at home where the event will block, as far as that can be known.
+        // Made first, so that its home is, most likely, the worker that the event blocks.
         let old = h.new_color();
         old.call(|_| ()).join().unwrap();
         h.post(&h.new_color(), move |_| {
@@ -408,12 +410,12 @@ fn e4_the_delay_is_paid_once_while_a_worker_is_stuck() {
         assert!(took < 50 * delay, "500 events took {took:?}, {delay:?} each is not to be paid");
         drop(go);
         rt.wait_idle();
-        // And the worker serves its own again.
+        // Afterwards the worker runs the events of its own colors again.
         let stolen = rt.metrics().colors_stolen();
         for _ in 0..100 {
             old.call(|_| ()).join().unwrap();
         }
-        // But when the machine has no core for it.
+        // Not all of them, because the machine may have no core for the worker.
         assert!(rt.metrics().colors_stolen() <= stolen + 50, "what is at home is run at home");
     }
 }

@@ -15,7 +15,7 @@ fn runtime(workers: usize) -> Runtime {
     Runtime::builder().workers(workers).on_panic(|_| {}).build().unwrap()
 }
 
-/// A value that a thread gives, some time after it was asked for.
+/// Returns a future whose value a thread provides after `delay`.
 fn from_a_thread(delay: Duration) -> impl Future<Output = u32> + Send {
     let shared = Arc::new(Mutex::new((false, None::<Waker>)));
     let also = Arc::clone(&shared);
@@ -45,7 +45,8 @@ fn c12_polls_are_events_of_the_color() {
             let value = value.clone();
             h.spawn(&value.color().clone(), async move {
                 for _ in 0..100 {
-                    // Alone with the value, without a lock; and yet others get at it in between.
+                    // The task has the value to itself, without a lock, and other events get it in
+                    // between.
                     let before = value.with(|v| *v);
                     value.with(|v| *v = before + 1);
                     yield_now().await;
@@ -111,7 +112,7 @@ fn c12_a_dropped_handle_detaches() {
     assert_eq!(told.recv_timeout(LONG), Ok(7));
 }
 
-/// Says on which color it was dropped.
+/// Reports on drop whether it was dropped on its color.
 struct Dropped(Colored<u32>, mpsc::Sender<bool>);
 
 impl Drop for Dropped {
@@ -179,7 +180,7 @@ fn c12_abort_of_a_task_that_has_ended_or_begins_again_does_no_harm() {
             }
             n
         });
-        // Another one may have taken its place in whatever list there is.
+        // Another task may have taken its place in a list of tasks.
         let other = h.spawn(&h.new_color(), async move { n });
         if n % 3 == 0 {
             thread::yield_now();
@@ -213,7 +214,7 @@ fn c11_panics_of_a_task_are_counted_and_go_no_further() {
         .build()
         .unwrap();
     let color = rt.handle().new_color();
-    // Its poll panics, and then the drop of what it holds.
+    // Its poll does not panic, but the drop of its future does when it is aborted.
     let task = color.spawn(async {
         let _bomb = std::mem::ManuallyDrop::new(());
         let _held = Holder(Some(PanicsWhenDropped));
@@ -223,7 +224,7 @@ fn c11_panics_of_a_task_are_counted_and_go_no_further() {
     rt.wait_idle();
     task.abort();
     assert!(task.join().unwrap_err().is_cancelled());
-    // Its output is dropped by the task, as nobody has the handle any more when it ends.
+    // The task drops its output, because the handle has been dropped when it ends.
     let (go, wait) = std::sync::mpsc::channel::<()>();
     color.post(move |_| {
         let _ = wait.recv();
@@ -274,7 +275,7 @@ fn e11_tasks_that_wait_are_dropped_by_a_shutdown_and_none_is_begun_after_it() {
                 h.spawn(&h.new_color(), async move {
                     let _guard = guard;
                     poll_fn(|cx: &mut Context<'_>| {
-                        // Kept for ever, outside of the runtime.
+                        // The wakers are kept for ever, outside the runtime.
                         wakers.lock().unwrap().push(cx.waker().clone());
                         Poll::<()>::Pending
                     })
@@ -288,7 +289,7 @@ fn e11_tasks_that_wait_are_dropped_by_a_shutdown_and_none_is_begun_after_it() {
         for task in tasks {
             assert!(task.join().unwrap_err().is_cancelled());
         }
-        // Their wakers wake nobody.
+        // The wakers wake nothing.
         wakers.lock().unwrap().drain(..).for_each(Waker::wake);
         alive.fetch_add(1, SeqCst);
         let guard = Alive(Arc::clone(&alive));
@@ -328,7 +329,7 @@ fn c12_sleeps_are_never_early_and_timeouts_drop_what_is_late() {
     assert!(dropped.load(SeqCst));
     assert_eq!(rt.block_on(h.timeout(LONG, from_a_thread(Duration::ZERO))), Ok(7));
     rt.block_on(h.sleep(Duration::ZERO));
-    // What is dropped leaves no timer behind.
+    // A dropped sleep leaves no timer behind.
     drop(h.sleep(LONG));
     let report = rt.shutdown(LONG);
     assert_eq!(report.dropped_timers, 0, "{report:?}");
@@ -429,8 +430,8 @@ fn c12_a_task_of_the_default_color_is_as_serial_as_any() {
     assert_eq!(value.call(|v, _| *v).join(), Ok(10));
 }
 
-/// E16: whoever parks the thread inside of a poll takes no wake-up of `block_on` away, and has none
-/// taken away by it.
+/// E16: code that parks the thread inside a poll takes no wakeup from `block_on`, and `block_on`
+/// takes none from it.
 #[test]
 fn e16_block_on_shares_no_token_with_what_parks_its_thread() {
     let rt = runtime(1);
@@ -459,7 +460,7 @@ fn e16_block_on_shares_no_token_with_what_parks_its_thread() {
             Poll::Pending
         }));
     }
-    // And the other way about.
+    // In the other direction: a token of the thread survives blocking calls of the runtime.
     thread::current().unpark();
     h.offload(|| thread::sleep(Duration::from_millis(5))).join().unwrap();
     let begin = Instant::now();
@@ -474,8 +475,7 @@ fn e16_block_on_shares_no_token_with_what_parks_its_thread() {
     assert!(begin.elapsed() < LONG / 2, "a shutdown has not taken it either");
 }
 
-/// Whoever waits elsewhere, by a handle of a runtime that has ended, or ends meanwhile, is told in
-/// time.
+/// A waiter that uses a handle of a runtime which has ended, or ends meanwhile, is woken in time.
 #[test]
 fn e8_a_limit_outlives_its_runtime() {
     let limit = Duration::from_millis(20);
@@ -487,7 +487,7 @@ fn e8_a_limit_outlives_its_runtime() {
     let outcome = other.block_on(h.timeout(limit, pending::<()>()));
     assert!(outcome.is_err() && begin.elapsed() >= limit);
     assert_eq!(other.block_on(h.timeout(LONG, async { 5 })), Ok(5));
-    // As a task of another runtime; and many at once.
+    // In tasks of another runtime, and many at the same time.
     let tasks: Vec<_> = (0..100)
         .map(|n| {
             let sleep = h.sleep(limit + Duration::from_millis(n % 7));
@@ -501,7 +501,7 @@ fn e8_a_limit_outlives_its_runtime() {
     for task in tasks {
         assert_eq!(task.join(), Ok(true), "never early");
     }
-    // It ends while somebody waits.
+    // A runtime ends while a thread waits.
     let ending = runtime(1);
     let h = ending.handle();
     let waits = thread::spawn(move || {
@@ -513,7 +513,7 @@ fn e8_a_limit_outlives_its_runtime() {
     drop(ending);
     let waited = waits.join().unwrap();
     assert!((Duration::from_millis(200)..LONG).contains(&waited), "{waited:?}");
-    // One that nobody waits for any more, and that is polled by another waker.
+    // A sleep that was polled by one waker, and is then polled by another.
     let h = runtime(1).handle();
     let mut sleep = std::pin::pin!(h.sleep(Duration::from_millis(500)));
     assert!(sleep.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());

@@ -17,7 +17,7 @@ fn e9_each_thread_tells_of_its_start_and_of_its_end() {
         .unwrap();
     assert_eq!(rt.handle().offload(|| 5).join().unwrap(), 5);
     rt.shutdown(Duration::from_secs(60));
-    // The hooks go with the runtime, and with the last thread; so the channel ends.
+    // The hooks are dropped with the runtime and its last thread, so the channel ends.
     let mut balance = std::collections::HashMap::new();
     for (kind, change) in rx {
         *balance.entry(kind).or_insert(0) += change;
@@ -47,7 +47,7 @@ fn e9_threads_for_blocking_work_have_a_stack_of_their_own() {
         .offload_stack_size(16 << 20)
         .build()
         .unwrap();
-    /// Uses so many KiB of stack.
+    /// Uses at least this many KiB of stack.
     fn deep(kib: usize) -> usize {
         let page = std::hint::black_box([kib as u8; 1024]);
         if kib == 0 { 0 } else { deep(kib - 1) + usize::from(page[5] == kib as u8) }
@@ -59,7 +59,7 @@ fn e9_threads_for_blocking_work_have_a_stack_of_their_own() {
     assert_eq!(refused.unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
 }
 
-/// The field `number`, counted from 1, of the calling thread's line in /proc.
+/// Returns the field `number`, counted from 1, of the calling thread's line in /proc.
 #[cfg(target_os = "linux")]
 fn stat_of_this_thread(number: usize) -> String {
     let line = std::fs::read_to_string("/proc/thread-self/stat").unwrap();

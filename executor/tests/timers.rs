@@ -38,7 +38,8 @@ fn e8_timers_of_one_color_armed_on_one_worker_keep_deadline_and_creation_order()
     let also = Arc::clone(&order);
     h.post_default(move |cx| {
         let base = Instant::now() + 5 * MS;
-        // Within one tick of the wheel, in no order; equal deadlines by creation.
+        // Within one tick of the wheel, in mixed order. Equal deadlines fire in the order of
+        // creation.
         for i in [3, 1, 2, 0, 5, 4] {
             for copy in 0..2 {
                 let (order, tx) = (Arc::clone(&also), tx.clone());
@@ -65,7 +66,7 @@ fn e8_cancel_from_the_own_color_is_final_even_if_the_event_is_queued() {
             let bomb = cx.post_after(MS, &also, move |_| {
                 ran.fetch_add(1, Relaxed);
             });
-            // The timer fires on some worker while this event keeps its color.
+            // The timer fires on some worker while this event occupies its color.
             std::thread::sleep(4 * MS);
             assert!(bomb.cancel());
             assert!(bomb.cancel(), "again: still cancelled");
@@ -134,7 +135,7 @@ fn e8_every_goes_on_after_a_panic_and_ends_when_cancelled() {
     });
     assert_eq!(rx.iter().take(4).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert!(timer.cancel());
-    // The closure goes, and its sender with it.
+    // The closure is dropped, and its sender with it.
     while rx.recv().is_ok() {}
     assert_eq!(rt.metrics().panics(), 1);
 }

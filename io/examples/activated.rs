@@ -1,8 +1,9 @@
-//! A server that is started when somebody connects (socket activation, as inetd has it), and ends
-//! when nobody has for a while. It tells each client the time.
+//! A server that is started when a client connects (socket activation, as inetd does it), and that
+//! exits when no client has connected for some seconds. It tells each client the time.
 //!
 //! `systemd-socket-activate -l 7013 target/debug/examples/activated 5`, and then `nc 127.0.0.1
-//! 7013`; after five seconds without a client it ends, and the next one starts it again.
+//! 7013`. The argument is the number of seconds without a client, by default 60. The next client
+//! starts the server again.
 
 use std::io;
 use std::sync::Arc;
@@ -56,7 +57,7 @@ fn main() -> io::Result<()> {
     });
     let _ = ends.recv();
     timer.cancel();
-    // Who has connected meanwhile is still served; who comes later finds the next process.
+    // Clients that have connected meanwhile are still served. The next process serves later ones.
     drop(listener);
     rt.shutdown(Duration::from_secs(5));
     Ok(())

@@ -18,8 +18,8 @@ use dapple_io::tcp::{Accepting, AsyncStream};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 
-/// A key-value store that all requests share. Reads run beside each other, and beside the write
-/// that follows them.
+/// A key-value store that all requests share. Reads run in parallel with each other, and with the
+/// write that follows them.
 #[derive(Clone)]
 struct Store {
     entries: Domain<Arc<std::collections::BTreeMap<String, String>>>,
@@ -61,7 +61,7 @@ async fn write(State(store): State<Store>, Path(key): Path<String>, value: Strin
     }
 }
 
-/// Long work leaves the colors of connections and streams alone.
+/// Computes a sum on the blocking pool, so that the colors of connections and streams stay free.
 async fn sum(State(store): State<Store>, Path(n): Path<u64>) -> String {
     match store.handle.offload(move || (1..=n).fold(0, u64::wrapping_add)).await {
         Ok(sum) => format!("{sum}\n"),

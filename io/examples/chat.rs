@@ -1,8 +1,8 @@
-//! A chat for terminals: a room that all connect to, and a client that talks with whoever sits at
-//! the terminal.
+//! A chat for terminals: a room that everybody connects to, and a client that connects a terminal
+//! to the room.
 //!
 //! `cargo run -p dapple-io --example chat -- room 127.0.0.1:7100`, and then, in other terminals,
-//! `chat join NAME 127.0.0.1:7100`. A plain `nc 127.0.0.1 7100` does, too.
+//! `chat join NAME 127.0.0.1:7100`. A plain `nc 127.0.0.1 7100` works, too.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,19 +15,20 @@ use dapple_io::codec::{Lines, Reader};
 use dapple_io::stream::{CloseReason, Conn, ConnOptions, Connection, Protocol};
 use dapple_io::tcp::Accepting;
 
-/// Most bytes of a line.
+/// The maximum length of a line, in bytes.
 const LINE: usize = 1_000;
 
 fn reader() -> Reader<Lines> {
     Reader::new(Lines::new(LINE))
 }
 
-/// Somebody who says nothing for long is no idle connection.
+/// Returns options without an idle timeout, because a guest may say nothing for a long time.
 fn options() -> ConnOptions {
     ConnOptions { idle_timeout: Duration::MAX, ..ConnOptions::default() }
 }
 
-/// Those who are there, by their names. On one color: who says something first is heard first.
+/// The guests in the room, by name. The room has one color, so everybody hears all lines in the
+/// same order.
 #[derive(Default)]
 struct Room(HashMap<String, Weak<Connection<Guest>>>);
 
@@ -40,7 +41,7 @@ impl Room {
     }
 }
 
-/// Somebody who is in the room, or is about to be: the first line is the name.
+/// A guest, who is in the room or about to enter it. The first line that a guest sends is the name.
 struct Guest {
     me: Weak<Connection<Guest>>,
     room: Colored<Room>,
@@ -50,7 +51,7 @@ struct Guest {
 
 impl Guest {
     fn hears(&self, conn: &mut Conn, line: &str) {
-        // Who does not listen misses something, and holds up nobody.
+        // A guest that does not read misses lines, and delays nobody else.
         if !conn.is_congested() {
             let _ = self.lines.send(conn, line.as_bytes());
         }
@@ -97,7 +98,7 @@ impl Protocol for Guest {
     }
 }
 
-/// One of the two sides of the client: what comes here goes there.
+/// One of the two sides of the client, the room or the terminal. Its lines go to the other side.
 struct Side {
     lines: Reader<Lines>,
     there: Option<Connection<Side>>,
@@ -114,7 +115,7 @@ impl Protocol for Side {
     }
 
     fn on_eof(&mut self, conn: &mut Conn, _: &mut Cx) {
-        // The terminal's end, or the room's.
+        // The terminal or the room has ended.
         if let Some(there) = self.there.take() {
             there.with(|_, conn, _| conn.close());
         }
@@ -162,7 +163,8 @@ fn join(io: &Io, name: String, address: String) -> io::Result<()> {
         }
         Err(error) => eprintln!("{address}: {error}"),
     });
-    // Both sides, or nobody who could tell.
+    // Waits for the end of both sides, or for a connection attempt that failed, which drops the
+    // sender.
     let _ = (ends.recv(), ends.recv());
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! A DNS forwarder in callback style: it passes the questions of clients on to a name server, asks
-//! again if no answer comes, and passes the answers back.
+//! A DNS forwarder in callback style. It passes the questions of clients on to a name server,
+//! repeats a question that gets no answer, and passes the answers back.
 //!
 //! `cargo run -p dapple-io --example dns -- 127.0.0.1:5353 9.9.9.9:53`, and then `dig @127.0.0.1 -p
 //! 5353 example.org`.
@@ -16,33 +16,33 @@ use dapple_io::datagram::{
 };
 use dapple_io::{Addr, Io};
 
-/// After what time a question is asked again, and how often it is asked.
+/// The delay before a question is asked again, up to [`TIMES`] times in all.
 const AGAIN: Duration = Duration::from_millis(250);
 const TIMES: u8 = 8;
 
-/// Questions that wait for an answer at most; further ones are dropped.
+/// The maximum number of questions that wait for an answer. Further questions are dropped.
 const MOST: usize = 10_000;
 
-/// Bytes of a message's header (RFC 1035, 4.1.1).
+/// The length of a message's header, in bytes (RFC 1035, 4.1.1).
 const HEADER: usize = 12;
 
 /// A question that waits for its answer.
 struct Question {
     client: Addr,
-    /// The number that the client has given it.
+    /// The client's number for the question.
     number: [u8; 2],
-    /// As it is passed on.
+    /// The message to the name server, with the forwarder's own number.
     message: Vec<u8>,
     times: u8,
     again: Timer,
 }
 
-/// Both sockets, and what is under way, on one color.
+/// Both sockets and the open questions, on one color.
 struct Forwarder {
     clients: Option<Datagrams<FromClients>>,
     server: Option<Datagrams<FromServer>>,
     open: HashMap<u16, Question>,
-    /// Draws numbers that a stranger cannot guess.
+    /// Draws numbers that an attacker cannot guess.
     random: RandomState,
     drawn: u64,
 }
@@ -68,7 +68,7 @@ impl Forwarder {
         self.ask(number);
     }
 
-    /// Asks, or gives up.
+    /// Asks the name server, or gives up after [`TIMES`] attempts.
     fn ask(&mut self, number: u16) {
         let Some(question) = self.open.get_mut(&number) else { return };
         question.times += 1;
@@ -87,7 +87,7 @@ impl Forwarder {
         let Some(number) = message.first_chunk().map(|number| u16::from_be_bytes(*number)) else {
             return;
         };
-        // The answer repeats the question, right behind the header.
+        // An answer repeats the question right after the header.
         let is_answer = |question: &Question| {
             let end = question.message.len().min(question_end(&question.message));
             message.len() >= end
@@ -107,7 +107,8 @@ impl Forwarder {
     }
 }
 
-/// Where the first question of a message ends: its name, its type and its class.
+/// Returns the offset at which the first question of a message ends: its name, its type and its
+/// class.
 fn question_end(message: &[u8]) -> usize {
     let mut at = HEADER;
     while let Some(length) = message.get(at).filter(|length| **length != 0) {

@@ -10,7 +10,8 @@ use dapple::Cx;
 use dapple_io::stream::{Conn, ConnOptions, Protocol};
 use dapple_io::{Addr, Io};
 
-/// Sends back what it gets. While the peer takes nothing, it reads nothing.
+/// A protocol that sends its input back. While the peer does not read, the server reads nothing
+/// from it.
 struct Echo;
 
 impl Protocol for Echo {

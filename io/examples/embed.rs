@@ -1,10 +1,11 @@
-//! A runtime inside of another event loop: the loop waits for the runtime's descriptor beside its
-//! own ones, and gives the runtime a turn when that is readable, or when it is time.
+//! A runtime inside another event loop. The loop waits for the runtime's descriptor as well as its
+//! own, and gives the runtime a turn when that descriptor is readable or the runtime's next
+//! deadline comes.
 //!
-//! The foreign loop is one of mio's here. GLib (`g_source_add_unix_fd`), Qt (`QSocketNotifier`) and
-//! winit have the same three parts: a descriptor, a time, and a function that is called. The loop
-//! accepts connections itself; what is sent over them is worked on by colors, on all cores, and
-//! comes back to the thread of the loop, which is the only one that prints.
+//! The foreign loop here is mio's. GLib (`g_source_add_unix_fd`), Qt (`QSocketNotifier`) and winit
+//! have the same three parts: a descriptor, a time, and a function to call. The loop accepts
+//! connections itself. Colors process the connections' input on all cores, and report to the thread
+//! of the loop, which is the only one that prints.
 //!
 //! `cargo run -p dapple-io --example embed -- 127.0.0.1:7000`, and then `nc 127.0.0.1 7000`.
 
@@ -23,10 +24,12 @@ use mio::{Events, Interest, Poll, Token};
 const RUNTIME: Token = Token(0);
 const LISTENER: Token = Token(1);
 
-/// Turns of colors in one turn of the runtime; then the loop looks after its own affairs again.
+/// The number of turns of colors in one turn of the runtime, after which the loop handles its own
+/// events.
 const AT_ONCE: usize = 64;
 
-/// Sends back in capitals what it gets, on a color of its own, and reports to the loop's thread.
+/// A protocol that sends its input back in capitals, on a color of its own, and reports to the
+/// loop's thread.
 struct Shout {
     loop_thread: Color,
 }
@@ -64,7 +67,8 @@ fn main() -> io::Result<()> {
         }
         if events.iter().any(|event| event.token() == LISTENER) {
             while let Ok((stream, _)) = listener.accept() {
-                // With the thread in the runtime, this is as cheap as in a callback.
+                // Inside `enter` the thread is in the runtime, so this is as cheap as in a
+                // callback.
                 here.enter(|cx| {
                     let shout = Shout { loop_thread: io.handle().default_color() };
                     let stream = io.adopt(std::net::TcpStream::from(stream))?;
@@ -73,7 +77,7 @@ fn main() -> io::Result<()> {
                 })?;
             }
         }
-        // The descriptor is readable until a turn has looked at it.
+        // The descriptor stays readable until a turn has polled it.
         here.turn(Turn::Poll, AT_ONCE);
     }
 }

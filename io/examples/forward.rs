@@ -1,5 +1,5 @@
-//! A TCP forwarder in callback style: it connects by name and within a limit of time, passes on
-//! both directions with back-pressure, and passes on the end of each by itself (half-close).
+//! A TCP forwarder in callback style. It connects by name within a time limit, forwards both
+//! directions with backpressure, and passes on the end of each direction by itself (half-close).
 //!
 //! `cargo run -p dapple-io --example forward -- 127.0.0.1:8080 example.org:80`
 
@@ -11,17 +11,17 @@ use dapple_io::Io;
 use dapple_io::stream::{CloseReason, Conn, ConnOptions, Connection, Protocol, Stream};
 use dapple_io::tcp::Accepting;
 
-/// How long connecting may take.
+/// The time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// One side of a connection that is passed on. Both are on one color, so they are serial.
+/// One side of a forwarded connection. Both sides are on one color, so their callbacks are serial.
 struct Side {
-    /// `None`: it is not there yet, or not any more.
+    /// `None` until the other side is connected, and after this side has closed.
     other: Option<Connection<Side>>,
 }
 
 impl Side {
-    /// Does something with the connection of the other side.
+    /// Calls `f` with the connection of the other side, in a later event.
     fn there(&self, f: impl FnOnce(&mut Conn) + Send + 'static) {
         if let Some(other) = &self.other {
             other.with(move |_, conn, _| f(conn));

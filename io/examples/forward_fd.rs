@@ -1,5 +1,5 @@
-//! The TCP forwarder as a program of libevent or libasync has it: non-blocking sockets, a callback
-//! when one is ready, buffers of its own. (`forward.rs` is the same with connections.)
+//! The TCP forwarder as a program of libevent or libasync does it: non-blocking sockets, a callback
+//! when a socket is ready, and buffers of its own. (`forward.rs` does the same with connections.)
 //!
 //! `cargo run -p dapple-io --example forward_fd -- 127.0.0.1:8080 example.org:80`
 
@@ -16,7 +16,7 @@ const FULL: usize = 64 * 1024;
 const CONNECT: Duration = Duration::from_secs(3);
 const IDLE: Duration = Duration::from_secs(30);
 
-/// From one end to the other.
+/// The bytes of one direction.
 #[derive(Default)]
 struct Pipe {
     buffer: Vec<u8>,
@@ -25,9 +25,9 @@ struct Pipe {
 }
 
 struct Session {
-    /// Client, server.
+    /// The client's socket and the server's.
     ends: [Arc<TcpStream>; 2],
-    /// From the client to the server, and back.
+    /// The direction from the client to the server, and the direction back.
     pipes: [Pipe; 2],
     watched: Vec<Registration>,
     idle: Option<Timer>,
@@ -59,7 +59,8 @@ impl Session {
         Ok(())
     }
 
-    /// An end is ready: what it brings goes into its pipe, and what is in the other one to it.
+    /// Handles readiness of one end: reads its bytes into its pipe, and writes what both pipes
+    /// contain.
     fn ready(&mut self, end: usize, is_readable: bool) {
         self.last = Instant::now();
         let pipe = &mut self.pipes[end];
@@ -111,7 +112,8 @@ impl Session {
         Ok(())
     }
 
-    /// What watches keeps the session: it goes with that.
+    /// Ends the session. The registrations and the timer own the session, so it is dropped with
+    /// them.
     fn end(&mut self) {
         self.watched.clear();
         self.idle.take().iter().for_each(|timer| _ = timer.cancel());

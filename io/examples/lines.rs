@@ -1,5 +1,5 @@
-//! A server of lines, all on the default color: what a program of callbacks begins with when it is
-//! ported. docs/PORTING.md shows it.
+//! A server of lines, all on the default color: the first step of porting a program of callbacks.
+//! docs/PORTING.md shows this program.
 //!
 //! `cargo run -p dapple-io --example lines`, and then `nc 127.0.0.1 PORT`.
 

@@ -1,8 +1,9 @@
-//! A supervisor: it starts programs, tells what they print, starts those again that end, later
-//! each time if they end soon, and ends them all when it is told to end.
+//! A supervisor. It starts programs, prints their output, and restarts each one that ends, after a
+//! delay that grows if the program ends within 5 s. When the supervisor is told to end, it ends all
+//! programs first.
 //!
-//! `cargo run -p dapple-io --example supervise -- 'web=sleep 2' 'job=echo done; sleep 1'`, and then
-//! `kill -HUP` it to start all of them again, or `kill` to end.
+//! `cargo run -p dapple-io --example supervise -- 'web=sleep 2' 'job=echo done; sleep 1'`. Then
+//! `kill -HUP` restarts all programs, and `kill` ends the supervisor.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,10 +17,10 @@ use dapple_io::codec::{Lines, Reader};
 use dapple_io::stream::{CloseReason, Conn, ConnOptions, Protocol};
 use dapple_io::{ColoredExt, CxExt, Io};
 
-/// A program that has run for so long is started again at once.
+/// The run time after which a program is restarted with the shortest delay.
 const STEADY: Duration = Duration::from_secs(5);
 
-/// The first and the longest wait before a program is started again.
+/// The first and the longest delay before a program is restarted.
 const WAITS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 
 struct Program {
@@ -33,12 +34,12 @@ struct Program {
 struct Supervisor {
     me: Option<Colored<Supervisor>>,
     programs: HashMap<String, Program>,
-    /// Tells main that all have ended.
+    /// Tells `main` that all programs have ended, by being dropped.
     end: Option<mpsc::Sender<()>>,
     is_ending: bool,
 }
 
-/// Prints the lines of a program, with its name before them.
+/// A protocol that prints the lines of a program, each after the program's name.
 struct Prints(String, Reader<Lines>);
 
 impl Protocol for Prints {
@@ -60,7 +61,7 @@ impl Supervisor {
         let mut command = Command::new("sh");
         command.args(["-c", &program.command]).stdin(Stdio::null()).stdout(Stdio::piped());
         let started = cx.io().spawn_child(&mut command).and_then(|mut child| {
-            // One that prints nothing for long is no idle connection.
+            // A program may print nothing for a long time, so there is no idle timeout.
             let forever = ConnOptions { idle_timeout: Duration::MAX, ..ConnOptions::default() };
             if let Some(output) = child.take_stdio()? {
                 let prints = Prints(name.clone(), Reader::new(Lines::new(10_000)));
@@ -98,7 +99,7 @@ impl Supervisor {
 
     fn signal_all(&self, signal: i32) {
         for child in self.programs.values().filter_map(|program| program.child.as_ref()) {
-            // It may have ended.
+            // This fails if the program has just ended.
             let _ = child.signal(signal);
         }
     }

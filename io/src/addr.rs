@@ -1,4 +1,4 @@
-//! Who is at the other end of a stream.
+//! Addresses of sockets.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use dapple::sync::Arc;
 
-/// The address of one end of a stream: of TCP, or of a Unix socket; a pipe has none.
+/// The address of a socket: an IP address with a port, or the path or name of a Unix socket.
+///
+/// A pipe has no address. Its streams have an [unnamed](Self::is_unnamed) one.
 ///
 /// # Examples
 ///
@@ -33,23 +35,25 @@ enum Kind {
 }
 
 impl Addr {
-    /// The address of a Unix socket in the file system.
+    /// Returns the address of a Unix socket with a path in the file system.
     pub fn unix(path: impl Into<PathBuf>) -> Addr {
         Addr(Kind::Path(path.into().into()))
     }
 
-    /// The address of a Unix socket that is in no file system (Linux): a name that goes with its
-    /// last socket.
+    /// Returns the address of a Unix socket with an abstract name (Linux).
+    ///
+    /// An abstract name is in no file system. It disappears with the last socket that is bound to
+    /// it.
     pub fn abstract_name(name: &[u8]) -> Addr {
         Addr(Kind::Abstract(name.into()))
     }
 
-    /// That of a pipe, or of a Unix socket that was bound to nothing.
+    /// Returns the address of a pipe, or of a Unix socket that is bound to no name.
     pub(crate) fn unnamed() -> Addr {
         Addr(Kind::Unnamed)
     }
 
-    /// The address and the port, if it is of TCP or UDP.
+    /// Returns the IP address and the port, or `None` if this is no address of TCP or UDP.
     pub fn ip(&self) -> Option<SocketAddr> {
         match self.0 {
             Kind::Ip(address) => Some(address),
@@ -57,7 +61,7 @@ impl Addr {
         }
     }
 
-    /// The path, if it is of a Unix socket that has one.
+    /// Returns the path of a Unix socket, or `None` if this is no such address.
     pub fn path(&self) -> Option<&Path> {
         match &self.0 {
             Kind::Path(path) => Some(path),
@@ -65,7 +69,8 @@ impl Addr {
         }
     }
 
-    /// The name of an [abstract](Self::abstract_name) Unix socket.
+    /// Returns the name of an [abstract](Self::abstract_name) Unix socket, or `None` if this is no
+    /// such address.
     pub fn name(&self) -> Option<&[u8]> {
         match &self.0 {
             Kind::Abstract(name) => Some(name),
@@ -73,13 +78,14 @@ impl Addr {
         }
     }
 
-    /// Says whether this is the address of a pipe, or of a Unix socket that was bound to nothing,
-    /// as the sockets of most clients are.
+    /// Returns `true` for the address of a pipe, or of a Unix socket that is bound to no name.
+    ///
+    /// The sockets of most Unix clients are bound to no name.
     pub fn is_unnamed(&self) -> bool {
         self.0 == Kind::Unnamed
     }
 
-    /// What the system calls it.
+    /// Converts an address from the system's form.
     pub(crate) fn of_system(address: &socket2::SockAddr) -> Addr {
         if let Some(ip) = address.as_socket() {
             return Addr(Kind::Ip(ip));
@@ -91,21 +97,22 @@ impl Addr {
         }
     }
 
-    /// For the system.
+    /// Converts the address to the system's form.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a path that is empty or too long, and for an address that is none.
+    /// Returns `InvalidInput` for an empty path, for a path or a name that is too long, and for an
+    /// unnamed address.
     pub(crate) fn to_system(&self) -> std::io::Result<socket2::SockAddr> {
         match &self.0 {
             Kind::Ip(address) => Ok((*address).into()),
-            // An empty one is a name that the system chooses.
+            // To the system, an empty path is a request to choose a name.
             Kind::Path(path) if path.as_os_str().is_empty() => {
                 Err(std::io::ErrorKind::InvalidInput.into())
             }
             Kind::Path(path) => socket2::SockAddr::unix(path),
             Kind::Abstract(name) => {
-                // In its first byte a path of the file system never has a zero.
+                // A zero in the first byte marks an abstract name. No path begins with one.
                 let name = [&[0], &**name].concat();
                 socket2::SockAddr::unix(OsStr::from_bytes(&name))
             }
@@ -130,7 +137,7 @@ impl fmt::Display for Addr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::Ip(address) => address.fmt(f),
-            // A peer may have chosen it.
+            // The peer may have chosen the path, so its control characters are escaped.
             Kind::Path(path) => write!(f, "unix:{}", path.display().to_string().escape_debug()),
             Kind::Abstract(name) => write!(f, "unix:@{}", name.escape_ascii()),
             Kind::Unnamed => f.write_str("unnamed"),

@@ -1,29 +1,34 @@
-//! What a descriptor, or a signal, calls: a closure of the user's, and the color that it runs on.
+//! The callback of a descriptor or a signal: a closure of the user's, and the color that it runs
+//! on.
 
 use dapple::sync::{Arc, AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 use dapple::{Color, Cx, JoinHandle, Site};
 
 type Call<A> = Box<dyn FnMut(A, &mut Cx) + Send>;
 
-/// See the module. It is called in events of its color only, and dropped in one.
+/// A closure and its color.
+///
+/// The closure is called only in events of its color. It is dropped in one as well, unless the
+/// reactor or the runtime of the color has ended ([`close`](Self::close)).
 pub(crate) struct Callback<A> {
     color: Color,
-    /// Where it was registered, which is what reports of its events name.
+    /// The line that registered the callback, which reports of its events name.
     site: Site,
-    /// Touched in events of the color only, so hardly ever contended; a lock, as it is shared with
-    /// the reactor's entry. It is not held while the closure runs.
+    /// Events of the color touch it, and the reactor's entry when it closes, so it is hardly ever
+    /// contended. The lock is not held while the closure runs.
     state: Mutex<State<A>>,
     live: AtomicBool,
 }
 
 /// Where the closure is.
 enum State<A> {
-    /// Here.
+    /// The closure is here, and does not run.
     Rests(Call<A>),
-    /// It runs. An event of a color that is bound to a thread of the user's may run others (E18);
-    /// what it would have been called for meanwhile comes afterwards.
+    /// The closure runs. An event of a color that is bound to a thread of the user's may run other
+    /// events (E18), which may call the closure again. Their arguments are here, and the calls are
+    /// made afterwards.
     Runs(Vec<A>),
-    /// It is dropped, or will be when the call that runs has returned.
+    /// The closure has been dropped, or is dropped when the running call returns.
     Ended,
 }
 
@@ -45,9 +50,9 @@ impl<A: Send + 'static> Callback<A> {
         self.site
     }
 
-    /// Calls it, in an event of its color, unless it has ended.
+    /// Calls the closure, in an event of its color, unless the callback has ended.
     pub(crate) fn call(&self, argument: A, cx: &mut Cx) {
-        /// The closure that runs; it rests again when this is dropped, also if it panics.
+        /// The running closure. It is put back when this is dropped, also after a panic.
         struct Running<'a, A: Send + 'static>(&'a Callback<A>, Option<Call<A>>);
         impl<A: Send + 'static> Drop for Running<'_, A> {
             fn drop(&mut self) {
@@ -83,7 +88,8 @@ impl<A: Send + 'static> Callback<A> {
         }
     }
 
-    /// It is called no more, but for a call that runs at this moment.
+    /// Ends the callback. The closure is not called again; a call that runs at this moment
+    /// finishes.
     pub(crate) fn end(&self) {
         self.live.store(false, Ordering::Release);
     }
@@ -92,25 +98,26 @@ impl<A: Send + 'static> Callback<A> {
         self.live.load(Ordering::Acquire)
     }
 
-    /// Drops the closure in an event of its color, behind a call that runs at this moment.
+    /// Posts an event that drops the closure on its color, behind a call that runs at this moment.
     pub(crate) fn drop_on_its_color(self: &Arc<Self>) {
         let this = Arc::clone(self);
         self.color.runtime().post_from(self.site, &self.color, move |_| this.take());
     }
 
-    /// Does that, and tells when it is done.
+    /// Posts an event that drops the closure on its color, and returns a handle that waits for it.
     pub(crate) fn dropped_on_its_color(self: &Arc<Self>) -> JoinHandle<()> {
         let this = Arc::clone(self);
         self.color.call(move |_| this.take())
     }
 
-    /// The closure goes, now or when it has returned.
+    /// Drops the closure, now or when the running call has returned.
     fn take(&self) {
         let before = std::mem::replace(&mut *self.state(), State::Ended);
         drop(before);
     }
 
-    /// The reactor ends: the closure goes now. One that runs at this moment keeps itself.
+    /// Drops the closure outside its color, because the reactor or the runtime of the color has
+    /// ended. A closure that runs at this moment is dropped when it returns.
     pub(crate) fn close(&self) {
         self.take();
     }

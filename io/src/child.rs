@@ -1,10 +1,12 @@
 //! Child processes (N10).
 //!
-//! A child is started by the standard library's `Command`, while the calling thread may use all
-//! cores of the process: a worker is pinned, and a child would begin with its one core. The
-//! system's descriptor of the child stands in a reactor, and is readable when the child has ended;
-//! then an event waits for it, which does not block, so no zombie is left whether anybody asks or
-//! not. What asks is told: callbacks on their colors, and tasks.
+//! The standard library's `Command` starts a child. Meanwhile the calling thread may use all cores
+//! of the process: a worker is pinned to one core, and the child would inherit that.
+//!
+//! The system's descriptor of the child (a pidfd) is registered with a reactor, and becomes
+//! readable when the child has ended. An event then waits for the child without blocking. So no
+//! zombie is left, whether the program asks for the exit status or not. Callbacks and tasks that
+//! did ask are told.
 
 use std::fmt;
 use std::io;
@@ -22,12 +24,14 @@ use crate::reactor::{Io, runtime_has_ended};
 use crate::stream::Stream;
 use crate::sys;
 
-/// A child process; see [`Io::spawn_child`]. Dropping it leaves the child alone, unless it is to be
-/// [killed](Self::kill_on_drop); the runtime waits for it in any case, until it ends itself.
+/// A child process; see [`Io::spawn_child`].
+///
+/// Dropping this leaves the child running, unless [`kill_on_drop`](Self::kill_on_drop) was called.
+/// In both cases the runtime waits for the child, until the runtime ends itself.
 pub struct Child {
     io: Io,
     shared: Arc<Shared>,
-    /// Its ends that were asked for and not yet taken.
+    /// The ends of the child's pipes that were asked for and have not been taken.
     stdin: Option<OwnedFd>,
     stdout: Option<OwnedFd>,
     stderr: Option<OwnedFd>,
@@ -36,7 +40,8 @@ pub struct Child {
 
 struct Shared {
     number: u32,
-    /// What tells of its end. `None`: it had ended before it could be asked for.
+    /// The child's descriptor, which becomes readable when the child has ended. `None`: the child
+    /// had ended before it could be opened, and the process ignores `SIGCHLD`.
     process: Option<OwnedFd>,
     state: Mutex<State>,
 }
@@ -49,20 +54,20 @@ enum State {
 /// A child that has not ended, as far as is known.
 struct Runs {
     child: std::process::Child,
-    /// The callbacks and tasks that wait, each with a number.
+    /// The callbacks and tasks that wait for the end, each with a number.
     waiting: Vec<(u64, Waits)>,
     next: u64,
     registration: Option<Registration>,
-    /// Nobody will be told by the system any more.
+    /// The runtime has ended, so the reactor no longer watches the child.
     is_lost: bool,
 }
 
-/// How it has ended, or why that is not known.
+/// The exit status, or the reason why it is not known.
 type Ended = Result<ExitStatus, (io::ErrorKind, String)>;
 
 type Tell = Box<dyn FnOnce(io::Result<ExitStatus>, &mut Cx) + Send>;
 
-/// Somebody who is to be told of the end.
+/// A callback or a task that waits for the end.
 enum Waits {
     Callback(Color, Site, Tell),
     Task(Waker),
@@ -85,14 +90,14 @@ impl Waits {
 }
 
 impl Shared {
-    /// The child has ended, or may have; in an event.
+    /// Checks whether the child has ended. This runs in an event.
     fn look(&self) {
         let mut state = lock(&self.state);
         let State::Runs(Runs { child, .. }) = &mut *state else { return };
         let ended: Ended = match child.try_wait() {
             Ok(None) => return,
             Ok(Some(status)) => Ok(status),
-            // Somebody else has waited for it, or the process ignores the ends of its children.
+            // Other code has waited for the child, or the process ignores `SIGCHLD`.
             Err(error) => Err((error.kind(), error.to_string())),
         };
         drop(state);
@@ -108,7 +113,7 @@ impl Shared {
         drop(state);
         if let State::Runs(Runs { waiting, registration, .. }) = before {
             drop(registration);
-            // A foreign waker may panic, which is not to keep the others from it.
+            // A foreign waker may panic. The others are told all the same.
             let mut panicked = None;
             for (_, one) in waiting {
                 if let Err(payload) = catch_unwind(AssertUnwindSafe(|| one.tell(&ended))) {
@@ -121,7 +126,8 @@ impl Shared {
         }
     }
 
-    /// Nobody will be told by the system any more.
+    /// Tells the waiting callbacks and tasks that the runtime has ended, unless the child has ended
+    /// by now.
     fn is_lost(&self) {
         self.look();
         let error = runtime_has_ended();
@@ -154,8 +160,10 @@ impl Runs {
     }
 }
 
-/// Looks when the system tells that the child has ended. It goes when that has been told, or with
-/// the runtime; who waits is told of the latter then.
+/// The part of the reactor's callback that checks for the end of the child.
+///
+/// It is dropped after the child has ended, or with the runtime. In the latter case the waiting
+/// callbacks and tasks get an error.
 struct Watch(Arc<Shared>);
 
 impl Drop for Watch {
@@ -163,7 +171,7 @@ impl Drop for Watch {
         if let State::Runs(runs) = &mut *lock(&self.0.state) {
             runs.is_lost = true;
             if runs.registration.is_none() {
-                // Who registers it sees that.
+                // `watch` has not stored the registration yet, and looks at `is_lost` when it does.
                 return;
             }
         }
@@ -174,7 +182,7 @@ impl Drop for Watch {
 /// A task that waits for the end of a child.
 struct Wait {
     shared: Arc<Shared>,
-    /// Its number among those who wait.
+    /// Its number in [`Runs::waiting`]; `None` until the task has been polled.
     number: Option<u64>,
 }
 
@@ -199,7 +207,7 @@ impl Future for Wait {
             }
         };
         drop(state);
-        // The old waker goes outside of the lock.
+        // The old waker is dropped outside the lock, as it may be foreign code.
         drop(before);
         Poll::Pending
     }
@@ -218,21 +226,23 @@ impl Drop for Wait {
 }
 
 impl Child {
-    /// The number of the process.
+    /// Returns the ID of the process.
     #[doc(alias = "pid")]
     pub fn id(&self) -> u32 {
         self.shared.number
     }
 
-    /// Kills the child when this is dropped before it has ended.
+    /// Has the child killed when this handle is dropped before the child has ended.
     pub fn kill_on_drop(&mut self) -> &mut Self {
         self.kills_on_drop = true;
         self
     }
 
-    /// Calls `f`, as an event of `color`, when the child has ended; also if it has by now.
+    /// Calls `f`, as an event of `color`, when the child has ended.
     ///
-    /// It gets an error only if it is not known how the child has ended: because somebody else has
+    /// If the child has already ended, the event is posted at once.
+    ///
+    /// `f` gets an error only if it is not known how the child has ended: because other code has
     /// waited for it, because the process ignores `SIGCHLD`, or because the runtime has ended
     /// first.
     #[track_caller]
@@ -245,50 +255,55 @@ impl Child {
         self.shared.on_exit(Waits::Callback(color.clone(), Site::caller(), Box::new(f)));
     }
 
-    /// Waits until the child has ended.
+    /// Waits until the child has ended, and returns its exit status.
     ///
     /// # Errors
     ///
-    /// If it is not known how the child has ended: because somebody else has waited for it, because
-    /// the process ignores `SIGCHLD`, or because the runtime has ended first.
+    /// Returns an error if it is not known how the child has ended: because other code has waited
+    /// for it, because the process ignores `SIGCHLD`, or because the runtime has ended first.
     pub fn wait(&self) -> impl Future<Output = io::Result<ExitStatus>> + Send + use<> {
         Wait { shared: Arc::clone(&self.shared), number: None }
     }
 
-    /// Kills the child.
+    /// Kills the child with `SIGKILL`.
     ///
     /// # Errors
     ///
-    /// ESRCH if it has ended.
+    /// Returns the system's error `ESRCH` if the child has ended and has been waited for.
     pub fn kill(&self) -> io::Result<()> {
         self.signal(libc::SIGKILL)
     }
 
-    /// Sends a signal to the child, and never to another process that has its number by now.
+    /// Sends a signal to the child.
+    ///
+    /// The signal never reaches another process that has the child's ID by now.
     ///
     /// # Errors
     ///
-    /// ESRCH if it has ended; `InvalidInput` for a number that is no signal.
+    /// Returns the system's error `ESRCH` if the child has ended and has been waited for, and
+    /// `InvalidInput` if `signal` is not the number of a signal.
     #[doc(alias = "uv_process_kill")]
     pub fn signal(&self, signal: i32) -> io::Result<()> {
         self.shared.send_signal(signal)
     }
 
-    /// The pipes to its standard input and from its standard output, as one stream; each if it was
-    /// asked for (`Stdio::piped()`), and has not been taken. `None` if there is neither.
+    /// Takes the pipes to the child's standard input and from its standard output, as one stream.
     ///
-    /// To end its input while its output is still read, close one direction:
-    /// [`Conn::shutdown_write`](crate::stream::Conn::shutdown_write). A child that reads no more
-    /// does not end the stream; what was to be written to it is dropped. If only its input is
-    /// piped, that is the end.
+    /// The stream has each of the two pipes that was asked for (`Stdio::piped()`) and has not been
+    /// taken. Returns `None` if there is neither.
     ///
-    /// The limits of a [connection](crate::stream::ConnOptions) hold for a child, too: by default
-    /// one that prints nothing for 60 s is left, and so is one that takes 10 s for what its
-    /// protocol takes for one message.
+    /// To end the child's input while its output is still read, close one direction:
+    /// [`Conn::shutdown_write`](crate::stream::Conn::shutdown_write). A child that no longer reads
+    /// does not end the stream, and what was to be written to the child is dropped. If only the
+    /// child's input is piped, the stream then ends.
+    ///
+    /// The limits of a [connection](crate::stream::ConnOptions) apply to a child as well. By
+    /// default the connection ends when the child prints nothing for 60 s, or when one message of
+    /// its protocol takes longer than 10 s.
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor.
+    /// Returns the system's error, for example if there are too many open descriptors.
     pub fn take_stdio(&mut self) -> io::Result<Option<Stream>> {
         match (self.stdout.take(), self.stdin.take()) {
             (None, None) => Ok(None),
@@ -296,30 +311,33 @@ impl Child {
         }
     }
 
-    /// The pipe to its standard input alone, if it was asked for and has not been taken: a stream
-    /// that brings nothing, and ends when the child reads no more.
+    /// Takes the pipe to the child's standard input alone, if it was asked for and has not been
+    /// taken.
+    ///
+    /// Nothing can be read from the stream. It ends when the child no longer reads.
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor.
+    /// Returns the system's error, for example if there are too many open descriptors.
     pub fn take_stdin(&mut self) -> io::Result<Option<Stream>> {
         self.stdin.take().map(|to| self.stream(None, Some(to))).transpose()
     }
 
-    /// The pipe from its standard output alone, if it was asked for and has not been taken.
+    /// Takes the pipe from the child's standard output alone, if it was asked for and has not been
+    /// taken.
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor.
+    /// Returns the system's error, for example if there are too many open descriptors.
     pub fn take_stdout(&mut self) -> io::Result<Option<Stream>> {
         self.stdout.take().map(|from| self.stream(Some(from), None)).transpose()
     }
 
-    /// The pipe from its standard error, if it was asked for and has not been taken.
+    /// Takes the pipe from the child's standard error, if it was asked for and has not been taken.
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor.
+    /// Returns the system's error, for example if there are too many open descriptors.
     pub fn take_stderr(&mut self) -> io::Result<Option<Stream>> {
         self.stderr.take().map(|from| self.stream(Some(from), None)).transpose()
     }
@@ -332,7 +350,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if self.kills_on_drop {
-            // It fails if it has ended.
+            // This fails if the child has ended.
             let _ = self.kill();
         }
     }
@@ -347,14 +365,15 @@ impl fmt::Debug for Child {
 impl Io {
     /// Starts a child process, which may use all cores that this process may use.
     ///
-    /// Standard input, output and error are those of this process, unless the command says
-    /// otherwise; those that are piped become [streams](Child::take_stdio). When the child has
-    /// ended it is waited for, and callbacks and tasks that ask for it are told.
+    /// The child has the standard input, output and error of this process, unless the command says
+    /// otherwise. Those that are piped become [streams](Child::take_stdio). When the child has
+    /// ended, the runtime waits for it, and tells the callbacks and tasks that have asked.
     ///
     /// # Errors
     ///
-    /// What the system says if it cannot start the program; `Unsupported` on Linux before 5.3, and
-    /// on other systems; when the runtime has ended. No child is left then.
+    /// Returns the system's error if it cannot start the program, `Unsupported` on Linux before 5.3
+    /// and on other systems, and an error if the runtime has ended. In all these cases no child is
+    /// left.
     ///
     /// # Examples
     ///
@@ -363,7 +382,7 @@ impl Io {
     /// use dapple_io::{Io, stream::{CloseReason, Conn, ConnOptions, Protocol}};
     /// use dapple::Cx;
     ///
-    /// /// Sends a text, and collects what comes back.
+    /// /// Sends a text, and collects the answer.
     /// struct Ask { answer: Vec<u8>, tell: mpsc::Sender<Vec<u8>> }
     ///
     /// impl Protocol for Ask {
@@ -398,7 +417,7 @@ impl Io {
         let mut child = dapple::unpinned(|| command.spawn())?;
         let process = match sys::process_fd(child.id()) {
             Ok(process) => Some(process),
-            // It has ended, and the process ignores that.
+            // The child has ended, and the process ignores `SIGCHLD`.
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => None,
             Err(error) => {
                 give_up(child);
@@ -442,7 +461,7 @@ impl Io {
 }
 
 impl Shared {
-    /// Nobody can watch the child: it is ended.
+    /// Kills the child, as it cannot be watched.
     fn give_up(&self) {
         let ended = State::Ended(Err((io::ErrorKind::Other, "nobody watches".to_owned())));
         let state = std::mem::replace(&mut *lock(&self.state), ended);
@@ -452,9 +471,9 @@ impl Shared {
     }
 }
 
-/// Ends a child that nobody can watch.
+/// Kills a child that cannot be watched.
 fn give_up(mut child: std::process::Child) {
-    // It fails if it has ended; then it is there to be waited for.
+    // `kill` fails if the child has ended. Then `wait` returns at once.
     let _ = child.kill();
     let _ = child.wait();
 }

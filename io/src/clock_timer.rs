@@ -1,9 +1,8 @@
-//! Timers by other clocks than the executor's (N10): the time of day, and the time in which the
-//! machine was suspended included.
+//! Timers by the time of day, and by the clock that counts suspended time (N10).
 //!
-//! Timers of the executor go by a clock that does not notice when the machine is suspended, or the
-//! time of day is set. Those here are timers of the system, each a descriptor in a reactor; so
-//! there are fewer of them.
+//! The executor's timers go by a clock that stops while the machine is suspended, and that does not
+//! change when the time of day is set. The timers in this file are timers of the system. Each of
+//! them is a descriptor in a reactor, so a process can have fewer of them.
 
 use std::fmt;
 use std::io;
@@ -17,21 +16,23 @@ use crate::fd::{Interest, Registration};
 use crate::reactor::Io;
 use crate::sys::{self, TimerAt, TimerClock, TimerTells};
 
-/// A timer by a clock of the system; see [`Io::post_at_wall`] and [`Io::post_after_boot`]. Dropping
-/// it does not cancel: a timer that nobody holds fires all the same.
+/// A timer of the system; see [`Io::post_at_wall`] and [`Io::post_after_boot`].
+///
+/// Dropping this does not cancel the timer: it fires all the same.
 pub struct ClockTimer {
     waits: Arc<Mutex<Option<Registration>>>,
 }
 
 impl ClockTimer {
-    /// Cancels the timer. True: the callback does not run. False: it has run, runs at this moment,
-    /// or was cancelled before.
+    /// Cancels the timer, and returns `true` if the callback does not run.
+    ///
+    /// Returns `false` if the callback has run, runs at this moment, or was cancelled before.
     pub fn cancel(&self) -> bool {
         let registration = lock(&self.waits).take();
         registration.is_some()
     }
 
-    /// Says whether it has neither fired nor been cancelled.
+    /// Returns `true` if the timer has neither fired nor been cancelled.
     pub fn is_armed(&self) -> bool {
         lock(&self.waits).is_some()
     }
@@ -44,15 +45,17 @@ impl fmt::Debug for ClockTimer {
 }
 
 impl Io {
-    /// Posts `f` to `color` at a time of day. If the time of day is set meanwhile, the timer goes
-    /// by what it is then; a time that has passed is now.
+    /// Posts `f` to `color` at a time of day.
     ///
-    /// Each is a descriptor of the system. A shutdown drops it, uncalled.
+    /// If the time of day is set meanwhile, the timer goes by the new time. A timer for a time that
+    /// has passed fires at once.
+    ///
+    /// Each timer uses a descriptor of the system. A shutdown of the runtime drops `f` uncalled.
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor; `Unsupported` on other systems than Linux;
-    /// when the runtime has ended.
+    /// Returns the system's error, for example if there are too many open descriptors;
+    /// `Unsupported` on systems other than Linux; and an error if the runtime has ended.
     ///
     /// # Examples
     ///
@@ -79,16 +82,17 @@ impl Io {
         self.clock_timer(TimerClock::Wall, TimerAt::At(since), color, f)
     }
 
-    /// Posts `f` to `color` after `delay`, in which the time counts in which the machine is
-    /// suspended: a lease that runs out while a laptop sleeps has run out when it wakes.
-    /// ([`post_after`](dapple::Handle::post_after) does not count it.)
+    /// Posts `f` to `color` after `delay`, counting the time in which the machine is suspended.
     ///
-    /// Each is a descriptor of the system. A shutdown drops it, uncalled.
+    /// For example, a lease that runs out while a laptop sleeps has run out when the laptop wakes.
+    /// [`post_after`](dapple::Handle::post_after) does not count suspended time.
+    ///
+    /// Each timer uses a descriptor of the system. A shutdown of the runtime drops `f` uncalled.
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor; `Unsupported` on other systems than Linux;
-    /// when the runtime has ended.
+    /// Returns the system's error, for example if there are too many open descriptors;
+    /// `Unsupported` on systems other than Linux; and an error if the runtime has ended.
     #[track_caller]
     #[doc(alias = "CLOCK_BOOTTIME")]
     pub fn post_after_boot<F>(&self, delay: Duration, color: &Color, f: F) -> io::Result<ClockTimer>
@@ -98,14 +102,15 @@ impl Io {
         self.clock_timer(TimerClock::Boot, TimerAt::After(delay), color, f)
     }
 
-    /// Calls `f`, as an event of `color`, whenever somebody sets the time of day: for a program
-    /// that has computed when something is due, and has to do so again. It ends when the
-    /// registration is dropped.
+    /// Calls `f`, as an event of `color`, whenever the time of day is set.
+    ///
+    /// This is for a program that has computed when something is due, and has to compute it again.
+    /// The callback ends when the registration is dropped.
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor; `Unsupported` on other systems than Linux;
-    /// when the runtime has ended.
+    /// Returns the system's error, for example if there are too many open descriptors;
+    /// `Unsupported` on systems other than Linux; and an error if the runtime has ended.
     #[track_caller]
     #[doc(alias = "TFD_TIMER_CANCEL_ON_SET")]
     pub fn on_clock_set<F>(&self, color: &Color, mut f: F) -> io::Result<Registration>
@@ -115,7 +120,7 @@ impl Io {
         let timer = Arc::new(sys::timer(TimerClock::Wall, TimerAt::ClockIsSet)?);
         let also = Arc::clone(&timer);
         self.on_ready(timer, Interest::READABLE, color, move |_, cx| {
-            // After it has told, it waits for the next time.
+            // After it has reported a change, the timer waits for the next one.
             if let Ok(TimerTells::ClockWasSet) = sys::read_timer(also.as_fd()) {
                 f(cx);
             }
@@ -137,13 +142,13 @@ impl Io {
         let (also, mut once) = (Arc::clone(&timer), Some(f));
         let waits: Arc<Mutex<Option<Registration>>> = Arc::default();
         let end = Arc::clone(&waits);
-        // Until it is in its place, the callback finds no registration to end.
+        // The lock is held until the registration is stored, as the callback looks for it there.
         let mut place = lock(&waits);
         let registration = self.on_ready(timer, Interest::READABLE, color, move |_, cx| {
             if let Ok(TimerTells::Nothing) = sys::read_timer(also.as_fd()) {
                 return;
             }
-            // Who cancels takes it, too: one of the two gets it.
+            // `cancel` takes the registration too, and only one of the two gets it.
             let Some(registration) = lock(&end).take() else { return };
             drop(registration);
             if let Some(once) = once.take() {

@@ -1,4 +1,4 @@
-//! What this crate adds to values of colors, and to callbacks.
+//! Extension traits for the executor's [`Colored`] and [`Cx`].
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,11 +10,11 @@ use crate::reactor::Io;
 use crate::signal::SignalRegistration;
 use crate::stream::Stream;
 
-/// Callbacks on descriptors and signals that get a value of a color.
+/// Callbacks on descriptors and signals that get the value of a [`Colored`].
 ///
-/// A registration keeps the value until it ends. One that is stored in the value itself therefore
-/// keeps it, as pending operations keep a session elsewhere: the value goes when its last
-/// registration, timer and handle have gone.
+/// A registration keeps the value alive until it ends. This also holds for a registration that is
+/// stored in the value itself, just as pending operations keep a session alive in other libraries.
+/// The value is dropped when its last registration, timer and handle are gone.
 ///
 /// # Examples
 ///
@@ -50,8 +50,8 @@ pub trait ColoredExt<T: Send + 'static> {
     ///
     /// # Errors
     ///
-    /// What the system says if the descriptor cannot be polled (a regular file:
-    /// `PermissionDenied`); when the runtime has ended.
+    /// Returns the system's error if the descriptor cannot be polled (`PermissionDenied` for a
+    /// regular file), and an error if the runtime has ended.
     fn on_readable<F>(&self, io: &Io, fd: &impl AsFd, f: F) -> io::Result<Registration>
     where
         F: FnMut(&mut T, &mut Cx) + Send + 'static;
@@ -60,18 +60,19 @@ pub trait ColoredExt<T: Send + 'static> {
     ///
     /// # Errors
     ///
-    /// What the system says if the descriptor cannot be polled (a regular file:
-    /// `PermissionDenied`); when the runtime has ended.
+    /// Returns the system's error if the descriptor cannot be polled (`PermissionDenied` for a
+    /// regular file), and an error if the runtime has ended.
     fn on_writable<F>(&self, io: &Io, fd: &impl AsFd, f: F) -> io::Result<Registration>
     where
         F: FnMut(&mut T, &mut Cx) + Send + 'static;
 
-    /// Calls `f` with the value when `fd` is ready for what is of interest. See [`Io::on_ready`].
+    /// Calls `f` with the value when `fd` is ready in one of the ways that `interest` names. See
+    /// [`Io::on_ready`].
     ///
     /// # Errors
     ///
-    /// What the system says if the descriptor cannot be polled (a regular file:
-    /// `PermissionDenied`); when the runtime has ended.
+    /// Returns the system's error if the descriptor cannot be polled (`PermissionDenied` for a
+    /// regular file), and an error if the runtime has ended.
     fn on_ready<D, F>(&self, io: &Io, fd: D, interest: Interest, f: F) -> io::Result<Registration>
     where
         D: AsFd + Send + 'static,
@@ -81,8 +82,8 @@ pub trait ColoredExt<T: Send + 'static> {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a number that is no signal, or one that cannot be handled; otherwise
-    /// what the system says.
+    /// Returns `InvalidInput` if `signal` is not the number of a signal, or is a signal that cannot
+    /// be handled. Otherwise, returns the system's error, or an error if the runtime has ended.
     fn on_signal<F>(&self, io: &Io, signal: i32, f: F) -> io::Result<SignalRegistration>
     where
         F: FnMut(&mut T, &mut Cx) + Send + 'static;
@@ -135,13 +136,13 @@ impl<T: Send + 'static> ColoredExt<T> for Colored<T> {
     }
 }
 
-/// The way to the reactors from within a callback.
+/// Access to the reactors from within a callback.
 pub trait CxExt {
-    /// The reactors of the runtime that the callback runs on.
+    /// Returns the reactors of the runtime that the callback runs on.
     ///
     /// # Panics
     ///
-    /// When the runtime was not built with [`dapple_io::runtime()`](crate::runtime).
+    /// Panics if the runtime was not built with [`dapple_io::runtime()`](crate::runtime).
     ///
     /// # Examples
     ///
@@ -162,16 +163,18 @@ pub trait CxExt {
     /// ```
     fn io(&self) -> Io;
 
-    /// Takes a connected stream of the standard library, of TCP or of a Unix socket, to live at the
-    /// worker that runs the callback. See [`Io::adopt`].
+    /// Takes over a connected stream of the standard library, of TCP or of a Unix socket.
+    ///
+    /// The worker that runs the callback watches the stream. See [`Io::adopt`].
     ///
     /// # Errors
     ///
-    /// What the system says, if the stream is no longer connected, or is no stream socket.
+    /// Returns `InvalidInput` if the descriptor is a socket, but no stream socket. Otherwise,
+    /// returns the system's error, for example if the stream is no longer connected.
     ///
     /// # Panics
     ///
-    /// When the runtime was not built with [`dapple_io::runtime()`](crate::runtime).
+    /// Panics if the runtime was not built with [`dapple_io::runtime()`](crate::runtime).
     fn adopt(&self, stream: impl Into<OwnedFd>) -> io::Result<Stream>;
 }
 

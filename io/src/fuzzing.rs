@@ -1,4 +1,4 @@
-//! What peers send, as functions of any bytes: see `fuzz/README.md`.
+//! Fuzz targets for the parsers of peers' input. See `fuzz/README.md`.
 
 pub use crate::codec::fuzzing::frames;
 #[cfg(feature = "tls")]

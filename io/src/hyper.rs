@@ -1,5 +1,6 @@
-//! A bridge to hyper: its traits for streams, executors and timers, so that hyper, and what is
-//! built on it, runs on dapple without another runtime (N2).
+//! A bridge to hyper: its traits for streams, executors and timers (N2).
+//!
+//! With it, hyper and what is built on hyper run on dapple without another runtime.
 //!
 //! ```no_run
 //! use dapple_io::hyper::{OnColors, Timers};
@@ -12,7 +13,7 @@
 //! let address = "127.0.0.1:8080".parse().unwrap();
 //! let listener = io.listen(address, Accepting::PerWorker, move |stream, cx| {
 //!     let timers = Timers::of(&handle);
-//!     // A connection has a color; the streams of an HTTP/2 connection, by `OnColors`, one each.
+//!     // Each connection has a color. With `OnColors`, each stream of HTTP/2 has one, too.
 //!     let color = cx.new_color();
 //!     cx.spawn(&color, async move {
 //!         let hello = |_: Request<Incoming>| async {
@@ -45,9 +46,10 @@ impl Read for AsyncStream {
         cx: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        // SAFETY: the system only writes to it.
+        // SAFETY: `poll_read_uninit` only writes to the buffer, so no initialised byte of it
+        // becomes uninitialised.
         let n = ready!(self.poll_read_uninit(cx, unsafe { buf.as_mut() }))?;
-        // SAFETY: the system has just written so many bytes to its beginning.
+        // SAFETY: `poll_read_uninit` has just written `n` bytes to the start of the buffer.
         unsafe { buf.advance(n) };
         Poll::Ready(Ok(()))
     }
@@ -83,13 +85,14 @@ impl Write for AsyncStream {
     }
 }
 
-/// An executor for hyper that gives every task a color of its own: they run beside each other, and
-/// none is polled twice at once.
+/// An executor for hyper that gives each task a color of its own.
+///
+/// The tasks run in parallel, and no task is polled on two workers at once.
 #[derive(Clone, Debug)]
 pub struct OnColors(Handle);
 
 impl OnColors {
-    /// On the handle's runtime.
+    /// Returns an executor that runs its tasks on the handle's runtime.
     pub fn of(handle: &Handle) -> Self {
         OnColors(handle.clone())
     }
@@ -105,20 +108,22 @@ where
     }
 }
 
-/// An executor for hyper that polls a task at once, where it is made, and gives it a color of its
-/// own, as [`OnColors`] does, only if it waits for something then.
+/// An executor for hyper that polls a task at once, and gives it a color only if it waits then.
 ///
-/// A server whose answers are there at once, as those out of memory are, makes them in the task of
-/// the HTTP/2 connection with it: answers to requests that have come together are sent together.
-/// The work that a request does before it waits for the first time is serial with that of the other
-/// requests of its connection; where that is long, [`OnColors`] runs it on other cores. A panic
-/// before that ends the connection, and a [`Sleep`](dapple::Sleep) that is polled first then fires
-/// behind the work of the connection's color.
+/// The first poll is made by the caller. A task that waits after it gets a color of its own, as
+/// with [`OnColors`].
+///
+/// A server whose answers are ready at once, such as answers from memory, makes them in the task of
+/// the HTTP/2 connection. Answers to requests that have arrived together are then sent together. On
+/// the other hand, the work that a request does before it first waits is serial with that of the
+/// other requests of its connection. Where that work is long, [`OnColors`] runs it on other cores.
+/// A panic in that work ends the connection. A [`Sleep`](dapple::Sleep) that is first polled there
+/// fires behind the work of the connection's color.
 #[derive(Clone, Debug)]
 pub struct AtOnce(OnColors);
 
 impl AtOnce {
-    /// On the handle's runtime.
+    /// Returns an executor that runs its tasks on the handle's runtime.
     pub fn of(handle: &Handle) -> Self {
         AtOnce(OnColors::of(handle))
     }
@@ -131,20 +136,20 @@ where
 {
     fn execute(&self, future: F) {
         let mut future = Box::pin(future);
-        // Nobody is woken: if it waits, the task that it becomes polls it again, which sets its
-        // waker.
+        // This poll needs no waker: if the future waits, the task that it becomes polls it again,
+        // which sets the task's waker.
         if future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
             self.0.execute(future);
         }
     }
 }
 
-/// The runtime's timers, for hyper's limits of time.
+/// The runtime's timers, for hyper's time limits.
 #[derive(Clone, Debug)]
 pub struct Timers(Handle);
 
 impl Timers {
-    /// Creates timers of the handle's runtime.
+    /// Returns the timers of the handle's runtime.
     pub fn of(handle: &Handle) -> Self {
         Timers(handle.clone())
     }

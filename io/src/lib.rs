@@ -6,7 +6,7 @@
 //! use dapple_io::tcp::{Accepting, Conn, ConnOptions, Protocol};
 //! use dapple::Cx;
 //!
-//! /// Sends back what it gets; while the peer takes nothing, it leaves what comes.
+//! /// Sends back its input. While the peer takes nothing, it leaves the input where it is.
 //! struct Echo;
 //! impl Protocol for Echo {
 //!     fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
@@ -21,7 +21,7 @@
 //! let rt = dapple_io::runtime().build()?;
 //! let io = dapple_io::Io::of(&rt.handle());
 //! let listener = io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, |stream, cx| {
-//!     // A connection has a color: what belongs to it is serial, and connections run in parallel.
+//!     // Each connection has a color: its events are serial, and connections run in parallel.
 //!     let color = cx.new_color();
 //!     stream.serve(&color, ConnOptions::default(), Echo);
 //! })?;
@@ -33,25 +33,27 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! * [`runtime`]: a [`dapple::Builder`] whose workers sleep in the reactor. [`Io`]: the way to the
-//!   reactor.
-//! * [`listen`], [`connect`]: streams of TCP and of Unix sockets. [`stream`]: what is done with
-//!   them, in callback style ([`stream::Protocol`]) and by tasks ([`stream::AsyncStream`]).
-//!   [`tcp`]: all of that for a program of TCP; [`unix`]: descriptors and credentials.
-//! * [`codec`]: messages in a stream. [`transport`]: messages delivered in order, to colors and to
-//!   domains.
-//! * [`datagram`]: UDP, and datagrams of Unix sockets.
-//! * [`Io::on_ready`], [`Io::on_readable`]: callbacks on any descriptor; [`AsyncFd`]: any
-//!   descriptor, awaited. [`ColoredExt`]: callbacks that get a value of a color.
-//! * [`Io::on_signal`]: signals. [`child`]: child processes. [`Io::stdio`]: the terminal as a
-//!   stream.
-//! * [`Io::post_at_wall`], [`Io::post_after_boot`]: timers by other clocks than the executor's.
-//! * [`TimeoutStream`]: a stream for tasks with limits of time. `tls`, with the feature of that
-//!   name: TLS streams by rustls. `hyper`, with the feature of that name: a bridge to hyper.
-//!   `dashboard`, with the feature of that name: a page that shows the runtime at work.
+//! * [`runtime`] returns a [`dapple::Builder`] whose workers sleep in the reactor. [`Io`] is the
+//!   handle of the reactor.
+//! * [`listen`] and [`connect`] make streams of TCP and of Unix sockets. [`stream`] is about their
+//!   use, in callback style ([`stream::Protocol`]) and by tasks ([`stream::AsyncStream`]). [`tcp`]
+//!   has all types that a TCP program needs. [`unix`] passes descriptors, and returns the peer's
+//!   credentials.
+//! * [`codec`] cuts a stream into messages. [`transport`] delivers messages in order, to colors and
+//!   to domains.
+//! * [`datagram`] is for UDP, and for datagrams of Unix sockets.
+//! * [`Io::on_ready`] and [`Io::on_readable`] call back on any descriptor, and [`AsyncFd`] awaits
+//!   one. [`ColoredExt`] has callbacks that get a value of a color.
+//! * [`Io::on_signal`] calls back on signals. [`child`] is about child processes. [`Io::stdio`] is
+//!   the terminal as a stream.
+//! * [`Io::post_at_wall`] and [`Io::post_after_boot`] are timers by other clocks than the
+//!   executor's.
+//! * [`TimeoutStream`] is a stream for tasks with time limits. Three features add a module of their
+//!   own name: `tls` (TLS streams by rustls), `hyper` (a bridge to hyper) and `dashboard` (a page
+//!   that shows the runtime at work).
 //!
-//! Readiness that arrives on a worker's poller is posted as an event to a color; callbacks never
-//! run inside the poller. The examples in `io/examples` are whole programs.
+//! Readiness that a worker's poller reports is posted as an event to a color. Callbacks never run
+//! inside the poller. The examples in `io/examples` are whole programs.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods, clippy::disallowed_types))]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks, missing_docs)]
 
@@ -94,7 +96,7 @@ pub use reactor::Io;
 pub use signal::SignalRegistration;
 pub use timeout::TimeoutStream;
 
-/// A builder of a runtime whose workers sleep in a reactor, one `mio::Poll` each.
+/// Returns a builder of a runtime whose workers sleep in a reactor, with one `mio::Poll` each.
 ///
 /// # Examples
 ///
@@ -107,7 +109,7 @@ pub fn runtime() -> dapple::Builder {
     dapple::Runtime::builder().driver(Arc::new(reactor::IoDriver::default()))
 }
 
-/// The examples of the guide to porting compile and run.
+/// The examples of the porting guide, which compile and run.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/PORTING.md")]
 struct Porting;

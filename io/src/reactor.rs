@@ -1,10 +1,10 @@
-//! One `mio::Poll` per worker, and the table of what is registered with it (N1).
+//! One `mio::Poll` per worker, and the table of its registrations (N1).
 //!
-//! A registration is an entry of its worker's table; its token is the entry's index and a
-//! generation, so an event that the system had ready for an entry that is gone finds nobody (E5).
-//! Entries are `Arc<dyn Registered>`; the reactor looks them up under the table's lock, and tells
-//! them their readiness after it has left it: what they do then is to post, but a post that is
-//! refused drops a closure, which may come back here.
+//! Each registration is an entry of its worker's table. Its token consists of the entry's index and
+//! a generation, so readiness that the system still reports for a removed entry finds no entry
+//! (E5). Entries are `Arc<dyn Registered>`. The reactor looks them up under the table's lock, and
+//! tells them their readiness after it has released the lock. An entry then only posts, but a
+//! refused post drops a closure, which may call the reactor.
 
 use std::collections::HashMap;
 use std::io;
@@ -26,61 +26,65 @@ use crate::connect::Line;
 use crate::fd::entry::FdEntry;
 use crate::sys;
 
-/// The token of the waker; entries never have it.
+/// The token of the waker. Entries never have it.
 const WAKE: Token = Token(usize::MAX);
 
-/// That of another worker's reactor that this one attends to; see [`Park::attend`].
+/// The token of another worker's reactor that this one attends to; see [`Park::attend`].
 const ATTENDED: Token = Token(usize::MAX - 1);
 
-/// Room for raw descriptors that is kept, whatever was there.
+/// The capacity of [`Table::by_fd`], in descriptors, that is kept however few entries there are.
 const KEPT: usize = 1_024;
 
-/// Events that one look takes at most.
+/// The maximum number of events that one look takes.
 const EVENTS: usize = 256;
 
-/// What the system says of a descriptor. Errors and hang-ups are both: a read or write finds out
-/// more.
+/// The system's report about a descriptor.
+///
+/// A direction that is closed counts as ready, and a descriptor in error as both readable and
+/// writable. A read or a write finds out more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Readiness {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
     /// The peer has closed its side, or the descriptor is in error.
     pub(crate) closed: bool,
-    /// The descriptor is in error: the peer has reset the connection.
+    /// The descriptor is in error, for example because the peer has reset the connection.
     pub(crate) failed: bool,
-    /// The peer has marked a byte as urgent: a read stops there, and a short one is no proof that
-    /// nothing is left.
+    /// The peer has marked a byte as urgent. A read stops there, so a short read does not prove
+    /// that nothing is left.
     pub(crate) urgent: bool,
 }
 
-/// The look in which a poller has come upon something.
+/// The look in which a poller found a descriptor ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Seen {
-    /// Its number: see [`ReactorShared::looks`].
+    /// The number of the look; see [`ReactorShared::looks`].
     pub(crate) look: u64,
     pub(crate) how: How,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum How {
-    /// The poller looked, and would not have waited.
+    /// The poller looked with a time limit of zero, and would not have waited.
     InPassing,
-    /// It would have waited, and is not to be kept from that by what is known.
+    /// The poller would have waited. It must not be kept from that by readiness that is already
+    /// known.
     Waiting,
 }
 
-/// Says whether a short read proves that nothing is left (N11).
+/// Whether a short read proves that nothing is left (N11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Trust {
     Proof,
-    /// The peer has marked a byte as urgent, or its end has been announced.
+    /// A read may stop early: the peer has marked a byte as urgent, its end has been announced, or
+    /// the stream is not of TCP.
     Doubt,
 }
 
 impl Trust {
-    /// What is to be thought of a stream with this peer. A read of a Unix socket stops at bytes
-    /// that descriptors go along with, whether they are asked for or not; only of TCP it is known
-    /// that it takes all there is.
+    /// Returns the trust in a new stream with this peer. Only a read of TCP is known to take all
+    /// there is. A read of a Unix socket stops at bytes that descriptors go along with, even if the
+    /// reader does not ask for descriptors.
     pub(crate) fn of(peer: &Addr) -> Trust {
         match peer.ip() {
             Some(_) => Trust::Proof,
@@ -88,7 +92,7 @@ impl Trust {
         }
     }
 
-    /// What an edge leaves of it.
+    /// Returns the trust that this edge leaves.
     pub(crate) fn after(edge: Readiness) -> Trust {
         match edge.closed || edge.urgent {
             true => Trust::Doubt,
@@ -97,7 +101,7 @@ impl Trust {
     }
 }
 
-/// What is asked of the system for a stream.
+/// Returns the interest that a stream registers with the system.
 pub(crate) fn both_directions() -> Interest {
     let both = Interest::READABLE | Interest::WRITABLE;
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -106,19 +110,19 @@ pub(crate) fn both_directions() -> Interest {
     both
 }
 
-/// What else a reactor tells an entry.
+/// A message of a reactor to its entries, other than readiness.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum News {
     /// The program is about to end.
     Draining,
-    /// An event of the entry's was refused, or dropped unrun: the runtime of its color has ended.
-    /// It is deregistered, and closed (N11).
+    /// An event of the entry was refused, or dropped unrun, because the runtime of the entry's
+    /// color has ended. The entry is deregistered and closed (N11).
     Refused,
-    /// The reactor ends: what the entry holds of the user's goes now.
+    /// The reactor ends, so the entry drops what it owns of the user's now.
     Closed,
 }
 
-/// What a reactor tells about readiness, and about itself.
+/// An entry of a reactor's table, which the reactor tells about readiness and about itself.
 pub(crate) trait Registered: Send + Sync {
     /// Posts that the descriptor is ready, and does nothing else.
     fn ready(&self, readiness: Readiness, seen: Seen, cx: &mut Cx);
@@ -126,8 +130,8 @@ pub(crate) trait Registered: Send + Sync {
     fn tell(&self, news: News);
 }
 
-/// Goes along with an event of an entry. If the event is dropped unrun, nobody serves the entry any
-/// more: it is [told](News::Refused).
+/// A guard that travels with an event of an entry. If the event is dropped unrun, nothing serves
+/// the entry any longer, and the guard tells it [`News::Refused`].
 pub(crate) struct OrElse {
     reactor: Arc<ReactorShared>,
     token: Token,
@@ -139,7 +143,7 @@ impl OrElse {
         OrElse { reactor: Arc::clone(reactor), token, runs: false }
     }
 
-    /// The event runs.
+    /// Disarms the guard, because the event runs.
     pub(crate) fn disarm(mut self) {
         self.runs = true;
     }
@@ -163,13 +167,13 @@ struct Registrant {
 #[derive(Default)]
 pub(crate) struct Table {
     entries: Chunks<Registrant>,
-    /// Grows with every entry; an entry's generation.
+    /// The number of entries so far, from which each entry gets its generation.
     generations: u32,
-    /// Entries of raw descriptors, of which there is one per descriptor.
+    /// The entries of raw descriptors, one for each descriptor.
     pub(crate) by_fd: HashMap<RawFd, Weak<FdEntry>>,
-    /// The program is about to end: what is registered from now on is told so.
+    /// The program is about to end. A connection that is registered later asks for this.
     draining: bool,
-    /// The reactor has ended: it tells nobody anything any more.
+    /// The reactor has ended, and no longer tells its entries anything.
     closed: bool,
 }
 
@@ -182,7 +186,7 @@ impl Table {
         Token((generation as usize) << 32 | index)
     }
 
-    /// An error if the reactor has ended, and will tell nothing.
+    /// Returns an error if the reactor has ended, as it reports nothing from then on.
     pub(crate) fn check_open(&self) -> io::Result<()> {
         match self.closed {
             true => Err(runtime_has_ended()),
@@ -209,20 +213,21 @@ impl Table {
     }
 }
 
-/// What is told to those who wait for the reactor, or come to it, when it is gone.
+/// Returns the error for callers that use the reactor, or wait for it, when it has ended.
 pub(crate) fn runtime_has_ended() -> io::Error {
     io::Error::other("the runtime has ended")
 }
 
-/// The part of a reactor that all threads reach.
+/// The part of a reactor that all threads share.
 pub(crate) struct ReactorShared {
-    /// Whose it is: a forked child has the same poller of the system, and must not change it.
+    /// The process that made the reactor. A forked child has the same poller of the system, and
+    /// must not change it.
     process: Process,
     registry: Registry,
     table: Mutex<Table>,
-    /// Workers that attend to its poller; see [`Park::attend`].
+    /// The number of workers that attend to this poller; see [`Park::attend`].
     attended: AtomicUsize,
-    /// How many looks the poller has begun.
+    /// The number of looks that the poller has begun.
     looks: AtomicU64,
 }
 
@@ -231,17 +236,17 @@ impl ReactorShared {
         &self.registry
     }
 
-    /// No user code runs under this lock.
+    /// Locks the table. No user code runs under this lock.
     pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says whether this is the copy of a forked child.
+    /// Returns `true` if this is a forked child's copy.
     pub(crate) fn is_inherited(&self) -> bool {
         self.process.is_another()
     }
 
-    /// An error if this is the copy of a forked child, which is not to change its parent's poller.
+    /// Returns an error in a forked child, which must not change its parent's poller.
     pub(crate) fn check_own(&self) -> io::Result<()> {
         match self.is_inherited() {
             true => Err(io::Error::other("the runtime is of the process that has forked this one")),
@@ -249,9 +254,10 @@ impl ReactorShared {
         }
     }
 
-    /// Puts an entry into the table and registers what it stands for. `fd` is its descriptor:
-    /// whatever else of [`crate::fd`] was registered by its number, and was closed too early, is
-    /// forgotten. `known` gets the token before the reactor can tell the entry anything.
+    /// Puts an entry into the table, and registers its source with the system. `known` gets the
+    /// token before the reactor can tell the entry anything. `fd` is the descriptor of the entry.
+    /// An older entry of `by_fd` with this number is forgotten, as its descriptor was closed too
+    /// early.
     pub(crate) fn register(
         &self,
         ready: Arc<dyn Registered>,
@@ -264,7 +270,7 @@ impl ReactorShared {
         let mut table = self.table();
         table.check_open()?;
         let token = table.insert(ready);
-        // An entry is registered once.
+        // This cannot fail, as an entry is registered once.
         let _ = known.set(token);
         let (registered, gone) = match self.registry.register(source, token, interest) {
             Ok(()) => (Ok(token), None),
@@ -274,7 +280,8 @@ impl ReactorShared {
             table.by_fd.remove(&fd);
         }
         drop(table);
-        // Dropped after the lock has been left: it may be the last handle of a color.
+        // Dropped after the lock has been released, as the entry may own the last handle of a
+        // color.
         drop(gone);
         registered
     }
@@ -288,32 +295,33 @@ impl ReactorShared {
         Ok(())
     }
 
-    /// The system's poller is not asked about a descriptor any more. What it says to that depends
-    /// on what others have done with the descriptor, and does not matter.
+    /// Removes a descriptor from the system's poller. The system's answer depends on what other
+    /// code has done with the descriptor, and does not matter.
     pub(crate) fn unwatch(&self, fd: RawFd) {
         if !self.is_inherited() {
             let _ = sys::forget(&self.registry, fd);
         }
     }
 
-    /// Takes an entry out; its descriptor is deregistered, or closed, by the caller.
+    /// Removes an entry from the table. The caller deregisters or closes its descriptor.
     pub(crate) fn forget(&self, token: Token) {
-        // Dropped after the lock has been left: it may be the last handle of a color.
+        // Dropped after the lock has been released, as the entry may own the last handle of a
+        // color.
         let entry = self.table().remove(token);
         drop(entry);
     }
 
-    /// How many looks the poller has begun.
+    /// Returns the number of looks that the poller has begun.
     pub(crate) fn looks(&self) -> u64 {
         self.looks.load(Ordering::SeqCst)
     }
 
-    /// Says whether another worker attends to the poller.
+    /// Returns `true` if another worker attends to the poller.
     pub(crate) fn is_attended(&self) -> bool {
         self.attended.load(Ordering::SeqCst) > 0
     }
 
-    /// Says whether the connections have been told that the program is about to end.
+    /// Returns `true` if the connections have been told that the program is about to end.
     pub(crate) fn is_draining(&self) -> bool {
         self.table().draining
     }
@@ -329,13 +337,13 @@ impl std::fmt::Debug for ReactorShared {
     }
 }
 
-/// The reactors of a runtime, in order of its workers.
+/// The reactors of a runtime, in the order of its workers.
 #[derive(Default)]
 pub(crate) struct IoDriver {
     reactors: Arc<Mutex<Vec<Arc<ReactorShared>>>>,
     all: OnceLock<Vec<Arc<ReactorShared>>>,
     next: AtomicUsize,
-    /// Names that are looked up.
+    /// The line of the look-ups of host names.
     pub(crate) names: Line,
 }
 
@@ -368,7 +376,7 @@ impl Driver for IoDriver {
 
 impl IoDriver {
     pub(crate) fn reactors(&self) -> &[Arc<ReactorShared>] {
-        // All of them are there before a worker runs or a handle is given out.
+        // All reactors exist before a worker runs or a handle is handed out.
         self.all
             .get_or_init(|| self.reactors.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
@@ -382,7 +390,7 @@ struct Reactor {
     reactor: Arc<ReactorShared>,
     /// The reactors of all workers.
     reactors: Arc<Mutex<Vec<Arc<ReactorShared>>>>,
-    /// The entries of one look; empty in between.
+    /// The entries that one look has found ready; empty between two looks.
     found: Vec<(Arc<dyn Registered>, Readiness)>,
 }
 
@@ -405,7 +413,7 @@ impl Park for Reactor {
         let look = self.reactor.looks.fetch_add(1, Ordering::SeqCst) + 1;
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
-            // How much time is left is not known: back to the worker, which plans again.
+            // The time that is left is not known, so the worker computes it again.
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(e) => return Err(e),
         }
@@ -432,8 +440,8 @@ impl Park for Reactor {
             }
         }
         drop(table);
-        // A foreign waker may panic; that is not to keep readiness from the others, to whom it is
-        // not told again.
+        // A foreign waker may panic. The other entries are told all the same, as the system does
+        // not report their readiness again.
         let mut panicked = None;
         for (ready, readiness) in self.found.drain(..) {
             let told = AssertUnwindSafe(|| ready.ready(readiness, seen, cx));
@@ -447,17 +455,17 @@ impl Park for Reactor {
         }
     }
 
-    /// The system's poller of the other reactor is a descriptor as any other, and is readable when
-    /// one of those in it is.
+    /// Registers the other reactor's poller, or deregisters it. A poller of the system is a
+    /// descriptor itself, and is readable when one of its descriptors is ready.
     fn attend(&mut self, worker: usize, attention: Attention) {
         let reactors = self.reactors.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(reactor) = reactors.get(worker) else { return };
         let (other, registry) = (reactor.registry().as_raw_fd(), self.poll.registry());
         let done = match attention {
             Attention::Begins => {
-                // Before: what is ready by then is told when it is registered, and who makes
-                // something ready after that sees the number. The system's lock on the poller is
-                // what orders the two.
+                // The count is raised before the registration. What is ready by then is reported at
+                // once, and a thread that makes something ready later sees the count. The system's
+                // lock on the poller orders the two.
                 reactor.attended.fetch_add(1, Ordering::SeqCst);
                 let source = &mut SourceFd(&other);
                 let done = registry.register(source, ATTENDED, Interest::READABLE);
@@ -475,7 +483,7 @@ impl Park for Reactor {
             }
         };
         if let Err(error) = done {
-            // It looks there at intervals all the same.
+            // This worker still looks at the other poller at intervals.
             tracing::debug!(%error, worker, "cannot attend to another worker's poller");
         }
     }
@@ -485,7 +493,7 @@ impl Park for Reactor {
         let mut table = std::mem::replace(&mut *self.reactor.table(), closed);
         let mut panicked = None;
         for entry in table.entries.drain() {
-            // What goes is the user's; one drop that panics does not keep the others.
+            // The entries drop values of the user's. If one drop panics, the others still go on.
             let end = AssertUnwindSafe(move || {
                 entry.ready.tell(News::Closed);
                 drop(entry);
@@ -499,7 +507,7 @@ impl Park for Reactor {
         }
     }
 
-    /// The system's poller is a descriptor as any other.
+    /// Returns a duplicate of the system's poller, which is a descriptor itself.
     fn poll_fd(&self) -> io::Result<Option<OwnedFd>> {
         sys::duplicate(&self.poll).map(Some)
     }
@@ -509,18 +517,18 @@ impl Park for Reactor {
     }
 }
 
-/// The way to the reactors of a runtime that [`runtime()`](crate::runtime) has configured.
+/// A handle of the reactors of a runtime that was built with [`runtime()`](crate::runtime).
 #[derive(Clone, Debug)]
 pub struct Io {
     handle: Handle,
 }
 
 impl Io {
-    /// The reactors of the handle's runtime.
+    /// Returns the reactors of the handle's runtime.
     ///
     /// # Panics
     ///
-    /// When the runtime was not built with [`dapple_io::runtime()`](crate::runtime).
+    /// Panics if the runtime was not built with [`dapple_io::runtime()`](crate::runtime).
     #[track_caller]
     pub fn of(handle: &Handle) -> Io {
         assert!(
@@ -530,17 +538,18 @@ impl Io {
         Io { handle: handle.clone() }
     }
 
-    /// The handle of the runtime.
+    /// Returns the handle of the runtime.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Tells all connections in callback style that the program is about to end; see
-    /// [`Protocol::on_drain`](crate::tcp::Protocol::on_drain). Streams for tasks are their tasks'
-    /// affair.
+    /// Tells all connections in callback style that the program is about to end.
+    ///
+    /// Each of them gets a call of [`Protocol::on_drain`](crate::tcp::Protocol::on_drain). Streams
+    /// for tasks are not told: their tasks decide for themselves when to end.
     pub fn drain_connections(&self) {
         for reactor in self.driver().reactors() {
-            // Posting may drop handles, so not under the lock.
+            // The entries are told outside the lock, as posting may drop handles.
             let entries = {
                 let mut table = reactor.table();
                 table.draining = true;
@@ -558,30 +567,31 @@ impl Io {
         &self.driver().reactors()[worker]
     }
 
-    /// The first worker that attends to its poller at all times: not that of a `Here`, whose thread
-    /// may be away, if there is another one.
+    /// Returns the first worker that polls at all times. If there are several workers, that is not
+    /// the worker of a `Here`, whose thread may be away.
     pub(crate) fn first_place(&self) -> usize {
         usize::from(self.handle.has_here() && self.handle.workers() > 1)
     }
 
-    /// Where something new lives: at the current worker, or dealt out in turn.
+    /// Returns the worker for a new registration: the current one, or the next one in turn.
     pub(crate) fn place(&self) -> usize {
         let current = self.handle.current_worker().filter(|worker| *worker >= self.first_place());
         current.unwrap_or_else(|| self.next_place())
     }
 
-    /// Where something new lives that calls back on `color`: where what is there already does.
+    /// Returns the worker for a new registration that calls back on `color`: the worker of the
+    /// color's earlier registrations, if there are any.
     pub(crate) fn place_of(&self, color: &Color) -> usize {
         match color.runtime().driver::<IoDriver>() {
             Some(driver) if std::ptr::eq(driver, self.driver()) => {
                 color.settle_watcher(|| self.place())
             }
-            // It is of another runtime, with other workers.
+            // The color belongs to another runtime, which has other workers.
             _ => self.place(),
         }
     }
 
-    /// The workers in turn.
+    /// Returns the next worker in turn.
     pub(crate) fn next_place(&self) -> usize {
         let (driver, first) = (self.driver(), self.first_place());
         first + driver.next.fetch_add(1, Ordering::Relaxed) % (driver.reactors().len() - first)

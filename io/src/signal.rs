@@ -1,13 +1,13 @@
 //! Signals as callbacks (N2).
 //!
-//! The signal's handler writes to a pipe, which stands in a reactor as any descriptor does. Signals
-//! that come before their callback begins are merged, as signals are; one that comes while it runs
-//! is worth another call.
+//! The handler of a signal writes to a pipe, which is registered with a reactor like any
+//! descriptor. Signals that arrive before their callback begins are merged, as the system merges
+//! pending signals. A signal that arrives while the callback runs leads to another call.
 //!
-//! *What the system would do.* The handler of a signal stays for good, once there has been one:
-//! taking it away would race with other code that has set one. So a program that wants the default
-//! back ([`Io::restore_default`]) gets it from the handler, which then does what the system would
-//! have done; that is decided by a flag per signal, false while there is a registration.
+//! *The default action.* Once a signal has had a handler, the handler stays for good: removing it
+//! would race with other code that has set one. So a program that wants the default action back
+//! ([`Io::restore_default`]) gets it from the handler, which does what the system would have done.
+//! A flag per signal decides that. It is false while there is a registration.
 
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::io;
@@ -23,28 +23,32 @@ use crate::reactor::{
     Io, News, OrElse, ReactorShared, Readiness, Registered, Seen, runtime_has_ended,
 };
 
-/// A persistent callback on a signal; see [`Io::on_signal`]. It ends when this is dropped: the
-/// callback is no longer called, except for a call that runs at this moment on another thread.
+/// A persistent callback on a signal; see [`Io::on_signal`].
+///
+/// The callback ends when this is dropped. It is then no longer called, except for a call that runs
+/// at this moment on another thread.
 #[must_use = "the callback ends when its registration is dropped"]
 pub struct SignalRegistration {
     entry: Arc<SignalEntry>,
 }
 
 impl SignalRegistration {
-    /// Ends the registration, and tells when its callback does not run any more, and has been
-    /// dropped with all that it holds.
+    /// Ends the registration, and returns a handle that waits for the end of the callback.
+    ///
+    /// When the handle is done, the callback no longer runs, and has been dropped with all that it
+    /// owns.
     ///
     /// # Errors
     ///
-    /// The handle gives an error if dropping the callback panics, or the runtime of its color has
-    /// ended.
+    /// Joining or awaiting the handle returns an error if dropping the callback panics, or if the
+    /// runtime of its color has ended.
     pub fn end(self) -> JoinHandle<()> {
         self.entry.callback.end();
         self.entry.leave();
         self.entry.callback.dropped_on_its_color()
     }
 
-    /// The color that the callback runs on.
+    /// Returns the color that the callback runs on.
     pub fn color(&self) -> &Color {
         self.entry.callback.color()
     }
@@ -74,7 +78,7 @@ struct SignalEntry {
     is_queued: AtomicBool,
     reactor: Arc<ReactorShared>,
     token: OnceLock<Token>,
-    /// Until it ends.
+    /// The entry's part in the handling of the signal, until the entry ends.
     handled: Mutex<Option<Handled>>,
 }
 
@@ -83,15 +87,15 @@ impl SignalEntry {
         self.signals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The process does not handle the signal for this entry any more.
+    /// Ends the entry's part in the handling of the signal.
     fn is_over(&self) {
         let handled = self.handled.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(handled);
     }
 
-    /// The entry leaves the reactor; again does nothing.
+    /// Removes the entry from the reactor. Calling this again does nothing.
     fn leave(&self) {
-        // A forked child has the same poller of the system, and does not change it.
+        // A forked child has the same poller of the system, and must not change it.
         if !self.reactor.is_inherited() {
             let left = self.reactor.registry().deregister(&mut *self.signals());
             if let Err(error) = left {
@@ -107,7 +111,7 @@ impl SignalEntry {
 
 impl Registered for SignalEntry {
     fn ready(&self, _: Readiness, _: Seen, cx: &mut Cx) {
-        // The lock is left before the post: a post that is refused comes back here.
+        // The lock is released before the post, as a refused post calls back into this entry.
         let came = self.signals().pending().next().is_some();
         let Some(token) = self.token.get().filter(|_| came) else { return };
         if self.is_queued.swap(true, Ordering::AcqRel) {
@@ -118,8 +122,9 @@ impl Registered for SignalEntry {
         let site = callback.site();
         cx.post_from(site, self.callback.color(), move |cx| {
             or_else.disarm();
-            // What comes while it runs is worth another call.
-            // A read-modify-write, so that what the poller did before is seen by the callback.
+            // A signal that arrives while the callback runs leads to another call. This swap pairs
+            // with the poller's swap above. It is a read-modify-write, so it reads the poller's
+            // last swap, and the callback sees what the poller did before it.
             this.is_queued.swap(false, Ordering::AcqRel);
             callback.call((), cx);
         });
@@ -144,12 +149,12 @@ impl Registered for SignalEntry {
     }
 }
 
-/// What is known of a signal that somebody has registered for, in the whole process.
+/// The state of a signal for which there has been a registration. It belongs to the whole process.
 struct Known {
     registrations: usize,
-    /// Somebody wants the default back when there is no registration.
+    /// The default action is wanted while there is no registration.
     is_restored: bool,
-    /// The handler does what the system would do.
+    /// The flag that has the handler do the default action.
     acts: Arc<AtomicBool>,
 }
 
@@ -161,14 +166,14 @@ impl Known {
 
 static KNOWN: Mutex<BTreeMap<i32, Known>> = Mutex::new(BTreeMap::new());
 
-/// Changes what is known of a signal, and does what follows.
+/// Changes the state of a signal, and updates the handler's flag.
 fn with_known<R>(signal: i32, change: impl FnOnce(&mut Known) -> R) -> io::Result<R> {
     let mut all = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let known = match all.entry(signal) {
         Entry::Occupied(known) => known.into_mut(),
         Entry::Vacant(place) => {
             let acts = Arc::new(AtomicBool::new(false));
-            // Of a real-time signal it is not known what the system does: it is only ever handled.
+            // The default action of a real-time signal is not known, so the handler never takes it.
             if signal_hook::low_level::signal_name(signal).is_some() {
                 signal_hook::flag::register_conditional_default(signal, Arc::clone(&acts))?;
             }
@@ -180,7 +185,7 @@ fn with_known<R>(signal: i32, change: impl FnOnce(&mut Known) -> R) -> io::Resul
     Ok(result)
 }
 
-/// A registration of a signal, as far as the process is concerned.
+/// A registration of a signal that the process counts.
 struct Handled(i32);
 
 impl Handled {
@@ -192,7 +197,7 @@ impl Handled {
 
 impl Drop for Handled {
     fn drop(&mut self) {
-        // It is known, so nothing can fail.
+        // The signal is in the map, so this cannot fail.
         let _ = with_known(self.0, |known| known.registrations -= 1);
     }
 }
@@ -202,7 +207,7 @@ fn unusable(signal: i32) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
-/// An error unless it is a signal that can be handled.
+/// Returns an error unless `signal` is a signal that can be handled.
 fn check(signal: i32) -> io::Result<()> {
     let is_one = (1..=crate::sys::last_signal()).contains(&signal);
     match is_one && !signal_hook::consts::FORBIDDEN.contains(&signal) {
@@ -212,14 +217,17 @@ fn check(signal: i32) -> io::Result<()> {
 }
 
 impl Io {
-    /// Calls `f`, as an event of `color`, when the process gets a signal. From the first
-    /// registration of a signal on, the process does not do what it would by default, even after
-    /// the registration has been dropped; see [`restore_default`](Self::restore_default).
+    /// Calls `f`, as an event of `color`, when the process gets a signal.
+    ///
+    /// From the first registration of a signal on, the process no longer takes the signal's default
+    /// action, even after the registration has been dropped; see
+    /// [`restore_default`](Self::restore_default).
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a number that is no signal, or one that cannot be handled, such as
-    /// `SIGKILL` or `SIGSEGV`; otherwise what the system says.
+    /// Returns `InvalidInput` if `signal` is not the number of a signal, or is a signal that cannot
+    /// be handled, such as `SIGKILL` or `SIGSEGV`. Otherwise, returns the system's error, or an
+    /// error if the runtime has ended.
     ///
     /// # Examples
     ///
@@ -231,7 +239,7 @@ impl Io {
     /// let registration = io.on_signal(libc::SIGUSR1, &rt.handle().default_color(), move |_| {
     ///     tx.send(()).unwrap();
     /// })?;
-    /// # // SAFETY: a signal to ourselves.
+    /// # // SAFETY: `raise` takes a number only, and the signal has a handler.
     /// unsafe { libc::raise(libc::SIGUSR1) };
     /// rx.recv().unwrap();
     /// # drop(registration);
@@ -247,14 +255,15 @@ impl Io {
         self.on_signal_from(Site::caller(), signal, color, f)
     }
 
-    /// Calls `f`, as an event of `color`, when the process gets a signal, and has reports name
-    /// `site` as the place that registered it. See [`on_signal`](Self::on_signal), which names its
-    /// caller.
+    /// Calls `f` when the process gets a signal, and has reports name `site`.
+    ///
+    /// `f` runs as an event of `color`. Reports name `site` as the place that registered the
+    /// callback. With [`on_signal`](Self::on_signal) they name its caller.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a number that is no signal, or one that cannot be handled; otherwise what
-    /// the system says.
+    /// Returns `InvalidInput` if `signal` is not the number of a signal, or is a signal that cannot
+    /// be handled. Otherwise, returns the system's error, or an error if the runtime has ended.
     pub fn on_signal_from<F>(
         &self,
         site: Site,
@@ -285,21 +294,23 @@ impl Io {
         Ok(SignalRegistration { entry })
     }
 
-    /// Waits until the process gets one of these signals, and returns which: what the main thread
-    /// of a server does while the workers work. From then on the signals do again what they do by
-    /// default, as far as nobody else handles them (see
-    /// [`restore_default`](Self::restore_default)): a second SIGTERM ends the process at once. For
-    /// signals that come again and again, such as a SIGHUP that asks for a reload, use
+    /// Waits until the process gets one of these signals, and returns the signal's number.
+    ///
+    /// The main thread of a server calls this while the workers work. When the call has returned,
+    /// the signals have their default actions again, unless other code handles them (see
+    /// [`restore_default`](Self::restore_default)). A second SIGTERM, for example, ends the process
+    /// at once. For signals that arrive repeatedly, such as a SIGHUP that asks for a reload, use
     /// [`on_signal`](Self::on_signal).
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a number that is no signal, or one that cannot be handled, and for no
-    /// signal at all; otherwise what the system says; when the runtime has ended.
+    /// Returns `InvalidInput` if `signals` is empty, or has a number that is no signal or a signal
+    /// that cannot be handled. Otherwise, returns the system's error, or an error if the runtime
+    /// has ended or ends during the call.
     ///
     /// # Panics
     ///
-    /// On a worker of this runtime, which would be blocked.
+    /// Panics on a worker of this runtime, as the call would block the worker.
     ///
     /// # Examples
     ///
@@ -328,7 +339,7 @@ impl Io {
         let (color, mut registrations) = (self.handle().new_color(), Vec::new());
         for signal in signals.iter().copied() {
             let tell = tell.clone();
-            // The waiter takes the first one.
+            // The waiting thread takes the first signal only.
             let calls = move |_: &mut Cx| _ = tell.send(signal);
             registrations.push(self.on_signal(signal, &color, calls)?);
         }
@@ -336,22 +347,24 @@ impl Io {
         let told = told.recv().map_err(|_| runtime_has_ended());
         drop(registrations);
         for signal in signals.iter().copied().filter(|_| told.is_ok()) {
-            // Of a few signals it is not known what the system would do.
+            // This fails for the few signals whose default action is not known.
             let _ = self.restore_default(signal);
         }
         told
     }
 
-    /// Has the process do again what it does by default when it gets a signal, for as long as it
-    /// has no registration: once the last one has been dropped, `SIGTERM` ends the process.
+    /// Restores the default action of a signal for as long as the signal has no registration.
     ///
-    /// It holds for the whole process. While there are registrations, by any code of the process,
-    /// they are called and nothing else happens.
+    /// For example, `SIGTERM` ends the process once its last registration has been dropped.
+    ///
+    /// This applies to the whole process. While any code of the process has a registration of the
+    /// signal, the callbacks are called, and nothing else happens.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` as [`on_signal`](Self::on_signal), and for those whose default is not known:
-    /// real-time ones, and `SIGIO`.
+    /// Returns `InvalidInput` if `signal` is not the number of a signal, is a signal that cannot be
+    /// handled, such as `SIGKILL` or `SIGSEGV`, or has no known default action, such as `SIGIO` and
+    /// the real-time signals. Otherwise, returns the system's error.
     ///
     /// # Examples
     ///
@@ -361,13 +374,14 @@ impl Io {
     /// let color = rt.handle().default_color();
     /// let first = io.on_signal(libc::SIGTERM, &color, |_| println!("shutting down"))?;
     /// io.restore_default(libc::SIGTERM)?;
-    /// // ... and when that has begun, a second SIGTERM ends the process at once:
+    /// // When the shutdown has begun, a second SIGTERM ends the process at once:
     /// drop(first);
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn restore_default(&self, signal: i32) -> io::Result<()> {
         check(signal)?;
-        // Of SIGIO the library takes the default to be nothing; on Linux it ends the process.
+        // signal-hook takes the default action of SIGIO to be none, but on Linux it ends the
+        // process.
         if signal_hook::low_level::signal_name(signal).is_none() || signal == libc::SIGIO {
             return Err(unusable(signal));
         }

@@ -1,10 +1,10 @@
 //! The standard input and output of the process as a stream (N10).
 //!
-//! A terminal, or a pipe, is shared with other processes, such as the shell; were it made
-//! non-blocking, it would be so for them. So it is opened anew, which gives a descriptor with a
-//! setting of its own. What cannot be opened so, or cannot be polled, as a regular file or
-//! /dev/null, is copied through a pipe by a thread of its own. (A socket cannot be opened anew: it
-//! is made non-blocking.)
+//! A terminal or a pipe is shared with other processes, such as the shell. If it were made
+//! non-blocking, it would be non-blocking for them as well. So it is opened again, which gives a
+//! descriptor with flags of its own. A file that cannot be opened again or cannot be polled, such
+//! as a regular file or /dev/null, is copied through a pipe by a thread of its own. A socket cannot
+//! be opened again either: it is made non-blocking itself.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -22,32 +22,38 @@ use crate::stream::socket::Socket;
 use crate::sys;
 
 impl Io {
-    /// The standard input of the process as a stream, whose output goes nowhere.
+    /// Returns the standard input of the process as a stream.
     ///
-    /// Reading it blocks nothing, and nothing waits for it at the end of the runtime. Other readers
-    /// of the process's standard input, such as [`std::io::stdin`], compete with it. The limits of
-    /// a [connection](crate::stream::ConnOptions) hold for it, too: by default one that says
-    /// nothing for 60 s is closed, and so is one that leaves a message incomplete for 10 s.
+    /// Output to the stream goes nowhere.
+    ///
+    /// Reading the stream blocks no thread, and the runtime does not wait for it at its end. Other
+    /// readers of the process's standard input, such as [`std::io::stdin`], compete with the
+    /// stream. The limits of a [connection](crate::stream::ConnOptions) apply as well. By default
+    /// the connection ends when no input arrives for 60 s, or when a message is incomplete for 10
+    /// s.
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor.
+    /// Returns the system's error, for example if there are too many open descriptors.
     #[doc(alias = "uv_tty_init")]
     pub fn stdin(&self) -> io::Result<Stream> {
         let from = input(io::stdin().as_fd())?;
         self.stdio_stream(from, None)
     }
 
-    /// The standard input and output of the process as one stream: for a protocol that talks with a
-    /// user at a terminal. See [`stdin`](Self::stdin).
+    /// Returns the standard input and output of the process as one stream.
     ///
-    /// A standard output that is a socket, as a service's may be, does not block from then on,
-    /// which holds for others that have it, and for [`println!`], too. What was written is lost if
-    /// the process ends before the system, or the thread that copies it, has taken it.
+    /// This is for a protocol that talks with a user at a terminal. The limits and the notes of
+    /// [`stdin`](Self::stdin) apply here as well.
+    ///
+    /// If the standard output is a socket, as that of a service may be, it is non-blocking from
+    /// then on. This also affects other processes that share the socket, and [`println!`]. Output
+    /// is lost if the process ends before the system, or the thread that copies the output, has
+    /// taken it.
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor.
+    /// Returns the system's error, for example if there are too many open descriptors.
     ///
     /// # Examples
     ///
@@ -81,7 +87,7 @@ impl Io {
     }
 }
 
-/// A descriptor that can be polled, and does not block.
+/// Returns the input as a descriptor that can be polled, and does not block.
 fn input(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let own = fd.try_clone_to_owned()?;
     if let Some(ready) = pollable(fd, &own, OpenOptions::new().read(true))? {
@@ -93,7 +99,8 @@ fn input(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(read.into())
 }
 
-/// A descriptor that can be polled, or takes everything at once.
+/// Returns the output as a descriptor that can be polled, or that takes everything at once (a
+/// regular file).
 fn output(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let own = fd.try_clone_to_owned()?;
     if File::from(own.try_clone()?).metadata()?.is_file() {
@@ -108,7 +115,8 @@ fn output(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     Ok(write.into())
 }
 
-/// The file behind a descriptor by one that does not block, if it can be polled. `own`: a copy.
+/// Returns the file behind `fd` as a descriptor that does not block, or `None` if it cannot be
+/// polled. `own` is a duplicate of `fd`.
 fn pollable(
     fd: BorrowedFd<'_>,
     own: &OwnedFd,
@@ -122,18 +130,19 @@ fn pollable(
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let Ok(anew) = how.custom_flags(flags).open(path) else { return Ok(None) };
-    // The system says which files it can poll when it is asked to.
+    // The system tells whether it can poll a file when the file is registered.
     let raw = anew.as_raw_fd();
     let poll = Poll::new()?;
     let asked = poll.registry().register(&mut SourceFd(&raw), Token(0), Interest::READABLE);
     Ok(asked.is_ok().then(|| anew.into()))
 }
 
-/// Copies on a thread of its own, until one of the two has ended. Nobody waits for that.
+/// Copies on a thread of its own, until one of the two files has ended. Nothing waits for that
+/// thread.
 fn copy(mut from: File, mut to: File) -> io::Result<()> {
     let copies = move || {
         sys::block_sigpipe();
-        // It ends with the input, or with the reader; an error is an end.
+        // The copy ends with the input, with the reader of the output, or with an error.
         let _ = io::copy(&mut from, &mut to);
     };
     let thread = thread::Builder::new().name("dapple-stdio".to_owned());

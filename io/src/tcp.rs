@@ -1,5 +1,7 @@
-//! What a program of TCP needs, in one place: it is all in [`listen`](crate::listen),
-//! [`stream`](crate::stream), [`connect`](crate::connect) and [`transport`](crate::transport).
+//! The types that a TCP program needs, in one place.
+//!
+//! They come from [`listen`](crate::listen), [`stream`](crate::stream) and
+//! [`transport`](crate::transport). For connecting, see [`connect`](crate::connect).
 
 pub use crate::listen::{Accepting, Listener, ListenerBuilder};
 pub use crate::stream::{
@@ -7,5 +9,5 @@ pub use crate::stream::{
 };
 pub use crate::transport::{Message, SendError, Transport, TransportOptions};
 
-/// A [`Stream`]; the name that it has in a program of TCP.
+/// The name of a [`Stream`] in a TCP program.
 pub type TcpStream = Stream;

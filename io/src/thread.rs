@@ -1,5 +1,7 @@
-//! All that this crate keeps for a thread, in one value: buffers that are empty between two calls,
-//! and what the system has been told.
+//! The state of this crate that belongs to a thread.
+//!
+//! It consists of buffers that are empty between two calls, and of what the thread has told the
+//! system.
 
 use std::cell::Cell;
 
@@ -8,19 +10,20 @@ thread_local! {
 }
 
 thread_local! {
-    /// SIGPIPE is blocked. That is of the system's thread, and not of what runs on it; and it has
-    /// no destructor, as a socket may be written to in that of another thread-local.
+    /// SIGPIPE is blocked. The signal mask belongs to the system's thread, and not to what runs on
+    /// the thread. The flag is apart from `STATE` because it must have no destructor: the
+    /// destructor of another thread-local may write to a socket.
     static IS_SIGPIPE_BLOCKED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// See the module.
+/// The buffers of a thread. Each is empty between two calls.
 pub(crate) struct ThreadState {
-    /// What connections read into and write from while they are at it.
+    /// The buffers that connections read into, and write from.
     pub(crate) input: Cell<Vec<u8>>,
     pub(crate) output: Cell<Vec<u8>>,
-    /// What datagrams are received into, a batch of them.
+    /// The buffer that a batch of datagrams is received into.
     pub(crate) datagrams: Cell<Vec<u8>>,
-    /// What a TLS stream's socket is read into, while it is polled.
+    /// The buffer that a TLS stream reads its socket into while it is polled.
     #[cfg(feature = "tls")]
     pub(crate) incoming: Cell<Vec<u8>>,
 }
@@ -43,7 +46,8 @@ pub(crate) fn state<R>(f: impl FnOnce(&ThreadState) -> R) -> R {
     STATE.with(f)
 }
 
-/// Says whether SIGPIPE is blocked for the calling thread, which it will be from now on.
+/// Returns `true` if the calling thread has blocked SIGPIPE. Otherwise the caller has to block it,
+/// and later calls return `true`.
 pub(crate) fn blocks_sigpipe() -> bool {
     IS_SIGPIPE_BLOCKED.replace(true)
 }

@@ -1,8 +1,8 @@
-//! Limits of time for streams of async tasks (N5).
+//! Time limits for streams of async tasks (N5).
 //!
-//! Each direction has a timer that is armed when it first has to wait. Progress does not touch it:
-//! when it fires too early, it is armed again for the rest. So a stream that is busy reads the
-//! clock when it waits, and arms a timer once per limit.
+//! Each direction has a timer, which is armed when the direction first has to wait. Progress does
+//! not touch the timer: if it fires too early, it is armed again for the rest. So a busy stream
+//! reads the clock when it waits, and arms a timer once per limit.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,18 +13,20 @@ use dapple::clock;
 use dapple::{Handle, Sleep};
 use futures_io::{AsyncRead, AsyncWrite};
 
-/// How long one direction may wait.
+/// The time limit of one direction.
 #[derive(Default)]
 struct Limit {
-    /// `None`: as long as it likes.
+    /// The limit; `None` if there is none.
     time: Option<Duration>,
-    /// Since when it waits; `None`: it does not, or something has gone in the other direction.
+    /// The start of the wait. `None` if the direction does not wait; for reads, also after progress
+    /// of a write.
     since: Option<Instant>,
     armed: Option<Sleep>,
 }
 
 impl Limit {
-    /// Passes on what an attempt came to; the limit's error if it has waited for too long.
+    /// Returns the outcome of an attempt, or `TimedOut` if the direction has waited for longer than
+    /// its limit.
     fn check<T>(
         &mut self,
         handle: &Handle,
@@ -36,7 +38,7 @@ impl Limit {
             self.since = None;
             return outcome;
         }
-        // A time that cannot be told is never over.
+        // A limit that is too large for the clock is never over.
         let since = *self.since.get_or_insert_with(clock::now);
         let Some(until) = since.checked_add(time) else { return outcome };
         let sleep = self.armed.get_or_insert_with(|| handle.sleep_until(until));
@@ -45,21 +47,20 @@ impl Limit {
                 self.armed = None;
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            // It was armed for an earlier wait.
+            // The timer was armed for an earlier wait.
             sleep.reset(until);
         }
         Poll::Pending
     }
 }
 
-/// A stream whose reads and writes fail with `TimedOut` when they have waited for too long for
-/// anything to happen.
+/// A stream whose reads and writes fail with `TimedOut` if they wait for too long.
 ///
-/// The time runs while a read, or a write, waits, and begins anew when some bytes have come, or
-/// gone: it is a limit of silence, not of a whole message. That of a read begins anew also when
-/// bytes have gone, as a peer that takes something is alive. Without a call of
-/// [`read_limit`](Self::read_limit) or [`write_limit`](Self::write_limit), or with `Duration::MAX`,
-/// that direction has no limit.
+/// The time runs while a read or a write waits, and starts anew when bytes have moved. So it limits
+/// silence, and not the time of a whole message. The time of a read also starts anew when bytes
+/// have been written, as a peer that takes bytes is alive. A direction has no limit unless
+/// [`read_limit`](Self::read_limit) or [`write_limit`](Self::write_limit) sets one. `Duration::MAX`
+/// means no limit, too.
 ///
 /// # Examples
 ///
@@ -69,7 +70,7 @@ impl Limit {
 /// use futures_lite::io::AsyncReadExt;
 /// let rt = dapple_io::runtime().build()?;
 /// let io = dapple_io::Io::of(&rt.handle());
-/// // A server that never says anything.
+/// // A server that never sends anything.
 /// let listener = io.listen("127.0.0.1:0".parse().unwrap(), Accepting::PerWorker, |stream, _| {
 ///     std::mem::forget(stream);
 /// })?;
@@ -91,25 +92,26 @@ pub struct TimeoutStream<S> {
 }
 
 impl<S> TimeoutStream<S> {
-    /// Without limits yet. They are kept by the timers of the handle's runtime.
+    /// Creates a stream without limits. Limits that are set later use the timers of the handle's
+    /// runtime.
     pub fn new(stream: S, handle: &Handle) -> Self {
         let (read, write) = (Limit::default(), Limit::default());
         TimeoutStream { stream, handle: handle.clone(), read, write }
     }
 
-    /// With this limit of time for a read that waits.
+    /// Sets the time limit for a read that waits.
     pub fn read_limit(mut self, time: Duration) -> Self {
         self.read.time = Some(time);
         self
     }
 
-    /// With this limit of time for a write, a flush or a close that waits.
+    /// Sets the time limit for a write, a flush or a close that waits.
     pub fn write_limit(mut self, time: Duration) -> Self {
         self.write.time = Some(time);
         self
     }
 
-    /// The stream itself.
+    /// Returns a reference to the stream inside.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
@@ -174,7 +176,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TimeoutStream<S> {
     }
 }
 
-/// hyper's traits; see [`crate::hyper`].
+/// Implementations of hyper's traits; see [`crate::hyper`].
 #[cfg(feature = "hyper")]
 mod bridge {
     use hyper::rt::{Read, ReadBufCursor, Write};

@@ -1,9 +1,9 @@
-//! Unix sockets (N10): who is at the other end, and descriptors that are passed.
+//! Unix sockets (N10): the credentials of a peer, and descriptors that are passed.
 //!
-//! Listening is [`Io::listener`](crate::Io::listener) with [`Addr::unix`](crate::Addr::unix),
-//! connecting is [`Io::connect`](crate::Io::connect) and its like, and a stream of the standard
-//! library is [adopted](crate::Io::adopt). What comes of that is a [`Stream`] as one of TCP, served
-//! by the same protocols and transports, and for tasks.
+//! To listen, use [`Io::listener`](crate::Io::listener) with [`Addr::unix`](crate::Addr::unix). To
+//! connect, use [`Io::connect`](crate::Io::connect) and similar methods. A stream of the standard
+//! library is [adopted](crate::Io::adopt). Each of these makes a [`Stream`], as for TCP: the same
+//! protocols and transports serve it, and tasks can use it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,11 +16,12 @@ use crate::sys;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Credentials {
-    /// The number of the process. It may have ended, and another one have its number.
+    /// The ID of the process. The process may have ended since, and another process may have its
+    /// ID.
     pub process: u32,
-    /// The number of its user.
+    /// The ID of the process's user.
     pub user: u32,
-    /// The number of its group.
+    /// The ID of the process's group.
     pub group: u32,
 }
 
@@ -33,12 +34,12 @@ impl Socket {
 }
 
 impl Stream {
-    /// Who is at the other end of a Unix socket.
+    /// Returns the credentials of the process at the other end of a Unix socket.
     ///
     /// # Errors
     ///
-    /// `Unsupported` for TCP and pipes, and where the system does not tell; otherwise what it
-    /// says.
+    /// Returns `Unsupported` for TCP and pipes, and on systems that do not report credentials.
+    /// Otherwise, returns the system's error.
     ///
     /// # Examples
     ///
@@ -58,12 +59,14 @@ impl Stream {
 }
 
 impl Conn {
-    /// Who is at the other end of a Unix socket. See [`Stream::peer_credentials`].
+    /// Returns the credentials of the process at the other end of a Unix socket.
+    ///
+    /// See [`Stream::peer_credentials`] for an example.
     ///
     /// # Errors
     ///
-    /// `Unsupported` for TCP and pipes, and where the system does not tell; otherwise what it
-    /// says; `NotConnected` if the connection is gone.
+    /// Returns `NotConnected` if the connection is gone, and `Unsupported` for TCP and pipes, and
+    /// on systems that do not report credentials. Otherwise, returns the system's error.
     pub fn peer_credentials(&self) -> io::Result<Credentials> {
         let stream = self.stream.as_ref().ok_or(io::ErrorKind::NotConnected)?;
         stream.peer_credentials()
@@ -71,23 +74,27 @@ impl Conn {
 }
 
 impl AsyncStream {
-    /// Who is at the other end of a Unix socket. See [`Stream::peer_credentials`].
+    /// Returns the credentials of the process at the other end of a Unix socket.
+    ///
+    /// See [`Stream::peer_credentials`] for an example.
     ///
     /// # Errors
     ///
-    /// `Unsupported` for TCP and pipes, and where the system does not tell; otherwise what it
-    /// says.
+    /// Returns `Unsupported` for TCP and pipes, and on systems that do not report credentials.
+    /// Otherwise, returns the system's error.
     pub fn peer_credentials(&self) -> io::Result<Credentials> {
         self.socket.peer_credentials()
     }
 
-    /// Sends bytes, at least one, over a Unix socket, and descriptors along with the first of them;
-    /// says how many bytes were sent.
+    /// Sends bytes over a Unix socket, and descriptors along with the first byte.
+    ///
+    /// Returns the number of bytes that were sent, which may be less than the length of `bytes`. At
+    /// least one byte is necessary.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for no bytes, or more than 253 descriptors; `Unsupported` for TCP and pipes;
-    /// otherwise what the system says.
+    /// Returns `InvalidInput` if `bytes` is empty or there are more than 253 descriptors, and
+    /// `Unsupported` for TCP and pipes. Otherwise, returns the system's error.
     #[doc(alias = "SCM_RIGHTS")]
     pub async fn send_with_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
         let socket = self.socket.as_unix_socket()?;
@@ -95,13 +102,15 @@ impl AsyncStream {
         std::future::poll_fn(|cx| self.edges.write.poll(cx, send)).await
     }
 
-    /// Receives bytes over a Unix socket, and up to `most` descriptors that go along with them;
-    /// says how many bytes there were. Zero: the peer has closed its side.
+    /// Receives bytes over a Unix socket, and up to `most` descriptors that go along with them.
+    ///
+    /// Returns the number of bytes, and the descriptors. Zero bytes mean that the peer has closed
+    /// its side.
     ///
     /// # Errors
     ///
-    /// `InvalidData` if more descriptors came: they are closed, and the bytes lost; `Unsupported`
-    /// for TCP and pipes; otherwise what the system says.
+    /// Returns `InvalidData` if more than `most` descriptors arrive; they are closed, and the bytes
+    /// are lost. Returns `Unsupported` for TCP and pipes. Otherwise, returns the system's error.
     pub async fn receive_with_fds(
         &self,
         buf: &mut [u8],
@@ -114,17 +123,19 @@ impl AsyncStream {
 }
 
 impl Conn {
-    /// Appends bytes to the out-buffer of a Unix socket, and descriptors that go along with the
-    /// first of them. They are closed here when they have been sent. Over anything but a Unix
-    /// socket the connection ends with an error.
+    /// Appends bytes to the out-buffer of a Unix socket, and descriptors to send with the first
+    /// byte.
+    ///
+    /// The descriptors are closed on this side after they have been sent. A connection over
+    /// anything but a Unix socket ends with an error.
     ///
     /// # Panics
     ///
-    /// When there are no bytes, or more than 253 descriptors.
+    /// Panics if `bytes` is empty, or if there are more than 253 descriptors.
     ///
     /// # Examples
     ///
-    /// A file that one process has opened for another one:
+    /// One side opens a file for the other:
     ///
     /// ```
     /// use std::{fs::File, io::Read, os::unix::net::UnixStream, sync::mpsc};
@@ -169,9 +180,10 @@ impl Conn {
         self.append_with_fds(bytes, fds);
     }
 
-    /// Takes the descriptors that have come over a Unix socket along with the input, in the order
-    /// in which they have come. They come only if
-    /// [`ConnOptions::max_fds`](crate::stream::ConnOptions::max_fds) allows it; by default it does
+    /// Takes the descriptors that have arrived over a Unix socket, in the order of their arrival.
+    ///
+    /// Descriptors arrive along with the input, and only if
+    /// [`ConnOptions::max_fds`](crate::stream::ConnOptions::max_fds) allows it. By default it does
     /// not, and the system closes them.
     #[doc(alias = "recvfd")]
     pub fn take_fds(&mut self) -> Vec<OwnedFd> {

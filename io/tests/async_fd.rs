@@ -1,4 +1,4 @@
-//! N10: any descriptor, awaited: pipes, eventfd, inotify, terminals, and what blocks.
+//! N10: tasks await any descriptor: pipes, eventfd, inotify, and blocking descriptors.
 #![cfg(target_os = "linux")]
 mod common;
 
@@ -15,13 +15,13 @@ use futures_lite::{AsyncReadExt, AsyncWriteExt};
 fn n10_pipes_are_read_and_written_by_tasks() {
     let (rt, io) = start(2);
     let (read, write) = std::io::pipe().unwrap();
-    // They block: that is seen to.
+    // The pipes are blocking, so `AsyncFd` reads and writes only when the system says that it can.
     let mut reader = AsyncFd::new(&io, File::from(OwnedFd::from(read))).unwrap();
     let mut writer = AsyncFd::new(&io, File::from(OwnedFd::from(write))).unwrap();
     let bytes: Vec<u8> = (0..1_000_000u32).map(|n| n as u8).collect();
     let sent = bytes.clone();
     let writes = rt.handle().spawn(&rt.handle().new_color(), async move {
-        // Less than what the system calls room.
+        // No more bytes than there is room for when the system reports a pipe as writable.
         for part in sent.chunks(4_096) {
             writer.write_all(part).await.unwrap();
         }
@@ -38,7 +38,7 @@ fn n10_a_callback_of_its_own_decides_what_would_block() {
     // SAFETY: the call takes numbers only.
     let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
     assert!(fd >= 0);
-    // SAFETY: it is open, and nobody else's.
+    // SAFETY: `fd` is open, and nothing else owns it.
     let event = unsafe { File::from_raw_fd(fd) };
     let mut sender = event.try_clone().unwrap();
     let event = AsyncFd::new(&io, event).unwrap();
@@ -64,9 +64,10 @@ fn n10_changes_of_files_are_awaited() {
     // SAFETY: the call takes numbers only.
     let fd = unsafe { libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC) };
     assert!(fd >= 0);
-    // SAFETY: it is open, and nobody else's.
+    // SAFETY: `fd` is open, and nothing else owns it.
     let inotify = unsafe { File::from_raw_fd(fd) };
-    // SAFETY: the descriptor is open, and the path ends with a zero.
+    // SAFETY: `path` is a `CString` that outlives the call, so the pointer is to a string with a
+    // final zero.
     assert!(unsafe { libc::inotify_add_watch(fd, path.as_ptr(), libc::IN_CREATE) } >= 0);
     let mut inotify = AsyncFd::new(&io, inotify).unwrap();
     std::fs::write(folder.path().join("new file"), "").unwrap();
@@ -95,7 +96,8 @@ fn n2_a_number_that_a_closed_descriptor_had_is_not_taken_from_its_new_owner() {
         let color = rt.handle().new_color();
         let (early, _peer) = common::pair();
         let stale = io.on_readable(&early, &color, |_| ()).unwrap();
-        // Too early; and then the number is another's.
+        // The descriptor is closed before its registration ends, and another descriptor gets its
+        // number.
         drop(early);
         let (ours, mut theirs) = common::pair();
         let awaited = AsyncFd::new(&io, ours).unwrap();

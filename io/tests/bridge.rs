@@ -1,11 +1,11 @@
-//! N2: the example `axum`, which serves HTTP/1.1 and HTTP/2 by hyper's bridge, under real clients.
-//! They skip, and say so, when a client is missing; with `DAPPLE_CLIENTS=require` a missing one is
-//! a failure.
+//! N2: the example `axum`, which serves HTTP/1.1 and HTTP/2 through hyper's traits, under real
+//! clients. If a client is missing, its test is skipped with a message. With
+//! `DAPPLE_CLIENTS=require` it fails.
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// The example, as long as it is not dropped.
+/// The running example, which is killed on drop.
 struct Server {
     process: Child,
     url: String,
@@ -13,8 +13,8 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
-        // target/debug/deps/bridge-... -> target/debug/examples/axum, which `cargo test` has built,
-        // but not `cargo test --test bridge`.
+        // From target/debug/deps/bridge-... to target/debug/examples/axum. `cargo test` builds it,
+        // but `cargo test --test bridge` does not.
         let test = std::env::current_exe().unwrap();
         let example: PathBuf = test.ancestors().nth(2).unwrap().join("examples").join("axum");
         let mut process = Command::new(&example)
@@ -38,7 +38,7 @@ impl Drop for Server {
     }
 }
 
-/// The client's command, if it is there.
+/// Returns the client's command, if the client is installed.
 fn client(name: &str) -> Option<Command> {
     if Command::new(name).arg("--version").output().is_ok() {
         return Some(Command::new(name));
@@ -48,7 +48,7 @@ fn client(name: &str) -> Option<Command> {
     None
 }
 
-/// What curl prints for these arguments.
+/// Returns the output of curl for these arguments.
 fn curl(args: &[&str]) -> Option<String> {
     let output = client("curl")?.args(["-sS", "--max-time", "20"]).args(args).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

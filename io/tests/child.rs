@@ -1,5 +1,5 @@
-//! N10: child processes: pipes as streams, ends that are told, no zombies, cores, descriptors that
-//! do not leak.
+//! N10: child processes: pipes as streams, exits that are reported, no zombies, all cores, no
+//! inherited descriptors.
 mod common;
 
 use std::io::ErrorKind;
@@ -12,7 +12,7 @@ use common::start;
 use dapple::Cx;
 use dapple_io::stream::{CloseReason, Conn, ConnOptions, Protocol, Stream};
 
-/// Sends, closes its side, and tells what has come in the end.
+/// A protocol that sends its input, closes its side, and reports what the child has printed.
 struct Feeds {
     input: Vec<u8>,
     output: Vec<u8>,
@@ -49,7 +49,7 @@ fn feed(rt: &dapple::Runtime, stream: Stream, input: Vec<u8>) -> (Vec<u8>, Strin
     told.recv().unwrap()
 }
 
-/// Says whether the system knows the process, be it a zombie.
+/// Returns `true` if the system knows the process, even as a zombie.
 fn is_known(process: u32) -> bool {
     std::path::Path::new(&format!("/proc/{process}")).exists()
 }
@@ -104,7 +104,7 @@ fn n10_an_input_alone_is_a_stream_that_ends_with_its_reader() {
     let (tell, told) = mpsc::channel();
     let stream = child.take_stdin().unwrap().unwrap();
     let input = stream.serve(&rt.handle().new_color(), ConnOptions::default(), Idle(tell));
-    // Over some time.
+    // The parts are sent over 30 ms.
     for part in ["one ", "two ", "three"] {
         input.with(move |_, conn, _| conn.send(part.as_bytes()));
         std::thread::sleep(Duration::from_millis(10));
@@ -113,7 +113,7 @@ fn n10_an_input_alone_is_a_stream_that_ends_with_its_reader() {
     assert!(rt.block_on(child.wait()).unwrap().success());
     assert_eq!(std::fs::read(&path).unwrap(), b"one two three");
     assert_eq!(told.recv().unwrap(), "Closed");
-    // Its end is its own, too, when nothing more can be written.
+    // A stream without input also ends when its output has been closed.
     let (tell, told) = mpsc::channel();
     let mut child = io.spawn_child(piped("cat", &[]).stdout(Stdio::null())).unwrap();
     let stream = child.take_stdin().unwrap().unwrap();
@@ -123,7 +123,7 @@ fn n10_an_input_alone_is_a_stream_that_ends_with_its_reader() {
         conn.shutdown_write();
     });
     assert_eq!(told.recv().unwrap(), "Peer");
-    // One whose reader goes first.
+    // A stream ends when its reader ends first.
     let (tell, told) = mpsc::channel();
     let mut child = io.spawn_child(Command::new("true").stdin(Stdio::piped())).unwrap();
     let stream = child.take_stdin().unwrap().unwrap();
@@ -148,7 +148,7 @@ fn n10_a_closed_pair_of_pipes_does_not_linger() {
     let stream = child.take_stdio().unwrap().unwrap();
     stream.serve(&rt.handle().new_color(), ConnOptions::default(), Closes(tell));
     told.recv().unwrap();
-    // Nobody reads what it prints.
+    // Nothing reads the child's output.
     assert_eq!(rt.block_on(child.wait()).unwrap().signal(), Some(libc::SIGPIPE));
 }
 
@@ -242,11 +242,11 @@ fn e1_a_child_that_a_callback_starts_may_use_all_cores() {
 #[test]
 #[cfg(target_os = "linux")]
 fn n10_no_descriptor_of_ours_is_there_in_a_child() {
-    // What this process was started with, and the three standard ones.
+    // The descriptors that this process was started with, and the three standard ones.
     let before = Command::new("ls").arg("/proc/self/fd").output().unwrap().stdout;
     let (rt, io) = start(2);
     let folder = tempfile::tempdir().unwrap();
-    // One of each kind that this crate opens.
+    // One descriptor of each kind that this crate opens.
     let listener = io
         .listener()
         .bind("127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap())

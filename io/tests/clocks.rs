@@ -84,7 +84,7 @@ fn n11_a_timer_of_a_color_whose_runtime_has_ended_lets_go_of_its_callback() {
     drop((other, color));
     assert!(rx.recv_timeout(Duration::from_secs(60)).is_err());
     let start = Instant::now();
-    // It ends with the channel, and not by the timeout.
+    // The wait ended with the channel, and not by its timeout.
     assert!(start.elapsed() < Duration::from_secs(50));
     drop(timer);
 }

@@ -77,7 +77,7 @@ fn n4_a_transport_takes_any_codec_and_its_limits() {
         stream.deliver_by(Lines::new(1_000), &rt.handle().new_color(), options, |line, _| {
             line.reply(&line.bytes().to_ascii_uppercase()).unwrap();
         });
-    // Longer than the connection's own limit, byte by byte.
+    // The line is longer than the connection's own limit, and arrives byte by byte.
     let line = [&[b'a'; 900][..], b"\n"].concat();
     for byte in &line {
         other.write_all(&[*byte]).unwrap();
@@ -91,7 +91,8 @@ fn n4_a_transport_takes_any_codec_and_its_limits() {
     let mut answer = [0; 8];
     other.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"unasked\n");
-    // One that is too long ends it, when the replies before it have been sent.
+    // A line that is too long closes the connection, after the replies to earlier lines have been
+    // sent.
     other.write_all(b"last\n").unwrap();
     other.write_all(&[b'x'; 1_001]).unwrap();
     let mut rest = Vec::new();
@@ -106,7 +107,7 @@ fn n4_a_transport_takes_any_codec_and_its_limits() {
     assert!(transport.send(b"x").unwrap_err().is_closed());
 }
 
-/// Says hello to whom is named in a line.
+/// A protocol that greets the name in each line.
 struct Hello(Reader<Lines>, mpsc::Sender<String>);
 
 impl Protocol for Hello {
@@ -141,7 +142,7 @@ fn n10_a_protocol_reads_messages_one_by_one() {
     assert_eq!(rx.recv().unwrap(), "Protocol(\"a line is longer than allowed\")");
 }
 
-/// Answers a line in a later event.
+/// A protocol that answers each line in a later event.
 struct Later(Reader<Lines>, mpsc::Sender<String>, Weak<Connection<Later>>);
 
 impl Protocol for Later {
@@ -198,7 +199,7 @@ fn n5_a_peer_that_reads_no_answers_is_not_read_any_more() {
         written += n;
         assert!(written < 100 << 20, "it takes everything, and keeps the answers");
     }
-    // All answers come when they are read.
+    // All answers arrive once they are read.
     let answers = written / 1_000 * 1_006;
     other.set_write_timeout(None).unwrap();
     std::io::copy(&mut (&other).take(answers as u64), &mut std::io::sink()).unwrap();
@@ -221,7 +222,7 @@ fn n10_tasks_send_and_receive_messages_and_a_dropped_call_loses_nothing() {
             });
             let received = loop {
                 let soon = std::time::Duration::from_micros(50);
-                // Given up again and again.
+                // The call is cancelled again and again.
                 if let Ok(received) = h.timeout(soon, other.next()).await {
                     break received.unwrap().unwrap();
                 }

@@ -1,5 +1,5 @@
-//! N10: connecting, in callback style and for tasks: names, limits of time, refusals, and the way
-//! from one style to the other.
+//! N10: connecting, in callback style and for tasks: names, time limits, refusals, and the way from
+//! one style to the other.
 mod common;
 
 use std::io::{ErrorKind, Read, Write};
@@ -13,7 +13,7 @@ use dapple_io::Addr;
 use dapple_io::stream::{CloseReason, Conn, ConnOptions, Protocol};
 use futures_lite::{AsyncReadExt, AsyncWriteExt};
 
-/// Asks, closes its side, and tells the answer.
+/// A protocol that asks, closes its side, and reports the answer.
 struct Asks(Option<Vec<u8>>, mpsc::Sender<Vec<u8>>);
 
 impl Protocol for Asks {
@@ -32,7 +32,7 @@ impl Protocol for Asks {
     }
 }
 
-/// A server that answers one question.
+/// Starts a server that answers one question.
 fn answers() -> (SocketAddr, std::thread::JoinHandle<()>) {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = server.local_addr().unwrap();
@@ -82,7 +82,7 @@ fn n10_what_cannot_be_reached_is_an_error() {
     assert_eq!(kind("localhost".into()), ErrorKind::InvalidInput);
     assert_eq!(kind(("", 80).into()), ErrorKind::InvalidInput);
     assert_eq!(kind(("a\0b", 80).into()), ErrorKind::InvalidInput);
-    // Nobody has a name of this domain (RFC 6761).
+    // No host has a name in this domain (RFC 6761).
     rt.block_on(io.connect(("name.invalid", 80))).unwrap_err();
     let (tx, rx) = mpsc::channel();
     io.connect_then(gone, &rt.handle().new_color(), move |outcome, _| {
@@ -94,7 +94,7 @@ fn n10_what_cannot_be_reached_is_an_error() {
 #[test]
 fn n10_connecting_takes_no_longer_than_its_limit_and_may_be_aborted() {
     let (rt, io) = start(1);
-    // Its backlog is full, so it answers nothing.
+    // The backlog of this listener is full, so it answers no attempt.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
     socket.listen(0).unwrap();
@@ -146,7 +146,7 @@ fn n10_a_stream_for_tasks_becomes_one_for_callbacks_and_back() {
         let mut byte = [0];
         rt.block_on(by_task.read_exact(&mut byte)).unwrap();
         assert_eq!(byte, [round]);
-        // What it has not read is still there.
+        // The task has not read the second byte, which is still there.
         stream = by_task.into_stream();
         let mut by_task = stream.into_async().unwrap();
         rt.block_on(by_task.read_exact(&mut byte)).unwrap();
@@ -183,7 +183,7 @@ fn n10_an_end_and_a_reset_are_learned_without_reading() {
         }
         assert!(begin.elapsed() < Duration::from_secs(60), "the reset is not told");
     };
-    // What Linux calls a reset after the end.
+    // Linux reports a reset after the end as `BrokenPipe`.
     let names = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
     assert!(names.contains(&error.kind()), "{error}");
 }
@@ -199,7 +199,7 @@ fn n10_look_ups_leave_threads_to_other_blocking_work() {
             tx.send(found.map(|all| all.len())).unwrap();
         });
     }
-    // It has one of the two threads that look-ups never have.
+    // The work gets one of the two threads that look-ups never have.
     assert_eq!(rt.handle().offload(|| 7).join().unwrap(), 7);
     for found in rx.iter().take(50) {
         assert!(found.unwrap() > 0);

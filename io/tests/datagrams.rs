@@ -51,7 +51,7 @@ fn n10_what_comes_is_answered_in_order() {
                 assert_eq!(&buffer[..length], (n * 20 + k).to_be_bytes());
             }
         }
-        // One of no bytes is a datagram, too.
+        // A datagram without bytes is a datagram, too.
         client.send(&[]).unwrap();
         assert_eq!(client.recv(&mut buffer).unwrap(), 0);
         served.close();
@@ -62,7 +62,7 @@ fn n10_what_comes_is_answered_in_order() {
     }
 }
 
-/// Tells what happens.
+/// A protocol that reports its calls.
 struct Tells(mpsc::Sender<String>);
 
 impl DatagramProtocol for Tells {
@@ -106,7 +106,8 @@ fn n5_what_is_longer_than_allowed_comes_cut() {
 fn n10_a_protocol_may_close_at_its_first_datagram() {
     for _ in 0..50 {
         let (rt, io) = start(2);
-        // An address of its own: it is bound again, and other tests bind any port of the other one.
+        // An address of its own, because it is bound again below, while other tests bind arbitrary
+        // ports of 127.0.0.1.
         let waiting = UdpSocket::bind("127.0.0.2:0").unwrap();
         let address = waiting.local_addr().unwrap();
         for _ in 0..10 {
@@ -118,7 +119,7 @@ fn n10_a_protocol_may_close_at_its_first_datagram() {
             tx.send(()).unwrap();
             out.close();
         });
-        // One, and no more: the channel ends with the closure.
+        // The channel ends with the closure, which was called once.
         drop(served);
         assert_eq!(rx.iter().count(), 1);
         rt.wait_idle();
@@ -156,7 +157,7 @@ fn n10_a_client_that_does_not_read_holds_up_no_other() {
     }
     let dropped = rx.try_iter().last().unwrap();
     assert!(dropped > 50, "{dropped}: the silent one has had replies that nobody read");
-    // And there is rest.
+    // Then the worker rests.
     rt.wait_idle();
     let before = rt.metrics().parks();
     std::thread::sleep(Duration::from_millis(50));
@@ -194,7 +195,7 @@ fn n11_a_socket_is_closed_with_its_runtime_or_its_colors() {
         while UdpSocket::bind(address).is_err() {
             assert!(start.elapsed() < Duration::from_secs(60), "the port stays bound");
             std::thread::sleep(Duration::from_millis(5));
-            // The reactor notices when something comes.
+            // The reactor notices the end when a datagram arrives.
             let _ = client().send_to(b"x", address);
         }
     }
@@ -232,13 +233,13 @@ fn n10_a_refusal_is_told_and_costs_no_other_datagram() {
     served.with(|_, out, _| out.send(b"nobody hears this"));
     let told = rx.recv_timeout(Duration::from_secs(60)).unwrap();
     assert_eq!(told, "ConnectionRefused, 0 dropped");
-    // Somebody is there now.
+    // Now a socket has this address.
     let server = UdpSocket::bind(gone).unwrap();
     served.with(|_, out, _| out.send(b"heard"));
     let mut buffer = [0; 100];
     server.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     assert_eq!(server.recv(&mut buffer).unwrap(), 5);
-    // Too long for the system.
+    // This datagram is too long for the system.
     served.with(|_, out, _| out.send(&[0; 65_536]));
     let told = rx.recv_timeout(Duration::from_secs(60)).unwrap();
     assert!(told.ends_with(", 1 dropped"), "{told}");
@@ -252,7 +253,7 @@ fn n10_who_sends_again_whenever_it_is_refused_holds_up_nobody() {
 
         fn on_error(&mut self, _: io::Error, out: &mut Outbox, _: &mut Cx) {
             self.0 += 1;
-            // Nobody has this port.
+            // No socket has this port.
             out.send_to(b"again", SocketAddr::from(([127, 0, 0, 1], 0)));
         }
     }
@@ -293,7 +294,7 @@ fn n10_a_task_that_sends_to_a_full_unix_socket_waits_until_it_is_read_or_the_run
         });
         reads.join().unwrap();
     });
-    // Nobody reads now.
+    // Nothing reads from now on.
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || {
         let sends = async {
@@ -324,7 +325,7 @@ fn n10_unix_datagrams_wait_for_room_and_too_much_is_dropped() {
     let options = DatagramOptions { max_queued: 100_000, ..DatagramOptions::default() };
     let served = socket.serve(&rt.handle().new_color(), options, Tells(tx));
     let (tell, told) = mpsc::channel();
-    // More than the receiver's queue holds, and more than may wait here.
+    // More datagrams than the receiver's queue takes, and than may be queued here.
     served.with(move |_, out, _| {
         for n in 0..2_000u32 {
             out.send(&[n.to_be_bytes(); 25].concat());
@@ -333,10 +334,10 @@ fn n10_unix_datagrams_wait_for_room_and_too_much_is_dropped() {
     });
     let (queued, dropped) = told.recv().unwrap();
     let kept = 2_000 - u32::try_from(dropped).unwrap();
-    // Each counts 160 bytes more than it has; some have been sent before too much waited.
+    // Each queued datagram counts 160 bytes more than its length. Some were sent before the limit.
     assert_eq!(queued, 100_000 / 260 * 100);
     assert!(kept > 384 && kept < 1_000, "{kept}");
-    // Until it waits for room.
+    // Waits until the socket waits for room.
     rt.wait_idle();
     let mut buffer = [0; 200];
     for n in 0..kept {
@@ -344,11 +345,11 @@ fn n10_unix_datagrams_wait_for_room_and_too_much_is_dropped() {
         assert_eq!(buffer[..4], n.to_be_bytes());
     }
     assert_eq!(rx.recv_timeout(Duration::from_secs(60)).unwrap(), "room, 0 queued");
-    // The address of the sender is told.
+    // The receiver learns the address of the sender.
     served.with(|_, out, _| out.send(b"x"));
     let (_, from) = receiver.recv_from(&mut buffer).unwrap();
     assert_eq!(from.as_pathname(), Some(&*folder.path().join("sender")));
-    // The end of what waits is sent before it is closed.
+    // A queued datagram is sent before the socket closes.
     served.with(|_, out, _| {
         out.send(b"last");
         out.close();
@@ -381,7 +382,7 @@ fn c11_a_protocol_that_panics_loses_its_socket_only() {
     // The socket is closed.
     client.send(b"x").unwrap();
     assert_eq!(client.recv(&mut buffer).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
-    // Another one takes the address, on the same worker.
+    // Another socket can take the address, on the same worker.
     drop(io.bind_udp(address).unwrap());
 }
 

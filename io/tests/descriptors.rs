@@ -1,5 +1,5 @@
-//! N3: a process without descriptors sheds connections and recovers. Alone in its process, as the
-//! limit is the process's.
+//! N3: a process without free descriptors sheds connections and recovers. This test is alone in its
+//! process, because the limit is the process's.
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ impl Protocol for Echo {
 
 fn limit(n: u64) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: pointers to an rlimit of ours.
+    // SAFETY: the pointers are to `limit`, which is valid for the calls.
     unsafe {
         assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
         let before = limit.rlim_cur;
@@ -42,13 +42,13 @@ fn n3_a_full_process_sheds_and_recovers() {
         let mut answer = [0; 2];
         stream.write_all(b"hi").is_ok() && stream.read_exact(&mut answer).is_ok()
     };
-    // Clients first: their descriptors come from the same process.
+    // The clients' descriptors come from the same process.
     let before = limit(64);
     let mut clients = Vec::new();
     while let Ok(client) = TcpStream::connect(listener.local_addr()) {
         client.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         clients.push(client);
-        // Let the server accept, so that both take descriptors.
+        // Lets the server accept, so that both sides take descriptors.
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(clients.len() > 5);

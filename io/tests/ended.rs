@@ -1,5 +1,5 @@
-//! N11: whose event is refused, as the runtime of its color has ended, is deregistered or closed:
-//! it never spins, and no peer waits for ever.
+//! N11: a registration or connection whose event is refused, because the runtime of its color has
+//! ended, is deregistered or closed. It never spins, and no peer waits forever.
 mod common;
 
 use std::io::{ErrorKind, Read, Write};
@@ -15,13 +15,13 @@ use dapple_io::tcp::{Accepting, Conn, ConnOptions, Protocol, TransportOptions};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A color whose runtime is there until the other value is dropped.
+/// Returns a color, and its runtime, which ends when it is dropped.
 fn foreign() -> (Color, Runtime) {
     let rt = Runtime::builder().workers(1).build().unwrap();
     (rt.handle().new_color(), rt)
 }
 
-/// The peer sees the end, and not only after a limit of time of its own.
+/// Waits until the peer reads the end or a reset, within 60 s.
 fn sees_the_end(mut stream: &TcpStream) {
     stream.set_read_timeout(Some(MINUTE)).unwrap();
     let mut rest = Vec::new();
@@ -49,7 +49,7 @@ fn n11_a_descriptor_of_an_ended_color_does_not_spin() {
     let before = polls(&net);
     thread::sleep(Duration::from_millis(200));
     assert!(polls(&net) < before + 50, "{} polls", polls(&net) - before);
-    // The descriptor is free for others.
+    // The descriptor can be registered again.
     let (tx, rx) = mpsc::channel();
     let _again = io.on_readable(&theirs, &net.handle().new_color(), move |_| {
         let _ = tx.send(());
@@ -65,7 +65,8 @@ fn n11_a_dead_registration_takes_no_other_with_it() {
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
     let dead = io.on_readable(&theirs, &color, |_| ()).unwrap();
-    // Of the other direction, on a color that lives: the descriptor stays registered.
+    // This registration is for the other direction, on a color that lives, so the descriptor stays
+    // registered.
     let (wrote, writes) = mpsc::channel();
     let other = io
         .on_writable(&theirs, &net.handle().new_color(), move |_| {
@@ -82,7 +83,7 @@ fn n11_a_dead_registration_takes_no_other_with_it() {
         let call = move |_: &mut Cx| {
             let _ = tx.send(());
         };
-        // Its place is free when its event has been refused.
+        // The direction is free again once the event of the dead registration has been refused.
         match io.on_readable(&theirs, &net.handle().new_color(), call) {
             Ok(live) => break live,
             Err(e) => assert_eq!(e.kind(), ErrorKind::AlreadyExists, "{e}"),
@@ -107,12 +108,12 @@ fn n11_a_signal_of_an_ended_color_leaves_the_reactor() {
     let (color, compute) = foreign();
     let (tx, rx) = mpsc::channel();
     let registration = io.on_signal(libc::SIGWINCH, &color, move |_| tx.send(()).unwrap()).unwrap();
-    // SAFETY: a signal to ourselves, which is handled.
+    // SAFETY: the calls take numbers only, and this process handles the signal.
     let raise = || assert_eq!(unsafe { libc::kill(libc::getpid(), libc::SIGWINCH) }, 0);
     raise();
     rx.recv_timeout(MINUTE).unwrap();
     drop(compute);
-    // The first one finds it out; the others wake nobody.
+    // The first signal ends the registration. Later ones wake no worker.
     raise();
     thread::sleep(Duration::from_millis(50));
     let before = polls(&net);
@@ -135,7 +136,7 @@ fn n11_a_listener_of_an_ended_color_closes() {
     let first = TcpStream::connect(listener.local_addr()).unwrap();
     compute.wait_idle();
     drop(compute);
-    // The first one that comes finds it out; none waits for ever.
+    // The first connection ends the listener, and no client waits forever.
     let begin = Instant::now();
     loop {
         match TcpStream::connect(listener.local_addr()) {
@@ -145,12 +146,12 @@ fn n11_a_listener_of_an_ended_color_closes() {
         }
         assert!(begin.elapsed() < MINUTE);
     }
-    // And none is made on it.
+    // No new listener can be made on the color.
     assert!(io.listen(address, accepting, |_, _| ()).is_err());
     drop((first, listener));
 }
 
-/// Nothing comes from the peer, so only the timer of the connection can find out, which is one of
+/// The peer sends nothing, so only the connection's timer can notice the end. The timer belongs to
 /// the runtime that ends.
 #[test]
 fn n11_a_silent_connection_of_an_ended_color_closes() {
@@ -212,7 +213,7 @@ fn n11_a_connection_of_an_ended_color_closes() {
                 compute.wait_idle();
                 drop(compute);
             }
-            // It may be closed already.
+            // The connection may be closed already.
             let _ = stream.write_all(b"is anybody there?");
             sees_the_end(&stream);
             drop((kept, listener));
@@ -229,7 +230,7 @@ fn n11_a_transport_of_an_ended_color_or_domain_closes() {
         let options = TransportOptions::default();
         let domain_on = if is_domain { compute.handle() } else { net.handle() };
         let domain = Domain::builder().max_uncommitted(1).snapshot(&domain_on, ());
-        // It is full, and stays so.
+        // The domain is full, and stays full.
         let kept = Arc::new(Mutex::new(None));
         let place = Arc::clone(&kept);
         domain.anon_then(move |a| {
@@ -261,7 +262,7 @@ fn n11_a_transport_of_an_ended_color_or_domain_closes() {
     }
 }
 
-/// Handles that outlive the runtime keep no peer waiting.
+/// A handle that outlives the runtime keeps no peer waiting.
 #[test]
 fn n11_handles_that_outlive_their_runtime_keep_no_peer() {
     let (net, io) = start(1);

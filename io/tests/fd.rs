@@ -16,7 +16,7 @@ use dapple_io::stream::{Conn, ConnOptions, Protocol};
 use dapple_io::tcp::Accepting;
 use dapple_io::{Io, Registration};
 
-/// The descriptors of the poller that watches a descriptor.
+/// Returns the descriptors of the pollers that watch a descriptor.
 fn pollers_of(fd: RawFd) -> Vec<String> {
     let wanted = |line: &str| {
         let mut words = line.split_whitespace();
@@ -25,7 +25,7 @@ fn pollers_of(fd: RawFd) -> Vec<String> {
     let mut pollers = Vec::new();
     for entry in fs::read_dir("/proc/self/fdinfo").unwrap() {
         let entry = entry.unwrap();
-        // It may have been closed meanwhile.
+        // The descriptor may have been closed meanwhile.
         let told = fs::read_to_string(entry.path()).unwrap_or_default();
         if told.lines().any(wanted) {
             pollers.push(entry.file_name().into_string().unwrap());
@@ -46,7 +46,7 @@ fn n1_what_calls_back_on_one_color_is_watched_by_one_worker() {
     let (rt, io) = start(2);
     let (mut registrations, mut fds, mut open) = (Vec::new(), Vec::new(), Vec::new());
     let color = rt.handle().default_color();
-    // Each would be dealt to the next worker in turn.
+    // Without the rule, each descriptor would be dealt to the next worker in turn.
     for n in 0..8 {
         let (ours, theirs) = pair();
         fds.push(ours.as_raw_fd());
@@ -63,7 +63,7 @@ fn n1_what_calls_back_on_one_color_is_watched_by_one_worker() {
     let pollers: Vec<_> = fds.iter().map(|fd| pollers_of(*fd)).collect();
     assert!(!pollers[0].is_empty(), "{pollers:?}");
     assert!(pollers.iter().all(|of_one| *of_one == pollers[0]), "{pollers:?}");
-    // Those of other colors are dealt out.
+    // Descriptors of different colors are dealt out.
     let mut others = Vec::new();
     for _ in 0..8 {
         let (ours, theirs) = pair();
@@ -101,7 +101,7 @@ fn n1_connections_that_are_accepted_and_served_on_one_color_are_watched_together
 
 #[test]
 fn n1_a_shared_color_is_not_watched_by_a_thread_that_may_be_away() {
-    // The thread of worker 0 does nothing for it; one of the others does.
+    // The thread of worker 0 runs no turn. The other worker watches the color.
     let here = dapple_io::runtime().workers(2).build_here().unwrap();
     let (h, io) = (here.handle(), Io::of(&here.handle()));
     let color = h.new_color();
@@ -150,7 +150,8 @@ fn n1_listeners_and_connections_go_on_while_the_thread_of_here_is_away() {
         stream.serve(&cx.new_color(), ConnOptions::default(), Greets);
     });
     let listener = listener.unwrap();
-    // The system deals them out: one of three would be for the thread that is away.
+    // The system deals connections out. If the absent thread had a listener, it would get some of
+    // them.
     for _ in 0..24 {
         greets(TcpStream::connect(listener.local_addr()).unwrap());
     }
@@ -199,7 +200,8 @@ fn n2_a_writer_and_a_reader_share_a_descriptor() {
     let mut held = slot.lock().unwrap();
     let write = io
         .on_writable(&ours, &color, move |_| {
-            // Writable all the time: called again and again, until it drops its registration.
+            // The socket is writable all the time, so this is called until it drops its
+            // registration.
             if counted.fetch_add(1, Relaxed) == 2 {
                 writer.write_all(b"out").unwrap();
                 drop(also.lock().unwrap().take());
@@ -215,7 +217,7 @@ fn n2_a_writer_and_a_reader_share_a_descriptor() {
     assert_eq!(rx.recv().unwrap(), b"in");
     rt.wait_idle();
     assert_eq!(calls.load(Relaxed), 3);
-    // The direction is free again.
+    // The direction can be registered again.
     let (tx, rx) = mpsc::channel();
     let third = io.on_writable(&ours, &color, move |_| tx.send(()).unwrap_or(())).unwrap();
     rx.recv().unwrap();
@@ -274,7 +276,7 @@ fn n2_a_descriptor_that_was_closed_and_reused_gets_a_fresh_registration() {
     let (one, _other) = pair();
     let stale = io.on_readable(&one, &color, |_| ()).unwrap();
     drop(one);
-    // The system gives the lowest free number: very likely the same one.
+    // The system uses the lowest free number, so this is very likely the same one.
     let (two, mut theirs) = pair();
     let (tx, rx) = mpsc::channel();
     let mut reader = two.try_clone().unwrap();
@@ -330,7 +332,7 @@ fn n2_signals_are_callbacks() {
         })
         .unwrap();
     for _ in 0..3 {
-        // SAFETY: a signal to ourselves, which is handled.
+        // SAFETY: the calls take numbers only, and this process handles the signal.
         assert_eq!(unsafe { libc::kill(libc::getpid(), libc::SIGUSR2) }, 0);
         assert!(rx.recv().unwrap());
     }
@@ -346,7 +348,8 @@ fn n2_a_thread_waits_for_the_first_of_several_signals() {
     let (rt, io) = start(1);
     let h = rt.handle();
     let raise = h.every(Duration::from_millis(1), &h.new_color(), |_| {
-        // SAFETY: a signal to ourselves; if it comes before it is handled, it does nothing.
+        // SAFETY: the calls take numbers only. Before the signal is handled, its default action
+        // does nothing.
         unsafe { libc::kill(libc::getpid(), libc::SIGURG) };
     });
     assert_eq!(io.wait_for_signal(&[libc::SIGCONT, libc::SIGURG]).unwrap(), libc::SIGURG);
@@ -388,12 +391,12 @@ fn n2_a_signal_that_comes_while_its_callback_runs_calls_again() {
             wait.recv().unwrap();
         })
         .unwrap();
-    // SAFETY: a signal to ourselves, which is handled.
+    // SAFETY: the calls take numbers only, and this process handles the signal.
     let raise = || assert_eq!(unsafe { libc::kill(libc::getpid(), libc::SIGUSR1) }, 0);
     raise();
     rx.recv().unwrap();
     raise();
-    // The other worker has seen the second one, while the callback stands in the first.
+    // The other worker has seen the second signal, while the callback is still in its first call.
     thread::sleep(Duration::from_millis(50));
     go.send(()).unwrap();
     rx.recv_timeout(Duration::from_secs(60)).unwrap();
@@ -406,7 +409,7 @@ fn a_shutdown_while_descriptors_are_ready_ends() {
     for _ in 0..30 {
         let (rt, io) = start(2);
         let (ours, _theirs) = pair();
-        // Writable all the time: the reactors always have something to post.
+        // The socket is writable all the time, so the reactors always have something to post.
         let color = rt.handle().new_color();
         let one = io.on_writable(&ours, &color, |_| ()).unwrap();
         thread::sleep(Duration::from_millis(1));
@@ -494,8 +497,8 @@ fn n2_a_number_that_is_no_signal_is_an_error() {
     drop(real_time);
 }
 
-/// The child that the test below starts: SIGUSR2 ends it when its registrations are gone and the
-/// default is wanted back.
+/// The child that the test below starts. SIGUSR2 ends it when its registrations are gone and the
+/// default was requested.
 #[test]
 fn child_of_the_test_of_restored_signals() {
     let Ok(role) = std::env::var("DAPPLE_TEST_SIGNAL") else { return };
@@ -509,7 +512,7 @@ fn child_of_the_test_of_restored_signals() {
         io.restore_default(libc::SIGUSR2).unwrap();
     }
     let raise = || {
-        // SAFETY: a signal to ourselves.
+        // SAFETY: the call takes a number only.
         unsafe { libc::raise(libc::SIGUSR2) };
     };
     raise();

@@ -1,5 +1,5 @@
-//! E18, N10: what a forked child drops of its parent's leaves that to the parent. A program by
-//! itself, as only the thread that forks goes on in the child.
+//! E18, N10: when a forked child drops its parent's objects, the parent keeps them. This program is
+//! a test by itself, because only the thread that forks goes on in the child.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -47,15 +47,15 @@ fn main() {
     let awaited = AsyncFd::new(&io, end).unwrap();
     echoes(&path);
     rt.wait_idle();
-    // SAFETY: the child drops copies, builds a runtime of its own, and ends by `_exit`; the other
-    // threads of this process are at rest.
+    // SAFETY: the other threads of this process are idle, so they hold no lock that the child
+    // needs. The child only drops its copies and uses a runtime of its own, and ends by `_exit`.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0);
     if pid == 0 {
-        // SAFETY: the call takes a number. One that waits for ever is ended by the signal.
+        // SAFETY: the call takes a number only. The signal ends a child that waits forever.
         unsafe { libc::alarm(60) };
         let child = std::panic::AssertUnwindSafe(move || {
-            // The poller is the parent's, which would be told of what is registered here.
+            // The poller is the parent's, and would report to the parent what is registered here.
             let (end, _other) = UnixStream::pair().unwrap();
             let edges = Interest::READABLE.edge_triggered();
             assert!(io.on_ready(end, edges, &color, |_, _| ()).is_err());
@@ -75,14 +75,14 @@ fn main() {
             stream.read_exact(&mut [0; 5]).unwrap();
         });
         let status = i32::from(std::panic::catch_unwind(child).is_err());
-        // SAFETY: it ends the process, and runs nothing of what is left of the parent's.
+        // SAFETY: the call takes a number only, and runs no code of the parent's.
         unsafe { libc::_exit(status) }
     }
     let mut status = 0;
-    // SAFETY: the pointer is to a number of ours.
+    // SAFETY: the pointer is to `status`, which is valid for the call.
     let waited = unsafe { libc::waitpid(pid, &mut status, 0) };
     assert_eq!((waited, status), (pid, 0), "the child failed");
-    // All of it is still there.
+    // The parent's objects still work.
     echoes(&path);
     theirs.write_all(b"x").unwrap();
     rx.recv_timeout(Duration::from_secs(60)).unwrap();

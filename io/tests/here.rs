@@ -1,4 +1,4 @@
-//! E18 with a reactor: the poller of a thread of the user's, and its place in a foreign loop.
+//! E18 with a reactor: the poller of a thread of the caller's, and its use in a foreign loop.
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -16,11 +16,12 @@ fn here(workers: usize) -> (Here, Io) {
     (here, io)
 }
 
-/// Says whether the runtime asks for a turn by its descriptor, within so many milliseconds.
+/// Returns `true` if the runtime's descriptor is readable within `millis` ms, which asks for a
+/// turn.
 fn asks(here: &Here, millis: i32) -> bool {
     let fd = here.poll_fd().unwrap().as_raw_fd();
     let mut ask = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    // SAFETY: the pointer is to one entry of ours.
+    // SAFETY: the pointer is to `ask`, which is one entry and valid for the call.
     unsafe { libc::poll(&mut ask, 1, millis) == 1 }
 }
 
@@ -30,7 +31,7 @@ fn e18_the_descriptor_is_readable_when_a_turn_is_due() {
     let h = here.handle();
     here.turn(Turn::Poll, usize::MAX);
     assert!(!asks(&here, 0) && here.next_deadline().is_none());
-    // A descriptor.
+    // A descriptor that becomes readable asks for a turn.
     let (mut a, b) = UnixStream::pair().unwrap();
     b.set_nonblocking(true).unwrap();
     let read = Arc::new(AtomicUsize::new(0));
@@ -50,7 +51,7 @@ fn e18_the_descriptor_is_readable_when_a_turn_is_due() {
     while asks(&here, 0) {
         here.turn(Turn::Poll, usize::MAX);
     }
-    // A post of another thread's.
+    // A post from another thread asks for a turn.
     let color = h.new_color();
     thread::spawn(move || color.post(|_| {})).join().unwrap();
     assert!(asks(&here, 20_000));
@@ -60,7 +61,7 @@ fn e18_the_descriptor_is_readable_when_a_turn_is_due() {
     while asks(&here, 0) {
         here.turn(Turn::Poll, usize::MAX);
     }
-    // A timer makes a deadline, and no noise.
+    // A timer sets a deadline, and does not make the descriptor readable.
     h.post_after(Duration::from_millis(5), &h.default_color(), |_| {});
     here.turn(Turn::Poll, usize::MAX);
     let left = here.next_deadline().unwrap().saturating_duration_since(Instant::now());
@@ -81,7 +82,7 @@ fn e18_a_foreign_loop_serves_both() {
             for n in 0..200u32 {
                 let (tx, h, answers) = (tx.clone(), h.clone(), Arc::clone(&answers));
                 h.new_color().post(move |cx| {
-                    // Computed anywhere, shown on the thread of the loop.
+                    // Computed by any worker, shown on the thread of the loop.
                     let also_tx = tx.clone();
                     cx.post_default(move |_| {
                         assert_eq!(thread::current().id(), me);
@@ -132,7 +133,7 @@ fn e18_a_turn_waits_in_the_poller_once() {
         assert!(turns <= 2, "{turns} turns for one byte");
     }
     assert!(here.metrics().polls() - polls <= 200);
-    // Blocked in a turn, it is woken by a signal of the program's own making: an event.
+    // A post from another thread wakes a thread that is blocked in a turn.
     let done = Arc::new(AtomicBool::new(false));
     let also_done = Arc::clone(&done);
     let other = thread::spawn(move || {
@@ -178,7 +179,7 @@ fn e18_a_callback_on_a_descriptor_may_run_turns_and_be_ended_meanwhile() {
             if ends {
                 drop(also_slot.lock().unwrap().take());
             }
-            // More comes meanwhile.
+            // More bytes arrive meanwhile.
             (0..3).for_each(|_| _ = here.turn(Turn::Poll, usize::MAX));
             if also_read.load(SeqCst) < 5 && !ends {
                 a.write_all(b"y").unwrap();

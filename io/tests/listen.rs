@@ -14,7 +14,7 @@ use dapple_io::listen::{Accepting, Inherited, pass_on};
 use dapple_io::stream::{Conn, ConnOptions, Protocol, Stream};
 use dapple_io::{Addr, Io};
 
-/// Sends back what it gets.
+/// A protocol that sends its input back.
 struct Echo;
 
 impl Protocol for Echo {
@@ -70,7 +70,7 @@ fn n10_one_listener_has_several_addresses_of_several_families() {
     assert!(!path.exists(), "the name goes with the listener");
 }
 
-/// A stream for tasks, waited for.
+/// A stream for tasks whose calls block the thread.
 struct BlockingStream<'a>(dapple_io::stream::AsyncStream, &'a dapple::Runtime);
 
 impl Read for BlockingStream<'_> {
@@ -122,7 +122,7 @@ fn n10_listening_descriptors_are_adopted() {
     let tcp = TcpListener::bind(local()).unwrap();
     let address = tcp.local_addr().unwrap();
     let unix = UnixListener::bind(&path).unwrap();
-    // It waits in the system before anybody accepts.
+    // This connection waits in the system before the listener accepts.
     let early = TcpStream::connect(address).unwrap();
     let listener = io.listener().adopt(tcp).adopt(OwnedFd::from(unix)).start(serve).unwrap();
     assert_eq!(listener.local_addr(), address);
@@ -144,7 +144,7 @@ fn n10_a_descriptor_that_others_have_too_is_left_and_adopted_again() {
         drop(listener);
         rt.wait_idle();
     }
-    // Who connects now wakes nobody.
+    // Later connections wake no worker.
     let before = rt.metrics().parks();
     let _waiting: Vec<_> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
     std::thread::sleep(Duration::from_millis(20));
@@ -172,7 +172,7 @@ fn n3_a_paused_listener_accepts_when_it_is_resumed() {
             for _ in &waiting {
                 rx.recv_timeout(Duration::from_secs(60)).unwrap();
             }
-            // A call that runs may accept one more; what connects after that waits.
+            // A running call may accept one more connection. Later connections wait.
             listener.pause();
             rt.wait_idle();
         }
@@ -202,7 +202,7 @@ fn n3_there_are_so_many_connections_at_most_and_others_wait() {
             rx.recv_timeout(Duration::from_secs(60)).unwrap();
         }
         for left in (1..=30).rev() {
-            // Three are served, and no more before one of them goes.
+            // Three connections are served, and no more before one of them closes.
             rt.wait_idle();
             assert!(rx.try_recv().is_err());
             assert_eq!(listener.connections(), left.min(3));
@@ -235,7 +235,7 @@ fn child_of_the_test_of_activation() {
     if std::env::var_os("DAPPLE_TEST_ACTIVATION").is_none() {
         return;
     }
-    // The child of a launcher that cannot tell its process's number before.
+    // The test runs as the child of a launcher that cannot know the process number in advance.
     let (_rt, io) = start(1);
     let inherited = dapple_io::listen::inherited().unwrap();
     assert_eq!(inherited.len(), 1);
@@ -253,7 +253,7 @@ fn child_of_the_test_of_activation() {
         })
         .unwrap();
     rx.recv().unwrap();
-    // Until the client has its answer, and goes.
+    // Waits until the client has its answer and closes.
     let start = std::time::Instant::now();
     while listener.connections() > 0 {
         assert!(start.elapsed() < Duration::from_secs(60));
@@ -269,7 +269,7 @@ fn n10_a_process_is_activated_by_a_descriptor_that_it_is_started_with() {
     let listening = TcpListener::bind(local()).unwrap();
     let address = listening.local_addr().unwrap();
     let fd = listening.as_raw_fd();
-    // A shell that becomes the program has the number that the environment tells.
+    // A shell that becomes the program has the process number that the environment names.
     let program = std::env::current_exe().unwrap();
     let script = "LISTEN_PID=$$ exec \"$0\" --exact child_of_the_test_of_activation";
     let mut command = std::process::Command::new("sh");
@@ -281,7 +281,7 @@ fn n10_a_process_is_activated_by_a_descriptor_that_it_is_started_with() {
         .stdout(std::process::Stdio::null());
     common::pass_as_3(&mut command, fd);
     let mut child = command.spawn().unwrap();
-    // The child alone has it: if that ends early, the client is told.
+    // Only the child has the socket now. If it ends early, the client is refused.
     drop(listening);
     echoes(TcpStream::connect(address).unwrap());
     assert!(child.wait().unwrap().success());
@@ -295,7 +295,7 @@ fn n3_ports_are_shared_on_request_only() {
     let refused = io.listen(address, Accepting::PerWorker, serve).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::AddrInUse);
     let second = io.listener().bind(address).share_port().start(serve).unwrap();
-    // The new one goes on where the old one ends.
+    // The second listener goes on after the first one ends.
     drop(first);
     for _ in 0..20 {
         echoes(TcpStream::connect(address).unwrap());
@@ -326,7 +326,7 @@ fn e1_a_listener_with_a_worker_of_its_own_each_counts_for_all() {
         echoes(client);
     }
     let start = std::time::Instant::now();
-    // A worker that looks for more counts one for a moment.
+    // A worker that tries to accept counts one more for a moment.
     while listener.connections() != 10 {
         assert!(start.elapsed() < Duration::from_secs(60), "{}", listener.connections());
     }
@@ -338,7 +338,7 @@ fn e1_a_listener_with_a_worker_of_its_own_each_counts_for_all() {
     }
 }
 
-/// The child that the test below starts, which takes over.
+/// The child that the test below starts, which takes the listeners over.
 #[test]
 fn child_of_the_test_of_handing_over() {
     let Some(workers) = std::env::var_os("DAPPLE_TEST_HANDING_OVER") else { return };
@@ -358,7 +358,7 @@ fn child_of_the_test_of_handing_over() {
     let listener = builder.start(serve).unwrap();
     assert_eq!(listener.addrs().len(), 2, "{listener:?}");
     ready.unwrap().write_all(b"x").unwrap();
-    // Until the other one has gone.
+    // Waits until the parent closes the pipe.
     let _ = end.unwrap().read(&mut [0]);
     drop(listener);
 }
@@ -408,7 +408,7 @@ fn n10_a_process_hands_its_listeners_over_and_no_connection_is_lost() {
             std::thread::sleep(Duration::from_millis(50));
             listener.leave();
             assert!(path.exists(), "it is the other one's");
-            // From now on the child serves everybody, on all of the sockets.
+            // From now on the child serves all clients, on all of the sockets.
             for _ in 0..50 {
                 echoes(TcpStream::connect(address).unwrap());
             }
@@ -423,7 +423,7 @@ fn n10_a_process_hands_its_listeners_over_and_no_connection_is_lost() {
     }
 }
 
-/// What the environment says by mistake, or to harm, is an error.
+/// The child that the test below starts: a bad environment is an error.
 #[test]
 fn child_of_the_test_of_a_bad_environment() {
     if std::env::var_os("DAPPLE_TEST_BAD_ENVIRONMENT").is_none() {
@@ -444,7 +444,7 @@ fn n10_an_environment_that_names_no_descriptors_is_an_error() {
         assert!(command.status().unwrap().success(), "{bad}");
     }
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    // Those of another process are none of ours.
+    // Descriptors of another process are ignored.
     command
         .args(["--exact", "child_of_the_test_of_a_bad_environment"])
         .env("DAPPLE_TEST_BAD_ENVIRONMENT", "")

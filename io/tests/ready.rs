@@ -1,5 +1,5 @@
-//! N2, N10: registrations that own their descriptor: levels without a call of the system, edges,
-//! pauses, several per descriptor, and their end.
+//! N2, N10: registrations that own their descriptor: levels without a system call, edges, pauses,
+//! several per descriptor, and their end.
 mod common;
 
 use std::io::{ErrorKind, Read, Write};
@@ -13,7 +13,7 @@ use common::{pair, start};
 use dapple::Colored;
 use dapple_io::{ColoredExt, CxExt, Interest};
 
-/// Waits up to a minute for something.
+/// Waits up to 60 s until `is` returns `true`.
 fn until(what: &str, is: impl Fn() -> bool) {
     let start = Instant::now();
     while !is() {
@@ -58,7 +58,7 @@ fn n2_a_level_is_told_as_long_as_it_lasts_whoever_runs_the_callback() {
         }
         assert!(read.iter().all(|bytes| *bytes == sent));
         rt.wait_idle();
-        // And then there is rest, but for what a poller has seen before.
+        // Then there are no more events, except those for readiness that a poller has seen before.
         let before = rt.metrics().events();
         thread::sleep(Duration::from_millis(20));
         assert!(rt.metrics().events() - before <= 8);
@@ -81,7 +81,7 @@ fn n2_a_callback_that_reads_nothing_does_not_spin_the_poller_while_it_runs() {
         .unwrap();
     theirs.write_all(b"x").unwrap();
     rx.recv().unwrap();
-    // One worker is in the callback; the other one looks at the poller, and may sleep.
+    // One worker is in the callback. The other one polls, and may sleep.
     thread::sleep(Duration::from_millis(50));
     let parks = rt.metrics().parks();
     thread::sleep(Duration::from_millis(200));
@@ -103,7 +103,7 @@ fn n2_edges_are_told_once_each() {
         theirs.write_all(b"x").unwrap();
         rx.recv_timeout(Duration::from_secs(60)).unwrap();
         rt.wait_idle();
-        // Nothing was read, and nothing more is told.
+        // Nothing was read, and no further edge is reported.
         assert!(rx.try_recv().is_err());
     }
     drop(registration);
@@ -128,7 +128,7 @@ fn n2_a_pause_is_final_from_its_own_color_and_loses_nothing() {
         let before = calls.load(SeqCst);
         theirs.write_all(&[0; 10]).unwrap();
         thread::yield_now();
-        // It is on the color, where a call that is queued would come before this.
+        // On the color, a queued call would come before this.
         registration.call(|_, _| ()).join().unwrap();
         assert_eq!(calls.load(SeqCst), before, "round {round}");
         registration
@@ -202,7 +202,7 @@ fn n2_several_registrations_of_a_descriptor_are_all_called() {
         Interest::READABLE.edge_triggered(),
         Interest::READABLE | Interest::WRITABLE,
     ];
-    // All of them from one worker, so that they meet.
+    // All are registered by one worker, so that they meet.
     let (io, h) = (io.clone(), rt.handle());
     let registrations = rt.handle().new_color().call(move |_| {
         let register = |(n, interest): (usize, &Interest)| {
@@ -290,7 +290,7 @@ fn n2_a_callback_may_end_its_own_registration() {
             *slot = Some(registration.unwrap());
         });
         theirs.write_all(b"x").unwrap();
-        // Once, though nothing was read; and then the callback is gone.
+        // One call, although nothing was read. Then the callback is gone.
         assert_eq!(rx.iter().count(), 1);
         assert_eq!(theirs.read(&mut [0; 8]).unwrap_or(0), 0, "its descriptor is closed");
     }
@@ -330,7 +330,7 @@ fn n11_a_registration_whose_color_has_no_runtime_any_more_ends() {
     let registration = io.on_ready(ours, Interest::READABLE, &color, |_, _| ()).unwrap();
     drop(other);
     theirs.write_all(b"x").unwrap();
-    // Nobody is called, and the poller is not told for ever.
+    // No callback is called, and the poller does not wake forever.
     thread::sleep(Duration::from_millis(20));
     let before = rt.metrics().parks();
     thread::sleep(Duration::from_millis(50));

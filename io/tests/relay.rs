@@ -15,11 +15,11 @@ use dapple_io::tcp::{Accepting, CloseReason, Conn, ConnOptions, Connection, List
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// One side of a relay. It takes nothing while the other side is congested; by `on_room`, or by
-/// `on_data`, as it likes.
+/// One side of a relay. It takes no input while the other side is congested, and notices room by
+/// `on_room` or by `on_data`, as `by_room` says.
 struct Side {
     peer: Option<Connection<Side>>,
-    /// The peer waits for room here.
+    /// Whether the peer waits for room here.
     stopped: bool,
     by_room: bool,
 }
@@ -106,7 +106,7 @@ fn relay(io: &Io, target: SocketAddr, by_room: bool) -> Listener {
     .unwrap()
 }
 
-/// Echoes, through a small window, as somebody who takes only as much as it can give.
+/// Echoes through a small buffer, and reads only as much as it can write.
 fn echo(mut stream: TcpStream) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(n @ 1..) = stream.read(&mut buffer) {
@@ -149,7 +149,7 @@ fn n6_a_relay_in_both_directions_at_once_does_not_stop() {
     }
 }
 
-/// Answers when the peer has said all, and the answer is as long.
+/// Answers after the peer's end, with all its bytes.
 fn answer_at_the_end(mut stream: TcpStream) {
     let mut all = Vec::new();
     stream.read_to_end(&mut all).unwrap();
@@ -174,8 +174,8 @@ fn n6_a_relay_passes_on_the_end_of_each_side_by_itself() {
     }
 }
 
-/// Tells what it is told, and closes nothing by itself. It may say something first, and end its own
-/// side.
+/// A protocol that reports its calls, and closes nothing by itself. It may send a question first,
+/// and end its own side.
 struct Tells(mpsc::Sender<String>, Option<&'static str>);
 impl Protocol for Tells {
     fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
@@ -199,7 +199,7 @@ impl Protocol for Tells {
     }
 }
 
-/// A stream whose other end is served.
+/// Returns a stream whose other end is served.
 fn served(rt: &Runtime, io: &Io, protocol: impl Protocol) -> TcpStream {
     let (ours, peer) = tcp_pair();
     let color = rt.handle().new_color();
@@ -229,7 +229,7 @@ fn n2_who_has_ended_its_own_side_goes_on_reading_until_both_have() {
     assert_eq!(rx.recv_timeout(MINUTE).unwrap(), "Closed");
 }
 
-/// Is paused, and tells how it ended.
+/// A protocol that pauses, and reports how the connection ended.
 struct Paused(mpsc::Sender<String>, bool);
 impl Protocol for Paused {
     fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
@@ -242,7 +242,7 @@ impl Protocol for Paused {
         assert!(!conn.is_paused());
     }
     fn on_eof(&mut self, conn: &mut Conn, _: &mut Cx) {
-        // It has more to say, some time.
+        // The protocol has more to send later.
         conn.pause();
     }
     fn on_close(&mut self, why: &CloseReason, _: &mut Cx) {
@@ -275,7 +275,7 @@ fn n5_a_paused_connection_is_told_that_its_peer_has_reset_it() {
     }
 }
 
-/// A half-closed peer is not gone; one that resets after that is.
+/// A half-closed peer is not gone. A peer that resets the connection after that is.
 #[test]
 fn n5_a_connection_that_has_read_the_end_is_told_of_a_reset() {
     let (rt, io) = start(1);
@@ -286,11 +286,12 @@ fn n5_a_connection_that_has_read_the_end_is_told_of_a_reset() {
     assert!(rx.recv_timeout(Duration::from_millis(20)).is_err(), "it stays");
     reset(stream);
     let why = rx.recv_timeout(MINUTE).expect("it is told");
-    // What the system calls it depends on how far the connection has come.
+    // The system's error depends on how far the connection has come.
     assert!(why.contains("ConnectionReset") || why.contains("BrokenPipe"), "{why}");
 }
 
-/// What came before a reset is told, also if the system tells of all of it at once.
+/// Everything that arrived before a reset is delivered, even if the system reports all of it at
+/// once.
 #[test]
 fn n6_bytes_an_end_and_a_reset_at_once_are_told_in_order() {
     let (rt, io) = start(1);
@@ -310,7 +311,7 @@ fn n6_bytes_an_end_and_a_reset_at_once_are_told_in_order() {
     assert!(why.contains("ConnectionReset") || why.contains("BrokenPipe"), "{why}");
 }
 
-/// Who has ended its own side, and takes what came one byte in a call, gets all of it.
+/// A protocol that has ended its own side, and takes one byte in a call, gets all bytes.
 #[test]
 fn n6_who_comes_back_is_called_though_both_sides_have_ended() {
     struct Late(mpsc::Sender<usize>, bool);
@@ -341,7 +342,7 @@ fn n6_who_comes_back_is_called_though_both_sides_have_ended() {
     assert!(rx.recv_timeout(MINUTE).is_err(), "it has closed");
 }
 
-/// N3: a connection that the system has accepted is served, also if the listener is dropped then.
+/// N3: a connection that the system has accepted is served, even if the listener is dropped then.
 #[test]
 fn n3_a_listener_that_is_dropped_serves_who_is_connected() {
     for accepting in ["each", "one"] {
@@ -362,7 +363,7 @@ fn n3_a_listener_that_is_dropped_serves_who_is_connected() {
                 }
                 stream.serve(&cx.new_color(), ConnOptions::default(), Greets);
             };
-            // So that what comes waits in the system.
+            // In half of the rounds, connections wait in the system.
             let held = (round % 2 == 0).then(|| hold(&rt));
             let listener = io.listen("127.0.0.1:0".parse().unwrap(), accepting, greet).unwrap();
             let streams: Vec<_> =

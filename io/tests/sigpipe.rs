@@ -1,5 +1,6 @@
-//! N11: no write to a socket raises SIGPIPE, whatever the process does about it. A binary of its
-//! own, as it restores the default: one that raised it would die.
+//! N11: no write to a socket raises SIGPIPE, whatever the process does about it. This is a program
+//! of its own, because it restores the signal's default: a write that raised it would end the
+//! program.
 use std::io::{IoSlice, Seek, SeekFrom, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, mpsc};
@@ -10,7 +11,7 @@ use dapple_io::Io;
 use dapple_io::tcp::{Accepting, CloseReason, Conn, ConnOptions, Protocol};
 use futures_lite::io::AsyncWriteExt;
 
-/// Writes in one way, again and again, until that fails.
+/// A protocol that writes in one way, again and again, until a write fails.
 struct Writes {
     how: How,
     file: Arc<std::fs::File>,
@@ -49,8 +50,8 @@ impl Writes {
 
 impl Protocol for Writes {
     fn on_open(&mut self, conn: &mut Conn, cx: &mut Cx) {
-        // So that it is a write that finds out: the peer has closed, and answers the first one by a
-        // reset.
+        // The pause lets a write notice the end: the peer has closed, and answers the first write
+        // by a reset.
         conn.pause();
         std::thread::sleep(Duration::from_millis(50));
         self.on_room(conn, cx);
@@ -67,7 +68,7 @@ impl Protocol for Writes {
 }
 
 fn main() {
-    // SAFETY: nothing of ours depends on the disposition.
+    // SAFETY: the call takes numbers only, and `SIG_DFL` installs no handler.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let rt = dapple_io::runtime().workers(1).build().unwrap();
     let io = Io::of(&rt.handle());
@@ -91,7 +92,7 @@ fn main() {
         println!("{how:?}: {closed}");
         assert!(closed.contains("BrokenPipe"), "{how:?}: {closed}");
     }
-    // A stream, written to from a thread that is no worker.
+    // A stream, written to from a thread outside the runtime.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut stream = rt.block_on(io.connect(listener.local_addr().unwrap())).unwrap();
     drop(listener.accept().unwrap());

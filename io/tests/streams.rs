@@ -18,7 +18,7 @@ fn runtime(workers: usize) -> (Runtime, Io) {
     (rt, io)
 }
 
-/// Sends back what it gets, until the peer sends no more.
+/// Starts a server that sends its input back, until the peer closes its side.
 fn echo(io: &Io) -> Listener {
     let address: SocketAddr = "127.0.0.1:0".parse().unwrap();
     io.listen(address, Accepting::PerWorker, |stream, cx| {
@@ -117,7 +117,7 @@ fn n2_who_cannot_be_reached_is_an_error() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = rt.block_on(io.connect(address)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-    // A limit of time around a read that never ends.
+    // A time limit around a read that never ends.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let h = rt.handle();

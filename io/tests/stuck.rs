@@ -1,4 +1,4 @@
-//! E4, E5: what is registered with a worker that is stuck, or whose poller is held up.
+//! E4, E5: descriptors that are registered with a stuck worker, and pollers that could be blocked.
 mod common;
 
 use std::io::{Read, Write};
@@ -29,7 +29,8 @@ fn e5_descriptors_of_a_blocked_worker_are_served_by_another_one() {
                 }
             })
             .unwrap();
-        // Registered with this worker's poller, which nobody else looks at while all goes well.
+        // The descriptor is registered with this worker's poller, which no other worker looks at
+        // normally.
         for byte in 0..20 {
             theirs.write_all(&[byte]).unwrap();
             let served =
@@ -46,13 +47,14 @@ fn e5_descriptors_of_a_blocked_worker_are_served_by_another_one() {
     assert!(rt.metrics().polls_for_others() > 0);
 }
 
-/// E4, E5: what becomes ready at a worker that is stuck is served at once, not at the next look.
+/// E4, E5: a descriptor that becomes ready at a stuck worker is served at once, and not after
+/// another delay.
 #[test]
 fn e5_the_delay_is_paid_once_for_descriptors_of_a_stuck_worker() {
     let delay = Duration::from_millis(100);
     let rt = dapple_io::runtime().workers(2).steal_delay(delay).build().unwrap();
     let (io, h) = (Io::of(&rt.handle()), rt.handle());
-    // On each worker one, so that one of them is where an event will block.
+    // Each worker has at least one of them, so the worker that an event blocks has one.
     let echoes: Vec<_> = (0..4)
         .map(|_| {
             let (ours, theirs) = pair();
@@ -85,7 +87,7 @@ fn e5_the_delay_is_paid_once_for_descriptors_of_a_stuck_worker() {
     echoes.iter().for_each(|(stream, ..)| call(stream));
 }
 
-/// E4: who stands in for a stuck worker looks at its descriptors as at its own, also while it is
+/// E4: the stand-in of a stuck worker looks at its descriptors as at its own, also while it is
 /// busy.
 #[test]
 fn e4_the_delay_is_paid_once_while_who_stands_in_is_busy() {
@@ -110,7 +112,7 @@ fn e4_the_delay_is_paid_once_while_who_stands_in_is_busy() {
     let next = || rx.recv_timeout(Duration::from_secs(60)).expect("served while one is stuck");
     peer.write_all(b"x").unwrap();
     assert_ne!(next(), stuck);
-    // Now somebody stands in, and has work without end.
+    // Now there is a stand-in, which has endless work.
     fn chain(cx: &mut dapple::Cx, color: dapple::Color, stop: Arc<AtomicUsize>) {
         if stop.load(Relaxed) == 0 {
             let also = color.clone();
@@ -133,8 +135,8 @@ fn e4_the_delay_is_paid_once_while_who_stands_in_is_busy() {
     rt.wait_idle();
 }
 
-/// E5: one look takes so many descriptors; the rest of a stuck worker's is not left until the next
-/// delay is over.
+/// E5: one look takes a limited number of descriptors. The rest of a stuck worker's descriptors do
+/// not wait for another delay.
 #[test]
 fn e5_the_delay_is_paid_once_for_more_descriptors_than_one_look_takes() {
     const DESCRIPTORS: usize = 300;
@@ -148,7 +150,7 @@ fn e5_the_delay_is_paid_once_for_more_descriptors_than_one_look_takes() {
     let (go, wait) = mpsc::channel::<()>();
     let (kept, keep) = mpsc::channel();
     h.post_uncolored(move |cx| {
-        // All of them with the poller of this worker, which then is stuck.
+        // All descriptors are registered with the poller of this worker, which then is stuck.
         let h = io.handle().clone();
         let done = tx.clone();
         let begun = io.on_readable(&first, &h.new_color(), {
@@ -161,7 +163,7 @@ fn e5_the_delay_is_paid_once_for_more_descriptors_than_one_look_takes() {
         let registrations = Kept::default();
         for number in 0..DESCRIPTORS {
             let (all, done) = (Arc::clone(&registrations), tx.clone());
-            // Each is served once: it is not looked at again, which would tell of the others.
+            // Each is served once. It is not polled again, which would report the others.
             let once = move |cx: &mut dapple::Cx| {
                 drop(all.lock().unwrap()[number].take());
                 done.send(cx.worker()).unwrap();
@@ -177,7 +179,7 @@ fn e5_the_delay_is_paid_once_for_more_descriptors_than_one_look_takes() {
     let next = || rx.recv_timeout(Duration::from_secs(60)).expect("served while one is stuck");
     first_peer.write_all(b"x").unwrap();
     assert_ne!(next(), stuck);
-    // Now somebody stands in.
+    // Now there is a stand-in.
     peer.write_all(b"x").unwrap();
     let begin = std::time::Instant::now();
     assert!((0..DESCRIPTORS).all(|_| next() != stuck));
@@ -187,7 +189,7 @@ fn e5_the_delay_is_paid_once_for_more_descriptors_than_one_look_takes() {
     rt.wait_idle();
 }
 
-/// E4: a foreign waker that blocks holds up its own event, and no poller.
+/// E4: a foreign waker that blocks delays its own event, and no poller.
 #[test]
 fn e4_a_foreign_waker_that_blocks_holds_up_nothing_else() {
     use std::task::{Context, Poll, Wake, Waker};
@@ -220,7 +222,7 @@ fn e4_a_foreign_waker_that_blocks_holds_up_nothing_else() {
     assert!(matches!(read, Poll::Pending));
     peer.write_all(b"x").unwrap();
     is_blocked.recv_timeout(Duration::from_secs(60)).unwrap();
-    // All others are served, whichever worker they are at.
+    // All other streams are served, whichever worker watches them.
     for (mut stream, mut peer) in first {
         peer.write_all(b"y").unwrap();
         let mut byte = [0];

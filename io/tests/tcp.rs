@@ -11,7 +11,8 @@ use dapple_io::tcp::{Accepting, CloseReason, Conn, ConnOptions, Listener, Protoc
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Answers each line with the same line; `big` with 4 MiB; `panic` by panicking; `quit` by closing.
+/// A protocol that answers each line with the same line, except for four commands: `big` is
+/// answered with 4 MiB, `panic` panics, `quit` closes, and `abort` sends 4 MiB and aborts.
 struct Lines {
     closed: mpsc::Sender<String>,
 }
@@ -91,7 +92,7 @@ impl Server {
         stream
     }
 
-    /// Why the one connection ended, when its protocol has been dropped.
+    /// Returns the reason why the only connection ended, after its protocol has been dropped.
     fn closed(&self) -> String {
         self.all_closed(1).remove(0)
     }
@@ -155,7 +156,7 @@ fn n6_back_pressure_stops_reading_and_loses_nothing() {
     let options = ConnOptions { high_water: 64 * 1024, ..ConnOptions::default() };
     let server = serve(1, true, options);
     let mut stream = server.connect();
-    // 40 answers of 4 MiB are asked for at once, and read slowly at first.
+    // 40 answers of 4 MiB are requested at once, and not read for 50 ms.
     stream.write_all(&b"big\n".repeat(40)).unwrap();
     thread::sleep(50 * MS);
     let expected = big();
@@ -185,13 +186,13 @@ fn a_panicking_protocol_loses_its_connection_only() {
 #[test]
 fn n5_timeouts_end_what_hangs() {
     let short = |options: ConnOptions| serve(1, true, options);
-    // Nothing at all.
+    // A peer that sends nothing.
     let server = short(ConnOptions { idle_timeout: 30 * MS, ..ConnOptions::default() });
     let start = Instant::now();
     let _idle = server.connect();
     assert_eq!(server.closed(), "IdleTimeout");
     assert!(start.elapsed() >= 30 * MS);
-    // A byte now and then: they do not prolong a line.
+    // A peer that sends a byte every 5 ms, which does not prolong the line's time.
     let server = short(ConnOptions { frame_timeout: 60 * MS, ..ConnOptions::default() });
     let mut slow = server.connect();
     let drip = thread::spawn(move || {
@@ -201,7 +202,7 @@ fn n5_timeouts_end_what_hangs() {
     });
     assert_eq!(server.closed(), "FrameTimeout");
     drip.join().unwrap();
-    // A peer that takes nothing.
+    // A peer that reads nothing.
     let server = short(ConnOptions { write_timeout: 60 * MS, ..ConnOptions::default() });
     let mut deaf = server.connect();
     deaf.write_all(&b"big\n".repeat(20)).unwrap();
@@ -224,7 +225,7 @@ fn n5_activity_prolongs_an_idle_timeout() {
 fn n5_more_input_than_allowed_closes() {
     let server = serve(1, true, ConnOptions { max_input: 1_000, ..ConnOptions::default() });
     let mut stream = server.connect();
-    // Writing may fail half way, when the server has closed.
+    // A write may fail half way, when the server has closed.
     for _ in 0..100 {
         if stream.write_all(&[b'x'; 10_000]).is_err() {
             break;
@@ -278,7 +279,7 @@ fn an_aborted_connection_sends_nothing_more() {
     let mut stream = server.connect();
     stream.write_all(b"abort\nmore\n").unwrap();
     let mut rest = Vec::new();
-    // Whether the peer sees an end or a reset.
+    // The peer may see an end or a reset.
     let _ = stream.read_to_end(&mut rest);
     assert!(rest.is_empty(), "{} bytes came", rest.len());
     server.closed();
@@ -376,7 +377,7 @@ fn n5_a_long_download_is_not_idle_and_silence_counts_from_its_end() {
     let server = serve(1, true, ConnOptions { idle_timeout: 150 * MS, ..ConnOptions::default() });
     let mut stream = server.connect();
     stream.write_all(&b"big\n".repeat(10)).unwrap();
-    // Slower than the idle timeout.
+    // The download takes longer than the idle timeout.
     let expected = big();
     let mut got = vec![0; expected.len() / 4];
     for _ in 0..40 {

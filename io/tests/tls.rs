@@ -1,4 +1,4 @@
-//! N7: TLS streams for async tasks. N5: limits of time.
+//! N7: TLS streams for async tasks. N5: time limits.
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ fn pattern(n: usize) -> Vec<u8> {
     (0..n).map(|i| (i * 7 + i / 251) as u8).collect()
 }
 
-/// Serves each connection by `serve`, and passes on what that comes to.
+/// Serves each connection by `serve`, and passes its result on.
 fn listen<F, Fut>(io: &Io, serve: F) -> (Listener, std::sync::mpsc::Receiver<std::io::Result<()>>)
 where
     F: Fn(AsyncStream) -> Fut + Send + Sync + 'static,
@@ -54,7 +54,7 @@ where
     (listener.unwrap(), told)
 }
 
-/// Sends back what it gets.
+/// Starts a server that sends its input back.
 fn echo(
     io: &Io,
     config: &Arc<ServerConfig>,
@@ -70,7 +70,7 @@ fn echo(
     })
 }
 
-/// A client of the standard library's kind.
+/// Returns a blocking client.
 fn client(
     address: SocketAddr,
     config: &Arc<ClientConfig>,
@@ -117,7 +117,8 @@ fn n7_pieces_of_all_sizes() {
     let mut client = client(listener.local_addr(), &config);
     for len in [1, 2, 100, 16_383, 16_384, 16_385, 70_000, 200_000] {
         let sent = pattern(len);
-        // A writer of its own, since the echo may fill all buffers otherwise.
+        // Each piece fits into the buffers on the way, so it can be written before the echo is
+        // read.
         client.write_all(&sent).unwrap();
         client.flush().unwrap();
         let mut got = vec![0; len];
@@ -184,14 +185,15 @@ fn n7_a_peer_that_takes_nothing_holds_little() {
     let mut client = client(listener.local_addr(), &config);
     let mut begun = [0; 10];
     client.read_exact(&mut begun).unwrap();
-    // Until nothing more is taken: what the system buffers, and what is sealed.
+    // Waits until nothing more is taken: the system's buffers are full, and so is the sealed
+    // output.
     let mut total = 0;
     while let Ok(more) = sealed.recv_timeout(Duration::from_millis(500)) {
         total = more;
     }
     let system = 16 * 1024 * 1024;
     assert!(total < system + 2 * MOST_SEALED, "{total}");
-    // It goes on when the peer does.
+    // The stream goes on when the peer reads.
     let mut all = vec![0; total];
     client.read_exact(&mut all).unwrap();
     let whole: Vec<u8> = pattern(100_000).into_iter().cycle().skip(10).take(total).collect();
@@ -224,7 +226,7 @@ fn n5_reads_and_writes_that_wait_too_long_fail() {
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!(start.elapsed() >= short, "never early");
     }
-    // A read waits for as long as something is taken.
+    // A write may take any time, as long as the peer takes something.
     let mut client = TcpStream::connect(listener.local_addr()).unwrap();
     client.write_all(b"w").unwrap();
     let mut left = 64_000_000;

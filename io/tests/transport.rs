@@ -41,7 +41,7 @@ fn frame(bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u32).to_be_bytes(), bytes].concat()
 }
 
-/// The next message, or `None` at the end.
+/// Returns the next message, or `None` at the end.
 fn receive(stream: &mut TcpStream) -> Option<Vec<u8>> {
     let mut header = [0; 4];
     stream.read_exact(&mut header).ok()?;
@@ -59,7 +59,7 @@ fn n4_tickets_and_replies_are_in_the_order_of_the_stream() {
     const MESSAGES: u32 = 3_000;
     for workers in [1, 2, 4] {
         let (rt, io) = runtime(workers);
-        // Per connection, the numbers as events saw them in global.
+        // For each connection, the numbers in the order in which events saw them in global.
         let domain = Domain::snapshot(&rt.handle(), HashMap::<u16, Vec<u32>>::new());
         let serving = domain.clone();
         let listener = listen(&io, move |stream, color| {
@@ -302,7 +302,7 @@ fn n4_a_pause_is_no_silence_of_the_peer() {
     drop(one);
     assert_eq!(rx.recv_timeout(MINUTE).unwrap().bytes(), b"two");
     assert_eq!(receive(&mut stream).unwrap(), b"first");
-    // Now it is silent.
+    // Now the peer's silence counts.
     assert_eq!(receive(&mut stream), None);
 }
 
@@ -373,7 +373,8 @@ fn e11_what_was_refused_to_one_thread_is_sent_by_the_next() {
     let mut stream = connect(&listener);
     let transport = transports.recv_timeout(MINUTE).unwrap();
     let (h, also) = (rt.handle(), transport.clone());
-    // Keeps the runtime from its end, and sends when a thread from outside has been refused.
+    // This event delays the end of the runtime, and sends after a thread from outside has been
+    // refused.
     let (go, wait) = mpsc::channel::<()>();
     h.post_uncolored(move |_| {
         wait.recv_timeout(MINUTE).unwrap();
@@ -406,7 +407,7 @@ fn n4_draining_finishes_what_is_in_flight_and_delivers_no_more() {
     peer.write_all(&frame(b"one")).unwrap();
     let one: Message = delivered.recv_timeout(MINUTE).unwrap();
     io.drain_connections();
-    // Once the connection knows of it, nothing more is taken.
+    // After the connection has been told to drain, it delivers no more.
     let color = one.transport().color().clone();
     let (tell, told) = mpsc::channel();
     color.post(move |_| tell.send(()).unwrap());

@@ -44,7 +44,7 @@ fn text_of(fd: OwnedFd) -> String {
     text
 }
 
-/// Sends numbered files, in between plain bytes.
+/// A protocol that sends plain bytes, and bytes with numbered files, in turn.
 struct Gives(usize);
 
 impl Protocol for Gives {
@@ -107,7 +107,7 @@ fn n5_descriptors_that_are_not_allowed_are_refused_and_none_leaks() {
         let options = ConnOptions { max_fds: allowed, ..ConnOptions::default() };
         io.adopt(other).unwrap().serve(&rt.handle().new_color(), options, takes);
         let sender = io.adopt(one).unwrap().into_async().unwrap();
-        // Of each that is sent, the other end tells when nobody has it any more.
+        // The other end of each descriptor reads the end when the last copy is closed.
         let (fds, ends): (Vec<_>, Vec<_>) = (0..5).map(|_| UnixStream::pair().unwrap()).unzip();
         let borrowed: Vec<_> = fds.iter().map(|fd| fd.as_fd()).collect();
         assert_eq!(rt.block_on(sender.send_with_fds(b"five", &borrowed)).unwrap(), 4);
@@ -116,7 +116,7 @@ fn n5_descriptors_that_are_not_allowed_are_refused_and_none_leaks() {
         let (bytes, texts, reason) = told.recv().unwrap();
         assert_eq!(texts, Vec::<String>::new());
         match allowed {
-            // The system closes what nobody asks for.
+            // The system closes descriptors that the reader does not ask for.
             0 => assert_eq!((bytes, &*reason), (4, "Peer")),
             _ => assert!(bytes == 0 && reason.contains("more descriptors than"), "{reason}"),
         }
@@ -131,7 +131,7 @@ fn n10_what_a_peer_says_before_it_closes_is_heard_though_it_takes_nothing() {
     let (rt, io) = start(1);
     for _ in 0..20 {
         let (one, mut other) = UnixStream::pair().unwrap();
-        /// Sends much, and tells what comes.
+        /// Sends 10 MB, and reports what arrives.
         struct Talks(Vec<u8>, Option<bool>, mpsc::Sender<(Vec<u8>, Option<bool>, String)>);
         impl Protocol for Talks {
             fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
@@ -180,7 +180,7 @@ fn n10_a_stream_that_others_have_too_is_left_and_adopted_again() {
     let (rt, io) = start(1);
     let (one, mut other) = UnixStream::pair().unwrap();
     for round in 0..5u8 {
-        /// Answers one byte, and leaves.
+        /// Answers one byte, and aborts the connection.
         struct Once(mpsc::Sender<()>);
         impl Protocol for Once {
             fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
@@ -197,7 +197,7 @@ fn n10_a_stream_that_others_have_too_is_left_and_adopted_again() {
             }
         }
         let (tell, told) = mpsc::channel();
-        // The same number each time, of the same socket.
+        // A duplicate of the same socket, with the same number each time.
         let copy = one.try_clone().unwrap();
         io.adopt(copy).unwrap().serve(&rt.handle().new_color(), ConnOptions::default(), Once(tell));
         other.write_all(&[round]).unwrap();
@@ -215,12 +215,12 @@ fn n10_a_stream_that_others_have_too_is_left_and_adopted_again() {
 
 #[test]
 fn n11_a_read_that_stops_at_descriptors_is_no_proof() {
-    // The reader does not ask for them: what comes behind them is read all the same.
+    // The reader does not ask for descriptors. The bytes behind them are read all the same.
     let (rt, io) = start(1);
     let (one, other) = UnixStream::pair().unwrap();
     let sender = io.adopt(one).unwrap().into_async().unwrap();
     let file = file_with("x");
-    // All of it is there before it is looked at.
+    // All bytes are there before the reader looks.
     for _ in 0..20 {
         rt.block_on(sender.send_with_fds(b"ab", &[file.as_fd()])).unwrap();
     }

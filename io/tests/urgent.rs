@@ -1,5 +1,5 @@
-//! N11: a short read is no proof that nothing is left: it stops at a byte that the peer has marked
-//! as urgent.
+//! N11: a short read does not prove that nothing is left, because a read stops at a byte that the
+//! peer has marked as urgent.
 mod common;
 
 use std::io::Write;
@@ -24,13 +24,12 @@ fn pair() -> (TcpStream, TcpStream) {
 }
 
 fn send_urgent(stream: &TcpStream) {
-    // SAFETY: the descriptor is open, and the byte is readable.
+    // SAFETY: the pointer is to one byte of a static string, and the length is one.
     let sent = unsafe { libc::send(stream.as_raw_fd(), b"!".as_ptr().cast(), 1, libc::MSG_OOB) };
     assert_eq!(sent, 1);
 }
 
-/// What is sent, each piece followed by an urgent byte but the last; with a pause before the urgent
-/// bytes, or none.
+/// The pieces that are sent. Each but the last is followed by an urgent byte.
 const PIECES: [&[u8]; 4] = [b"one ", b"two ", b"three ", b"four"];
 
 fn send_pieces(mut stream: &TcpStream, pause: Duration) {
@@ -43,8 +42,8 @@ fn send_pieces(mut stream: &TcpStream, pause: Duration) {
     }
 }
 
-/// All that is to be read, but for urgent bytes: they stand aside, or among the others if the
-/// reader wants that; and of several that have not been read all but the last do so anyway
+/// Returns the bytes without the urgent ones. Those stay out of the stream, unless the reader wants
+/// them inline. If several urgent bytes have not been read, all but the last are inline anyway
 /// (tcp(7)).
 fn plain(read: &[u8]) -> Vec<u8> {
     read.iter().copied().filter(|byte| *byte != b'!').collect()

@@ -1,7 +1,8 @@
-//! What a step can do: the argument of its closure.
+//! The argument of a step's closure, and what the step did with it.
 //!
-//! The closure runs on a copy of what it may read. What it did is collected, and the caller applies
-//! it. A misuse leaves the closure by unwinding, as a panic does, without a message.
+//! The closure runs on a copy of the state that it may read. What it did is collected in [`Made`],
+//! and the caller applies it. Misuse unwinds out of the closure as a panic does, but prints no
+//! message.
 
 use std::any::Any;
 use std::fmt;
@@ -15,7 +16,7 @@ use crate::Context;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Action {
     Effect(Rc<str>),
-    /// The post of a handler.
+    /// The post of the handler with this name.
     Post(Rc<str>),
 }
 
@@ -39,7 +40,7 @@ pub(super) enum How {
     Broke(Rule, String),
 }
 
-/// An event in one of its steps.
+/// An event in one of its steps: what the closure of a [`Script`](super::Script)'s step can do.
 pub struct Event<'a, S> {
     context: Context,
     alone: bool,
@@ -48,12 +49,12 @@ pub struct Event<'a, S> {
     made: Made,
 }
 
-/// What unwinds out of a closure.
+/// The payload of a panic that the scenario planned.
 struct Planned;
 struct Misuse(Rule, String);
 
 impl<'a, S> Event<'a, S> {
-    /// Runs a step in a context, or alone in global. There is a state, except in none.
+    /// Runs a step in a context, or alone in global. `state` is `None` in none only.
     pub(super) fn run(
         step: &dyn Fn(&mut Event<'_, S>),
         (context, alone): (Context, bool),
@@ -69,7 +70,7 @@ impl<'a, S> Event<'a, S> {
         event.made
     }
 
-    /// The state. In anon and global.
+    /// Returns the state. Allowed in anon and global; in none it breaks I2.
     pub fn read(&self) -> &S {
         match &self.state {
             Some(state) => state,
@@ -77,7 +78,7 @@ impl<'a, S> Event<'a, S> {
         }
     }
 
-    /// The state, to change it. In global.
+    /// Returns the state for writing. Allowed in global; in any other context it breaks I2.
     pub fn write(&mut self) -> &mut S {
         match &mut self.state {
             Some(state) if self.context == Context::Global => {
@@ -88,8 +89,10 @@ impl<'a, S> Event<'a, S> {
         }
     }
 
-    /// Notes a value that depends on what the event read. It has to be the same in every
-    /// interleaving that hands out the tickets alike.
+    /// Records a value that depends on what the event read.
+    ///
+    /// The value has to be the same in every interleaving that hands out the tickets in the same
+    /// way.
     pub fn see(&mut self, value: impl fmt::Debug) {
         self.made.saw.push(format!("{value:?}").into());
     }
@@ -99,8 +102,9 @@ impl<'a, S> Event<'a, S> {
         self.made.deferred.push(Action::Effect(effect.into().into()));
     }
 
-    /// Has an effect at once, which cannot be deferred. In a step that is
-    /// [alone](super::Script::alone).
+    /// Performs an effect that cannot be deferred, at once.
+    ///
+    /// Allowed in a step that is [alone](super::Script::alone); in any other step it breaks I9.
     pub fn act(&mut self, effect: impl Into<String>) {
         if !self.alone {
             let place = self.context;
@@ -109,7 +113,7 @@ impl<'a, S> Event<'a, S> {
         self.made.acted.push(effect.into().into());
     }
 
-    /// Posts a [handler](super::Scenario::handler) of this name, at the commit.
+    /// Posts the [handler](super::Scenario::handler) with this name, at the commit.
     pub fn post(&mut self, handler: &str) {
         self.made.deferred.push(Action::Post(handler.into()));
     }
@@ -119,17 +123,21 @@ impl<'a, S> Event<'a, S> {
         self.kept.push(value);
     }
 
-    /// The values that it has kept.
+    /// Returns the values that the event has kept so far.
     pub fn kept(&self) -> &[i64] {
         self.kept
     }
 
-    /// Commits when this step has returned. The other steps, and sub-events, are left out.
+    /// Ends the event: it commits when this step has returned, without its later steps and
+    /// sub-events.
     pub fn end(&mut self) {
         self.made.ends = true;
     }
 
-    /// Panics, without a message. A real panic is the same, except that it prints one, many times.
+    /// Panics without a message.
+    ///
+    /// A real panic has the same effect, but prints its message in each of the many runs of the
+    /// step.
     pub fn panic(&self) -> ! {
         panic::resume_unwind(Box::new(Planned))
     }

@@ -1,12 +1,17 @@
 //! Checks a small program of events against the rules of domains, in every interleaving.
 //!
-//! A [`Scenario`] is a first state and some events; an event is a [`Script`] of a few steps, each
+//! A [`Scenario`] is a first state and some events. An event is a [`Script`] of a few steps, each
 //! of them a closure over the state. The search runs the step functions ([`Order`](crate::Order),
 //! [`Pins`](crate::Pins)) through every order in which posts, steps, entries and commits can follow
-//! one another, and watches the rules: what each event was allowed to do (I1-I9), what it read
-//! (I5), when versions were freed (I11), what a panic left behind (I12), and at each end that
-//! state, reads and effects are those of the events run one by one (I13). That an event keeps to
-//! its own context (I2, I9) is watched, too.
+//! one another. It watches these rules:
+//!
+//! * what each event was allowed to do (I1-I9), including that it keeps to its own context (I2,
+//!   I9);
+//! * what each event read (I5);
+//! * when versions were freed (I11);
+//! * what a panic left behind (I12);
+//! * at each end, that the state, the reads and the effects are those of the events run one by one
+//!   (I13).
 //!
 //! ```
 //! use dapple_colors::{Mode, check::Scenario};
@@ -46,20 +51,20 @@
 //! assert!(violation.to_string().contains("it cannot go from anon to global"));
 //! ```
 //!
-//! How a search goes:
+//! How a search proceeds:
 //!
-//! * A world is a plain value: the order, the versions, the events with what they deferred, what
-//!   has happened so far. Each world is visited once, nearest first, so the printed interleaving is
-//!   a shortest one.
+//! * A world is a plain value: the order, the versions, the events with what they deferred, and
+//!   what has happened so far. Each world is visited once, nearest first, so the printed
+//!   interleaving is a shortest one.
 //! * One transition is a post, a closure, a request (to enter, leave, be alone, commit), a deferred
-//!   action, or the end of a commit. So an event may sit anywhere for as long as it likes.
-//! * After each transition all that the order decides is done.
+//!   action, or the end of a commit. So an event may pause anywhere, for any number of transitions.
+//! * After each transition, everything that the order decides is done.
 //!
-//! The watch (`watch`) and the one-by-one run (`serial`) follow the text of the rules, and do
-//! not use the step functions. Others can be checked in their place: see [`Steps`].
+//! The watch (`watch`) and the one-by-one run (`serial`) follow the text of the rules, and do not
+//! use the step functions. Other step functions can be checked in place of these: see [`Steps`].
 //!
-//! What is left out on purpose: room (I15), which bounds how many events there are and not what
-//! they do; other domains; time.
+//! Left out on purpose: room (I15), which bounds how many events there are and not what they do;
+//! other domains; time.
 
 mod event;
 mod scenario;
@@ -82,7 +87,7 @@ pub use violation::{Rule, Violation};
 use std::fmt::Debug;
 use std::hash::Hash;
 
-/// What the state of a scenario has to be.
+/// The bounds on the state of a scenario.
 trait State: Clone + Eq + Hash + Debug {}
 
 impl<S: Clone + Eq + Hash + Debug> State for S {}

@@ -1,4 +1,4 @@
-//! What a user states: a first state, and events.
+//! The input of a check: a first state, and events.
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -17,7 +17,9 @@ pub(super) struct Listed {
     pub(super) repairs: bool,
 }
 
-/// A domain, and the events that are posted to it, in this order. See the [module](super).
+/// A domain, and the events that are posted to it, in this order.
+///
+/// The [module](super) describes how a scenario is checked.
 ///
 /// # Examples
 ///
@@ -48,7 +50,7 @@ pub(super) struct Listed {
 pub struct Scenario<S> {
     pub(super) mode: Mode,
     pub(super) state: S,
-    /// With their names.
+    /// The scripts with their names.
     pub(super) scripts: Vec<(Rc<str>, Script<S>)>,
     pub(super) listed: Vec<Listed>,
     handlers: Vec<usize>,
@@ -57,25 +59,25 @@ pub struct Scenario<S> {
     pub(super) limit: usize,
 }
 
-/// How large a search was.
+/// The size of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Worlds that were visited.
+    /// The number of worlds that were visited.
     pub states: usize,
-    /// Transitions between them.
+    /// The number of transitions between worlds.
     pub transitions: usize,
-    /// Worlds in which all events have committed.
+    /// The number of worlds in which all events have committed.
     pub ends: usize,
-    /// In how many ways the tickets were handed out.
+    /// The number of ways in which the tickets were handed out.
     pub orders: usize,
 }
 
-/// Worlds that are visited at most, unless a scenario says otherwise.
+/// The default of [`Scenario::limit`].
 const LIMIT: usize = 300_000;
 
 impl<S: Clone + Eq + Hash + Debug> Scenario<S> {
-    /// A domain of this mode and first state, and no events.
+    /// Returns a scenario with this mode and first state, and without events.
     pub fn new(mode: Mode, state: S) -> Self {
         Scenario {
             mode,
@@ -89,7 +91,7 @@ impl<S: Clone + Eq + Hash + Debug> Scenario<S> {
         }
     }
 
-    /// An event, which is posted behind those before.
+    /// Adds an event, which is posted after all events added before.
     pub fn event(
         mut self,
         name: impl Into<String>,
@@ -100,8 +102,8 @@ impl<S: Clone + Eq + Hash + Debug> Scenario<S> {
         self
     }
 
-    /// An event that repairs the state: poison does not cover it, and ends when it leaves global
-    /// (I12).
+    /// Adds an event that repairs the state: poison does not cover it, and ends when it leaves
+    /// global (I12).
     pub fn repair(
         mut self,
         name: impl Into<String>,
@@ -112,7 +114,7 @@ impl<S: Clone + Eq + Hash + Debug> Scenario<S> {
         self
     }
 
-    /// An event that others [post](super::Event::post) by its name, as often as they like.
+    /// Adds an event that others [post](super::Event::post) by its name, any number of times.
     pub fn handler(
         mut self,
         name: impl Into<String>,
@@ -123,38 +125,45 @@ impl<S: Clone + Eq + Hash + Debug> Scenario<S> {
         self
     }
 
-    /// A panic in global leaves the state as it was, unless the event has been alone (I12).
+    /// Makes the domain transactional: a panic in global leaves the state as it was before, unless
+    /// the event was alone (I12).
     pub fn transactional(mut self) -> Self {
         self.transactional = true;
         self
     }
 
-    /// Each event is to commit once. Then it is atomic as a whole, not only each of its sub-events.
+    /// Requires that each event commits once. Then the event as a whole is atomic, not only each of
+    /// its sub-events.
     pub fn commits_once(mut self) -> Self {
         self.commits_once = true;
         self
     }
 
-    /// Visits at most this many worlds; 300,000 without it. A world takes a few kilobytes.
+    /// Sets the maximum number of worlds to visit. The default is 300,000. A world takes a few
+    /// kilobytes.
     pub fn limit(mut self, states: usize) -> Self {
         self.limit = states;
         self
     }
 
-    /// Runs all interleavings.
+    /// Runs all interleavings, and returns the size of the search.
     ///
     /// # Errors
     ///
-    /// The first rule that was broken, after the fewest transitions.
+    /// Returns the first rule that was broken, with a shortest interleaving that breaks it. A
+    /// search that exceeds its [limit](Self::limit) breaks
+    /// [`Rule::Scenario`](super::Rule::Scenario).
     pub fn check(&self) -> Result<Report, Violation> {
         self.check_over::<Order<Ticket, ()>>()
     }
 
-    /// Checks the scenario over other step functions.
+    /// Runs all interleavings over other step functions than [`Order`].
     ///
     /// # Errors
     ///
-    /// Those of [`check`](Self::check).
+    /// Returns the first rule that was broken, with a shortest interleaving that breaks it. A
+    /// search that exceeds its [limit](Self::limit) breaks
+    /// [`Rule::Scenario`](super::Rule::Scenario).
     pub fn check_over<O: Steps>(&self) -> Result<Report, Violation> {
         search::search::<S, O>(self)
     }

@@ -14,62 +14,68 @@ pub(super) enum Step<S> {
     Commit,
 }
 
-/// The steps of an event. An event begins in none, and goes from step to step into the context that
-/// the next one names; after the last it commits.
+/// The steps of an event.
 ///
-/// Closures have to be deterministic: they run once in every world, so nothing outside may change
-/// them, and they change nothing outside.
+/// An event begins in none. Before each step it goes into the context that the step names, and
+/// after its last step it commits.
+///
+/// Closures have to be deterministic. Each closure runs again in every world, so it may neither
+/// depend on anything outside that changes, nor change anything outside.
 pub struct Script<S> {
     pub(super) steps: Vec<Step<S>>,
-    /// What each sub-event has declared.
+    /// The highest context that each sub-event declares; `None`: the highest one among its steps.
     declared: Vec<Option<Context>>,
 }
 
 impl<S> Script<S> {
-    /// No steps.
+    /// Returns a script without steps.
     pub fn new() -> Self {
         Script { steps: Vec::new(), declared: vec![None] }
     }
 
-    /// A step in none.
+    /// Adds a step in none.
     pub fn none(self, step: impl Fn(&mut Event<'_, S>) + 'static) -> Self {
         self.with(Step::In(Context::None, Box::new(step)))
     }
 
-    /// A step in anon: the event stays there, upgrades from none, or downgrades from global.
+    /// Adds a step in anon: the event stays there, upgrades from none, or downgrades from global.
     pub fn anon(self, step: impl Fn(&mut Event<'_, S>) + 'static) -> Self {
         self.with(Step::In(Context::Anon, Box::new(step)))
     }
 
-    /// A step in global: the event stays there, or upgrades from none.
+    /// Adds a step in global: the event stays there, or upgrades from none.
     pub fn global(self, step: impl Fn(&mut Event<'_, S>) + 'static) -> Self {
         self.with(Step::In(Context::Global, Box::new(step)))
     }
 
-    /// A step in global that may [act at once](Event::act): when all earlier events have committed,
-    /// and what this one has deferred so far has run (I9). From none it upgrades first.
+    /// Adds a step in global that may [act at once](Event::act).
+    ///
+    /// The step runs when all earlier events have committed and the actions that this event has
+    /// deferred so far have run (I9). From none, the event first upgrades to global.
     pub fn alone(self, step: impl Fn(&mut Event<'_, S>) + 'static) -> Self {
         self.with(Step::Alone(Box::new(step)))
     }
 
-    /// In none, the event gives up to go higher than this.
+    /// Adds a step in which the event, in none, renounces every context above `highest`.
     pub fn renounce(self, highest: Context) -> Self {
         self.with(Step::Renounce(highest))
     }
 
-    /// Commits. What follows is a sub-event, which begins in none.
+    /// Adds a commit. The steps after it form a sub-event, which begins in none.
     pub fn commit(mut self) -> Self {
         self.declared.push(None);
         self.with(Step::Commit)
     }
 
-    /// Commits. What follows is a sub-event that may go up to `highest`.
+    /// Adds a commit. The steps after it form a sub-event that may go up to `highest`.
     pub fn commit_up_to(self, highest: Context) -> Self {
         self.commit().highest(highest)
     }
 
-    /// The highest context that the event declares at its post, or the sub-event that is being
-    /// written at its parent's commit. Without it, the highest one among the steps.
+    /// Sets the highest context that the current sub-event declares.
+    ///
+    /// An event declares it at its post, a sub-event at its parent's commit. The default is the
+    /// highest context among the steps.
     pub fn highest(mut self, highest: Context) -> Self {
         *self.declared.last_mut().expect("there is one for each sub-event") = Some(highest);
         self
@@ -80,7 +86,7 @@ impl<S> Script<S> {
         self
     }
 
-    /// What the sub-event that begins with this step declares.
+    /// Returns the highest context that the sub-event starting at step `first` declares.
     pub(super) fn declares(&self, first: usize) -> Context {
         let before = self.steps[..first].iter().filter(|step| matches!(step, Step::Commit));
         let reached = self.steps[first..]

@@ -1,6 +1,6 @@
 //! Visits every world once, nearest first.
 //!
-//! Of each world its way is kept: the world before, and the choice.
+//! For each world the search keeps its predecessor and the choice that led from there.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -15,10 +15,10 @@ use super::story::{self, Line};
 use super::violation::{Broken, Checked, Rule, Violation};
 use super::world::{Choice, Origin, World};
 
-/// How a world was reached: from which one, and how. The first was not.
+/// How a world was reached: its predecessor and the choice. `None` for the first world.
 pub(super) type Way = Option<(usize, Choice)>;
 
-/// What the events do one by one, by how the tickets were handed out.
+/// The outcomes of the one-by-one runs, by how the tickets were handed out.
 type Serials<S> = HashMap<Vec<(Origin, usize)>, Result<Serial<S>, String>>;
 
 pub(super) fn search<S: State, O: Steps>(scenario: &Scenario<S>) -> Result<Report, Violation> {
@@ -59,7 +59,7 @@ pub(super) fn search<S: State, O: Steps>(scenario: &Scenario<S>) -> Result<Repor
     Ok(Report { states: ways.len(), transitions, ends, orders: serials.len() })
 }
 
-/// One transition. The step functions may panic.
+/// Applies one transition. A panic of the step functions becomes a violation.
 pub(super) fn go<S: State, O: Steps>(
     world: &mut World<S, O>,
     scenario: &Scenario<S>,
@@ -74,7 +74,7 @@ pub(super) fn go<S: State, O: Steps>(
     })
 }
 
-/// I13: the same has happened as when the events run one by one.
+/// I13: checks that the outcome is that of the events run one by one.
 fn check_end<S: State, O: Steps>(
     scenario: &Scenario<S>,
     world: &mut World<S, O>,

@@ -1,7 +1,7 @@
 //! Runs the sub-events one by one by ticket (I13), with neither an order nor versions.
 //!
-//! Which ticket a sub-event has is taken from a run in parallel. All else follows from the
-//! scenario.
+//! Only the assignment of tickets to sub-events is taken from the parallel run. Everything else
+//! follows from the scenario.
 
 use std::rc::Rc;
 
@@ -18,7 +18,7 @@ pub(super) struct Serial<S> {
     pub(super) effects: Vec<(Ticket, Rc<str>)>,
     pub(super) saw: Vec<Vec<Rc<str>>>,
     poisoned: bool,
-    /// What is to come.
+    /// Events and sub-events that have not run yet.
     pending: Vec<Pending>,
 }
 
@@ -36,20 +36,22 @@ struct Running<S> {
     ticket: Ticket,
     context: Context,
     deferred: Vec<Action>,
-    /// How many of them no panic drops.
+    /// The number of deferred actions that a panic does not drop.
     safe: usize,
     posts: usize,
     saw: Vec<Rc<str>>,
-    /// The state to go back to.
+    /// The state before the event entered global, to restore after a panic.
     before: Option<S>,
     was_alone: bool,
     panicked: bool,
-    /// Where its sub-event begins.
+    /// The first step of the sub-event that follows.
     then: Option<usize>,
 }
 
-/// The outcome, or what does not fit: a ticket of something that should not be there, or none for
-/// something that should.
+/// Runs the events in ticket order, and returns the outcome.
+///
+/// The error describes a mismatch: a ticket for an event that does not happen in this order, or an
+/// event without a ticket.
 pub(super) fn run<S: State>(
     scenario: &Scenario<S>,
     tickets: &[(Origin, usize)],
@@ -195,7 +197,7 @@ impl<S: State> Serial<S> {
         }
     }
 
-    /// What was deferred happens.
+    /// Runs the deferred actions.
     fn have_effect(&mut self, scenario: &Scenario<S>, now: &mut Running<S>) {
         for action in now.deferred.drain(..) {
             match action {

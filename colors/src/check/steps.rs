@@ -1,76 +1,76 @@
-//! What is checked: the step functions of a domain, or others that claim to do the same.
+//! The step functions under check: those of a domain, or others that claim to do the same.
 
 use std::fmt::Debug;
 use std::hash::Hash;
 
 use crate::{Abandoned, Context, Fate, Mode, Next, Order, Pins, Ticket};
 
-/// The step functions that decide who may run, as [`Order`] has them. An event goes on with its own
-/// ticket; a sub-event with its parent's.
+/// The step functions that decide which event may run, with the interface of [`Order`].
 ///
-/// Each function has a body that asks an [`Order`], so that a variant says only what it does
-/// otherwise.
+/// An event goes on with its own ticket, and a sub-event with its parent's. Each function except
+/// [`new`](Self::new) and [`order`](Self::order) has a default body that calls an [`Order`], so
+/// that a variant defines only what it does differently.
 pub trait Steps: Clone + Eq + Hash + Debug {
     /// The step functions that decide how long a version is kept.
     type Pins: PinSteps;
 
-    /// An empty one.
+    /// Returns an order without events.
     fn new(mode: Mode) -> Self;
 
-    /// Whom the functions below ask.
+    /// Returns the [`Order`] that the default bodies call.
     fn order(&mut self) -> &mut Order<Ticket, ()>;
 
-    /// See [`Order::take_ticket`].
+    /// Takes a ticket; see [`Order::take_ticket`].
     fn take_ticket(&mut self, highest: Context) -> Ticket {
         self.order().take_ticket(highest, ())
     }
 
-    /// See [`Order::take_ticket_to_repair`].
+    /// Takes a ticket for a repair; see [`Order::take_ticket_to_repair`].
     fn take_ticket_to_repair(&mut self) -> Ticket {
         self.order().take_ticket_to_repair(())
     }
 
-    /// See [`Order::want`].
+    /// Asks to enter a context; see [`Order::want`].
     fn want(&mut self, ticket: Ticket, context: Context) {
         self.order().want(ticket, context, ticket);
     }
 
-    /// See [`Order::renounce`].
+    /// Renounces the contexts above `highest`; see [`Order::renounce`].
     fn renounce(&mut self, ticket: Ticket, highest: Context) {
         self.order().renounce(ticket, highest);
     }
 
-    /// See [`Order::downgrade`].
+    /// Goes from global to anon; see [`Order::downgrade`].
     fn downgrade(&mut self, ticket: Ticket) {
         self.order().downgrade(ticket);
     }
 
-    /// See [`Order::alone`].
+    /// Asks to be alone in global; see [`Order::alone`].
     fn alone(&mut self, ticket: Ticket) {
         self.order().alone(ticket, ticket);
     }
 
-    /// See [`Order::commit`].
+    /// Ends an event, which then waits for its commit; see [`Order::commit`].
     fn commit(&mut self, ticket: Ticket, then: Option<Context>) {
         self.order().commit(ticket, then.map(|highest| (highest, ticket)));
     }
 
-    /// See [`Order::abandon`].
+    /// Ends an event without a commit of its own; see [`Order::abandon`].
     fn abandon(&mut self, ticket: Ticket, restores: bool) -> Abandoned {
         self.order().abandon(ticket, restores)
     }
 
-    /// See [`Order::committed`].
+    /// Reports that the current commit is done; see [`Order::committed`].
     fn committed(&mut self) {
         self.order().committed();
     }
 
-    /// See [`Order::decide`].
+    /// Returns what to do next; see [`Order::decide`].
     fn decide(&mut self) -> Option<Next<Ticket>> {
         self.order().decide()
     }
 
-    /// See [`Order::uncommitted`].
+    /// Returns the number of uncommitted events; see [`Order::uncommitted`].
     fn uncommitted(&mut self) -> usize {
         Order::uncommitted(self.order())
     }
@@ -88,21 +88,21 @@ impl Steps for Order<Ticket, ()> {
     }
 }
 
-/// The step functions that decide how long a version is kept, as [`Pins`] has them.
+/// The step functions that decide how long a version is kept, with the interface of [`Pins`].
 pub trait PinSteps: Clone + Eq + Hash + Debug {
-    /// See [`Pins::new`].
+    /// Returns the pins of a current version without readers; see [`Pins::new`].
     fn new() -> Self;
 
-    /// See [`Pins::pin`].
+    /// Adds a reader; see [`Pins::pin`].
     fn pin(&mut self);
 
-    /// See [`Pins::unpin`].
+    /// Removes a reader; see [`Pins::unpin`].
     fn unpin(&mut self) -> Fate;
 
-    /// See [`Pins::retire`].
+    /// Marks the version as replaced by a later one; see [`Pins::retire`].
     fn retire(&mut self) -> Fate;
 
-    /// See [`Pins::is_read`].
+    /// Returns `true` if an event reads the version; see [`Pins::is_read`].
     fn is_read(&self) -> bool;
 }
 

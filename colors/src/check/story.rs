@@ -8,8 +8,8 @@ use super::steps::Steps;
 use super::violation::{Broken, Violation};
 use super::world::{Choice, World};
 
-/// Goes the whole way once more, and tells it. Closures that are not deterministic may lead
-/// elsewhere.
+/// Replays the way to the violation, and describes each transition. Closures that are not
+/// deterministic may lead elsewhere; then the story says so.
 pub(super) fn tell<S: State, O: Steps>(
     scenario: &Scenario<S>,
     ways: &[Way],
@@ -45,7 +45,7 @@ pub(super) fn tell<S: State, O: Steps>(
     Violation { rule, event, step, what, interleaving }
 }
 
-/// The line of a transition, if anybody wants to read it.
+/// The description of a transition; `None` if nobody reads it.
 pub(super) struct Line(Option<String>);
 
 impl Line {
@@ -65,7 +65,7 @@ impl Line {
         line.push_str(&what);
     }
 
-    /// What a step has done.
+    /// Adds what a step did.
     pub(super) fn made<S: State>(&mut self, made: &Made, state: Option<&S>) {
         if let Some(state) = state.filter(|_| made.wrote) {
             self.say(|| format!("writes {state:?}"));

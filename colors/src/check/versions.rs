@@ -1,7 +1,7 @@
 //! The versions of the state, as a domain keeps them.
 //!
-//! They are listed from the oldest to the current one. Freeing one moves the later ones down, so
-//! that equal worlds look equal.
+//! The list goes from the oldest to the current version. Freeing a version moves the later ones
+//! down, so that equal worlds compare as equal.
 
 use super::State;
 use super::steps::PinSteps;
@@ -16,11 +16,11 @@ struct Version<S, P> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Versions<S, P> {
     list: Vec<Version<S, P>>,
-    /// What the event in global works on, in a transactional domain.
+    /// The copy that the event in global works on, in a transactional domain.
     copy: Option<S>,
 }
 
-/// The version that is to be freed.
+/// The version to free, if there is one.
 pub(super) type Freed = Option<usize>;
 
 impl<S: State, P: PinSteps> Versions<S, P> {
@@ -36,12 +36,13 @@ impl<S: State, P: PinSteps> Versions<S, P> {
         &self.list[version].state
     }
 
-    /// What the event in global sees.
+    /// Returns the state as the event in global sees it.
     pub(super) fn written(&self) -> &S {
         self.copy.as_ref().unwrap_or_else(|| self.get(self.current()))
     }
 
-    /// The event in global has written. In read_write mode it always writes in place: nobody reads.
+    /// Stores what the event in global has written. In read_write mode this always happens in
+    /// place, because no event is in anon.
     pub(super) fn write(&mut self, state: S, mode: Mode, transactional: bool) -> Freed {
         if transactional {
             self.copy = Some(state);
@@ -55,18 +56,18 @@ impl<S: State, P: PinSteps> Versions<S, P> {
         None
     }
 
-    /// The event has left global, and its copy counts.
+    /// Makes the copy the current version: the event has left global.
     pub(super) fn publish(&mut self) -> Freed {
         let state = self.copy.take()?;
         self.replace(state)
     }
 
-    /// The event has left global, and its copy does not count.
+    /// Drops the copy: the event has left global by a panic.
     pub(super) fn restore(&mut self) {
         self.copy = None;
     }
 
-    /// Somebody reads the current version.
+    /// Adds a reader of the current version, and returns the version's index.
     pub(super) fn pin(&mut self) -> usize {
         let current = self.current();
         self.list[current].pins.pin();

@@ -1,20 +1,20 @@
-//! The rules that are watched, and what is said when one is broken.
+//! The rules that are watched, and the report of a broken one.
 
 use std::error::Error;
 use std::fmt;
 
 use crate::Ticket;
 
-/// What is watched. The names with a number are those of the project's rules.
+/// A rule that the check watches. Numbered names are those of the project's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rule {
-    /// Tickets are consecutive, a sub-event takes its own at its parent's commit, the order never
-    /// stops.
+    /// Tickets are consecutive, a sub-event takes its ticket at its parent's commit, and the order
+    /// never stops.
     I1,
-    /// Only legal steps, and in each context only what is allowed there.
+    /// Events take only legal steps, and do in each context only what is allowed there.
     I2,
-    /// Who may enter a context does, and nobody else.
+    /// An event enters a context if and only if it may.
     I3,
     /// An event goes no higher than it has declared, and a none-only event delays nobody's entry.
     I4,
@@ -26,19 +26,19 @@ pub enum Rule {
     I7,
     /// The oldest event commits as soon as it has ended, and not before.
     I8,
-    /// A non-deferrable action is done alone, in global, when all that is earlier has happened.
+    /// A non-deferrable action is done alone, in global, after everything earlier has happened.
     I9,
     /// A version is kept as long as it is current or read, and no longer.
     I11,
-    /// Panics, poison and repair.
+    /// A panic drops and poisons what the rule says, and a repair ends the poison.
     I12,
-    /// State, reads and effects are those of the sub-events run one by one by ticket.
+    /// The state, the reads and the effects are those of the sub-events run one by one by ticket.
     I13,
-    /// Each event commits once. The paper's optional rule: it makes whole events atomic.
+    /// Each event commits once. This optional rule of the paper makes whole events atomic.
     CommitsOnce,
-    /// The scenario cannot be searched: it is too large, or posts what it has not registered.
+    /// The scenario can be searched: it is not too large, and posts only handlers that it has.
     Scenario,
-    /// The step functions panicked, or never stopped deciding.
+    /// The step functions neither panic nor decide without end.
     Steps,
 }
 
@@ -70,7 +70,7 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A rule that was broken, by which event and step, and how it came to that.
+/// A rule that was broken: the event and the step that broke it, and the interleaving.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     pub(super) rule: Rule,
@@ -81,33 +81,35 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// The rule.
+    /// Returns the rule that was broken.
     pub fn rule(&self) -> Rule {
         self.rule
     }
 
-    /// The name of the event that broke it, if it was one.
+    /// Returns the name of the event that broke the rule, if it was an event.
     pub fn event(&self) -> Option<&str> {
         self.event.as_ref().map(|(name, _)| name.as_str())
     }
 
-    /// Its ticket.
+    /// Returns the ticket of the event that broke the rule, if it was an event.
     pub fn ticket(&self) -> Option<Ticket> {
         self.event.as_ref().map(|(_, ticket)| *ticket)
     }
 
-    /// The step of its script, counted from 1, with renounces and commits. An event that has done
-    /// all its steps has none.
+    /// Returns the step that broke the rule, as a number in the event's script.
+    ///
+    /// The count starts at 1 and includes renounces and commits. It is `None` if no event broke the
+    /// rule, or if the event had taken all its steps.
     pub fn step(&self) -> Option<usize> {
         self.step
     }
 
-    /// What is wrong.
+    /// Returns a description of what is wrong.
     pub fn what(&self) -> &str {
         &self.what
     }
 
-    /// The interleaving, a line for each transition. The last one broke the rule.
+    /// Returns the interleaving, one line per transition. The last one broke the rule.
     pub fn interleaving(&self) -> &[String] {
         &self.interleaving
     }
@@ -132,7 +134,7 @@ impl fmt::Display for Violation {
 
 impl Error for Violation {}
 
-/// A rule that was broken, before anybody knows how it came to that.
+/// A broken rule, before its interleaving is known.
 #[derive(Debug)]
 pub(super) struct Broken {
     pub(super) rule: Rule,

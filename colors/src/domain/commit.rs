@@ -4,16 +4,16 @@ use super::slot::Stage;
 use super::{Abandoned, Next, Order, Ticket};
 use crate::Context;
 
-/// Slots whose memory is kept, however many there were.
+/// The number of slots whose memory is always kept.
 const KEPT: usize = 1_024;
 
 impl<W, D> Order<W, D> {
-    /// The event, in global, goes on with `with` when all earlier ones have committed, and what it
-    /// has deferred so far has run (I9).
+    /// Asks to be alone: the event, in global, goes on with `with` when all earlier events have
+    /// committed and its own deferred actions have run (I9).
     ///
     /// # Panics
     ///
-    /// When it is not in global.
+    /// Panics if the event is not in global.
     pub fn alone(&mut self, ticket: Ticket, with: W) {
         let slot = self.slot_mut(ticket);
         assert_eq!(slot.stage, Stage::Global, "only an event in global can be alone");
@@ -22,12 +22,14 @@ impl<W, D> Order<W, D> {
         self.ready += 1;
     }
 
-    /// The event has left the state, and commits when its turn comes (I6, I7). With `then` a
-    /// sub-event follows, which takes its ticket at that commit, and may go as high as is said.
+    /// Ends the event: it releases the state, and commits when it is the oldest event (I6, I7).
+    ///
+    /// With `then` a sub-event follows, which takes its ticket at that commit and may go up to the
+    /// given context.
     ///
     /// # Panics
     ///
-    /// When the event waits for something, or is ready already.
+    /// Panics if the event waits for something or has ended already, or if poison covers it.
     #[inline]
     pub fn commit(&mut self, ticket: Ticket, then: Option<(Context, W)>) {
         match self.slot(ticket).stage {
@@ -43,10 +45,12 @@ impl<W, D> Order<W, D> {
         self.ready += 1;
     }
 
-    /// [`commit`](Self::commit), [`decide`](Self::decide) and [`committed`](Self::committed) in
-    /// one, for the oldest event, if it has deferred nothing and nothing else follows from its end:
-    /// what `last` says of what was kept with its ticket. `None`: nothing has changed, and `last`
-    /// was not called.
+    /// Commits the oldest event in one call, if it has deferred nothing and its end has no other
+    /// consequence.
+    ///
+    /// This replaces [`commit`](Self::commit), [`decide`](Self::decide) and
+    /// [`committed`](Self::committed). It calls `last` with the data of the ticket and returns the
+    /// result. If it returns `None`, nothing has changed and `last` was not called.
     #[inline]
     pub fn commit_at_once<R>(
         &mut self,
@@ -72,7 +76,7 @@ impl<W, D> Order<W, D> {
         Some(result)
     }
 
-    /// The first slot is gone.
+    /// Moves past the first slot, which has been removed.
     #[inline]
     fn pass_first(&mut self) {
         self.base += 1;
@@ -86,14 +90,15 @@ impl<W, D> Order<W, D> {
         }
     }
 
-    /// The event ends without a commit of its own: it panicked, or nobody holds its token any more.
-    /// It keeps its place in the commit order (I1, I12). In global it poisons the domain, unless
-    /// the caller `restores` the state as it was before, which does not help once the event has
-    /// been alone.
+    /// Ends the event without a commit of its own: it panicked, or its token was dropped.
+    ///
+    /// The event keeps its place in the commit order (I1, I12). An event in global poisons the
+    /// domain, unless the caller restores the state as it was before (`restores`). That does not
+    /// help once the event has been alone.
     ///
     /// # Panics
     ///
-    /// When the event waits for something, or is ready already.
+    /// Panics if the event waits for something or has ended already.
     pub fn abandon(&mut self, ticket: Ticket, restores: bool) -> Abandoned {
         let slot = self.slot_mut(ticket);
         let (left, poisons) = match slot.stage {
@@ -110,13 +115,14 @@ impl<W, D> Order<W, D> {
         if poisons { Abandoned::Poisons } else { Abandoned::Left(left) }
     }
 
-    /// What the last [`Next::Commit`] was about has been done: the event has committed, or is alone
-    /// now. What was kept with its ticket is handed back when it is gone, or goes over to its
-    /// sub-event.
+    /// Reports that the caller has done what the last [`Next::Commit`] asked for.
+    ///
+    /// The event has committed, or is alone now. Returns the data of the ticket if the event is
+    /// gone. If a sub-event follows, its ticket takes over the data.
     ///
     /// # Panics
     ///
-    /// When nothing is being committed.
+    /// Panics if nothing is being committed.
     #[inline(always)]
     pub fn committed(&mut self) -> Option<D> {
         assert!(self.committing, "nothing is being committed");
@@ -135,7 +141,7 @@ impl<W, D> Order<W, D> {
         slot.map(|slot| slot.data)
     }
 
-    /// The first event goes on, alone.
+    /// Lets the first event go on alone.
     fn is_alone(&mut self) -> Option<D> {
         let ticket = Ticket(self.base);
         self.ready -= 1;
@@ -147,7 +153,7 @@ impl<W, D> Order<W, D> {
         None
     }
 
-    /// The first event has committed, and has a sub-event.
+    /// Commits the first event, which has a sub-event.
     fn committed_with_more(&mut self, highest: Context, covered: bool) -> Option<D> {
         let slot = &mut self.slots[0];
         slot.stage = Stage::Ready(None);

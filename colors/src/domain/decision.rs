@@ -1,20 +1,20 @@
-//! What the order hands out, and what it tells: plain values.
+//! The values that the order returns: tickets, decisions and reports.
 
 use std::fmt;
 
 use crate::Context;
 
-/// The place of an event in the order of its domain; counted from 1.
+/// The place of an event in the order of its domain, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub(super) u64);
 
 impl Ticket {
-    /// Its number.
+    /// Returns the number of the ticket.
     pub fn number(self) -> u64 {
         self.0
     }
 
-    /// The ticket of a number, as [`number`](Self::number) gave it.
+    /// Returns the ticket with this number, which came from [`number`](Self::number).
     pub fn from_number(number: u64) -> Self {
         Ticket(number)
     }
@@ -26,67 +26,73 @@ impl fmt::Display for Ticket {
     }
 }
 
-/// What is to be done next.
+/// What the caller has to do next.
 #[must_use = "what the order hands out is not handed out again"]
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Next<W> {
-    /// The event is in this context now; it goes on with `with`. In anon it reads what is the
-    /// current version at this moment. In none it is a sub-event, whose ticket is new.
+    /// The event is in `context` now, and goes on with `with`.
+    ///
+    /// In anon it reads the version that is current at this moment. In none it is a sub-event,
+    /// whose ticket is new.
     Run {
-        /// Whose turn it is.
+        /// The ticket of the event.
         ticket: Ticket,
-        /// Where it is.
+        /// The context that the event is in now.
         context: Context,
-        /// How it goes on.
+        /// What the event goes on with.
         with: W,
     },
-    /// Poison covers the event: how it would have gone on is dropped. Its place stays until it is
-    /// [abandoned](super::Order::abandon), unless it was a sub-event (no ticket), which has got no
-    /// place.
+    /// Poison covers the event: drop `with`.
+    ///
+    /// The event keeps its place until it is [abandoned](super::Order::abandon). A sub-event
+    /// (`ticket` is `None`) has no place yet.
     Skip {
-        /// Whose turn it would have been.
+        /// The ticket of the event, or `None` for a sub-event.
         ticket: Option<Ticket>,
-        /// How it would have gone on.
+        /// What the event would have gone on with.
         with: W,
     },
-    /// All earlier events have committed, and this one is ready: what it deferred runs now, or is
-    /// dropped if poison covers it. Then [`Order::committed`](super::Order::committed) is to be
-    /// called; until then no other event commits.
+    /// The event is ready and all earlier ones have committed: run its deferred actions now, or
+    /// drop them if `covered`.
+    ///
+    /// Call [`Order::committed`](super::Order::committed) afterwards. Until then no other event
+    /// commits.
     Commit {
-        /// Whose turn it is.
+        /// The ticket of the event.
         ticket: Ticket,
-        /// Whether what the event deferred is to be dropped.
+        /// Whether poison covers the event, so that its deferred actions are dropped.
         covered: bool,
     },
-    /// There is room again for an event.
+    /// There is room for an event again.
     Room {
-        /// What waited for room.
+        /// The value that was passed to [`Order::wait_for_room`](super::Order::wait_for_room).
         with: W,
     },
-    /// Nothing, but it took a while to find out, and there may be more.
+    /// Nothing to do yet: the order has only moved its gates by a bounded number of slots. Ask
+    /// again.
     Moved,
 }
 
-/// What an event that was abandoned leaves behind.
+/// The outcome of an event that was abandoned.
 #[must_use = "an abandoned event may leave a state that nobody should see"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Abandoned {
-    /// It was in this context, and poisons nothing.
+    /// The event was in this context, and does not poison the domain.
     Left(Context),
-    /// It was in global, and poisons the domain from now on.
+    /// The event was in global, and poisons the domain for all later tickets.
     Poisons,
 }
 
 /// The oldest event that has not committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Oldest {
-    /// Its ticket.
+    /// The ticket of the event.
     pub ticket: Ticket,
-    /// What the event is about to do.
+    /// What the event does or waits for.
     pub doing: Doing,
 }
 
-/// What an uncommitted event is about.
+/// What an uncommitted event does or waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Doing {
     /// The event is in this context.
@@ -95,7 +101,7 @@ pub enum Doing {
     WaitsFor(Context),
     /// The event waits to be alone.
     WaitsToBeAlone,
-    /// The event commits, or is about to.
+    /// The event commits, or has ended and waits for its commit.
     Commits,
 }
 

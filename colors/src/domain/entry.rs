@@ -1,33 +1,35 @@
-//! Entry to the contexts (I3, I4): the gates, and who passes them.
+//! Entry to the contexts (I3, I4): the gates, and which events pass them.
 
 use super::slot::Stage;
 use super::{Mode, Next, Order, Ticket};
 use crate::Context;
 
-/// Slots that a gate passes in one call.
+/// The number of slots that a gate passes in one call.
 const SCAN: usize = 64;
 
-/// Where a gate is after a call.
+/// The position of a gate after a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Gate {
-    /// Behind the last slot.
+    /// The gate is behind the last slot.
     AtEnd,
-    /// At a slot that it does not pass.
+    /// The gate stands at a slot that it does not pass.
     Stands,
-    /// It has passed as many as it may in one call.
+    /// The gate has passed [`SCAN`] slots, the limit of one call.
     OnItsWay,
 }
 
 impl<W, D> Order<W, D> {
-    /// [`take_ticket`](Self::take_ticket), [`want`](Self::want) and [`decide`](Self::decide) in
-    /// one, for an event that has nothing in its way: it is in its context then, and there is
-    /// nothing to decide. `None`: nothing has changed.
+    /// Lets a new event enter a context in one call, if nothing is in its way.
     ///
-    /// `data` is called where the data is kept, if the event enters: what is large, and was made a
-    /// moment ago, is slow to move.
+    /// This replaces [`take_ticket`](Self::take_ticket), [`want`](Self::want) and
+    /// [`decide`](Self::decide): the event is in its context then, and there is nothing to decide.
+    /// If it returns `None`, nothing has changed.
+    ///
+    /// `data` is called only if the event enters. It is called where the data is stored, because
+    /// moving a large value that was just made is slow.
     #[inline]
     pub fn enter_at_once(&mut self, context: Context, data: impl FnOnce() -> D) -> Option<Ticket> {
-        // What is decided must not come in another order than it would have.
+        // Earlier decisions have to be handed out first, or the order of decisions would change.
         if self.waiting > 0 || self.poisoned || !self.out.is_empty() {
             return None;
         }
@@ -44,11 +46,12 @@ impl<W, D> Order<W, D> {
         Some(ticket)
     }
 
-    /// The event waits to enter a context, and goes on with `with` when it has.
+    /// Asks to enter a context: the event goes on with `with` when it has entered.
     ///
     /// # Panics
     ///
-    /// When the step is not legal; see [`Context::passage`].
+    /// Panics if the event is not in none, if `context` is [`Context::None`], or if `context` is
+    /// above the highest one that the event may reach.
     #[inline]
     pub fn want(&mut self, ticket: Ticket, context: Context, with: W) {
         let slot = self.slot_mut(ticket);
@@ -78,7 +81,7 @@ impl<W, D> Order<W, D> {
         (anon == Gate::OnItsWay || global == Gate::OnItsWay).then_some(Next::Moved)
     }
 
-    /// Moves the anon gate on to the event that keeps others out of anon, or wants to enter it.
+    /// Moves the anon gate on to the next event that keeps others out of anon or wants to enter it.
     #[inline]
     fn move_anon_gate(&mut self) -> Gate {
         for _ in 0..SCAN {
@@ -93,7 +96,7 @@ impl<W, D> Order<W, D> {
         Gate::OnItsWay
     }
 
-    /// Moves the global gate on to the event that keeps others out of global.
+    /// Moves the global gate on to the next event that keeps others out of global.
     #[inline]
     fn move_global_gate(&mut self) -> Gate {
         for _ in 0..SCAN {
@@ -108,7 +111,7 @@ impl<W, D> Order<W, D> {
         Gate::OnItsWay
     }
 
-    /// Says whether nobody who is in anon keeps others out of global.
+    /// Returns `true` if no event in anon keeps others out of global.
     fn is_writable(&self) -> bool {
         self.mode == Mode::Snapshot || self.readers == 0
     }
@@ -117,7 +120,7 @@ impl<W, D> Order<W, D> {
         self.slot(Ticket(ticket)).stage == Stage::Wants(context)
     }
 
-    /// The event enters what it wants, or is covered by poison.
+    /// Lets the event enter the context that it wants, unless poison covers it.
     #[inline]
     fn enter(&mut self, ticket: Ticket) -> Next<W> {
         self.waiting -= 1;

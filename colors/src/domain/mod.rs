@@ -1,31 +1,32 @@
 //! The order of a domain: tickets, entry to the contexts, commit (rules I1-I9, I12).
 //!
-//! Every event has a slot from its post to its commit, in the order of the tickets. Two gates pass
-//! over the slots, each of them once:
+//! Every event has a slot from its post to its commit, in the order of the tickets. Two gates move
+//! over the slots and pass each of them once:
 //!
-//! * The *anon gate* stands at the first slot that is in global or may still reach it. Everybody up
-//!   to and including this one may enter anon.
-//! * The *global gate* stands at the first slot that is in global or may still enter a context at
-//!   all. Only this one may enter global; in read_write mode, when all that are in anon have
+//! * The *anon gate* stands at the first slot that is in global or may still reach it. Every event
+//!   up to and including this one may enter anon.
+//! * The *global gate* stands at the first slot that is in global or may still enter any context.
+//!   Only this event may enter global. In read_write mode it enters when all events in anon have
 //!   released.
 //!
-//! So entry costs O(1) per event, over all. That is enough for I5, too: an event that may enter
-//! anon finds the state as the last earlier event in global left it, because no later one can have
-//! entered global before. In read_write mode counting the readers is enough, because no later one
-//! can be among them.
+//! So entry costs O(1) per event, amortized. The gates also give I5: an event that may enter anon
+//! finds the state as the last earlier event in global left it, because no later event can have
+//! entered global before. In read_write mode a count of the readers is enough, because no later
+//! event can be among them.
 //!
 //! Commit is a third counter, at the front of the slots (I6): the first event commits when it is
-//! ready, then the next. Poison (I12) is kept twice, once in each order: a step that enters a
-//! context finds it at the gate, what was deferred finds it at the commit.
+//! ready, then the next. Poison (I12) is kept twice, once for each order. A step that enters a
+//! context meets it at the gate, deferred actions meet it at the commit.
 //!
-//! Transitions change the order; [`Order::decide`] says, one thing at a time, what is to be done
-//! now. The caller asks until it says nothing more. What is done for one event is bounded, so that
-//! a caller that holds a lock can let others in between.
+//! Transitions change the order. [`Order::decide`] returns, one at a time, what the caller has to
+//! do now. The caller asks until it returns `None`. The work per call is bounded, so that a caller
+//! that holds a lock can let other threads in between.
 //!
-//! `entry` has the gates, `commit` the ends of events; what they have in common is here.
+//! `entry` has the gates, `commit` has the ends of events, and this file has what they share.
 //!
-//! What is left out on purpose: state, versions (see [`Pins`]), actions, and where an event runs.
-//! `W` is what the caller continues an event with, `D` what it keeps with a ticket.
+//! Left out on purpose: the state, versions (see [`Pins`]), actions, and where an event runs. `W`
+//! is the value with which the caller continues an event, and `D` is the data that it keeps with a
+//! ticket.
 
 mod commit;
 mod decision;
@@ -41,7 +42,7 @@ use slot::{Slot, Stage};
 
 use crate::Context;
 
-/// How anon and global get along.
+/// How events in anon and events in global may overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// An event in anon reads a version that later events in global do not touch.
@@ -50,7 +51,9 @@ pub enum Mode {
     ReadWrite,
 }
 
-/// See the [module](self).
+/// The order of the events of one domain: tickets, entry, commit and poison.
+///
+/// The [module](self) describes the algorithm.
 ///
 /// # Examples
 ///
@@ -73,35 +76,36 @@ pub enum Mode {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Order<W, D> {
     mode: Mode,
-    /// Most events that should be uncommitted at once.
+    /// The number of uncommitted events from which on the order is full.
     limit: usize,
     /// The ticket of the first slot.
     base: u64,
     slots: VecDeque<Slot<W, D>>,
-    /// See the module.
+    /// The ticket at which the anon gate stands; the other gate follows.
     anon_gate: u64,
     global_gate: u64,
-    /// Events in anon.
+    /// The number of events in anon.
     readers: usize,
-    /// Events that wait to enter a context: if there is none, the gates need not move.
+    /// The number of events that wait to enter a context. While it is 0, the gates need not move.
     waiting: usize,
-    /// Events that are ready to commit, or wait to be alone.
+    /// The number of events that are ready to commit or wait to be alone.
     ready: usize,
-    /// The state is poisoned for the event that enters next.
+    /// Whether the state is poisoned for the event that enters next.
     poisoned: bool,
-    /// The state is poisoned for the event that commits next.
+    /// Whether the state is poisoned for the event that commits next.
     commits_poisoned: bool,
-    /// The first event's actions are being run.
+    /// Whether the first event's actions are running.
     committing: bool,
-    /// Who waits for room, and how many have been told, and have not posted since, perhaps.
+    /// The values of the waiters for room.
     room: VecDeque<W>,
+    /// The number of waiters that were told of room and may not have posted since.
     told: usize,
-    /// What has been decided, and not been handed out.
+    /// Decisions that have not been handed out yet.
     out: VecDeque<Next<W>>,
 }
 
 impl<W, D> Order<W, D> {
-    /// An empty one, which should hold at most `limit` uncommitted events.
+    /// Returns an order without events, which is full at `limit` uncommitted events.
     pub fn new(mode: Mode, limit: usize) -> Self {
         Order {
             mode,
@@ -122,8 +126,8 @@ impl<W, D> Order<W, D> {
         }
     }
 
-    /// A place behind all others (I1), for an event that begins in none and may go up to `highest`
-    /// (I4).
+    /// Takes a place behind all others (I1), for an event that begins in none and may go up to
+    /// `highest` (I4).
     #[inline]
     pub fn take_ticket(&mut self, highest: Context, data: D) -> Ticket {
         let ticket = Ticket(self.base + self.slots.len() as u64);
@@ -132,19 +136,19 @@ impl<W, D> Order<W, D> {
         ticket
     }
 
-    /// A place for an event that repairs the state: poison does not cover it, and ends with it
-    /// (I12).
+    /// Takes a place for an event that repairs the state: poison does not cover it, and ends when
+    /// it leaves global (I12).
     pub fn take_ticket_to_repair(&mut self, data: D) -> Ticket {
         let ticket = self.take_ticket(Context::Global, data);
         self.slot_mut(ticket).is_exempt = true;
         ticket
     }
 
-    /// The event, in none, will no longer go higher than `highest`.
+    /// Renounces, for an event in none, every context above `highest`.
     ///
     /// # Panics
     ///
-    /// When it is not in none, or could not go so high.
+    /// Panics if the event is not in none, or if `highest` is above the context that it may reach.
     pub fn renounce(&mut self, ticket: Ticket, highest: Context) {
         let slot = self.slot_mut(ticket);
         let Stage::Free(before) = slot.stage else { panic!("only an event in none can renounce") };
@@ -152,11 +156,11 @@ impl<W, D> Order<W, D> {
         slot.stage = Stage::Free(highest);
     }
 
-    /// The event goes from global to anon, at once. It reads the current version.
+    /// Moves the event from global to anon, at once. It reads the current version.
     ///
     /// # Panics
     ///
-    /// When it is not in global.
+    /// Panics if the event is not in global.
     pub fn downgrade(&mut self, ticket: Ticket) {
         let slot = self.slot_mut(ticket);
         assert_eq!(slot.stage, Stage::Global, "only an event in global can downgrade");
@@ -165,36 +169,35 @@ impl<W, D> Order<W, D> {
         self.repaired(ticket);
     }
 
-    /// Asks for a [`Next::Room`] when there is room.
+    /// Asks for a [`Next::Room`] as soon as there is room.
     pub fn wait_for_room(&mut self, with: W) {
         self.room.push_back(with);
     }
 
-    /// Says whether there are as many uncommitted events as there should be at most.
+    /// Returns `true` if the number of uncommitted events has reached the limit.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.slots.len() >= self.limit
     }
 
-    /// Says whether there are more uncommitted events than there should be.
+    /// Returns `true` if the number of uncommitted events exceeds the limit.
     pub fn is_over_full(&self) -> bool {
         self.slots.len() > self.limit
     }
 
-    /// How many events have not committed.
+    /// Returns the number of uncommitted events.
     #[inline]
     pub fn uncommitted(&self) -> usize {
         self.slots.len()
     }
 
-    /// Says whether there is nothing, neither an event nor somebody who waits, nor anything to be
-    /// handed out.
+    /// Returns `true` if there are no events, no waiters for room and no decisions to hand out.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty() && self.out.is_empty() && self.room.is_empty()
     }
 
-    /// The oldest event that has not committed.
+    /// Returns the oldest event that has not committed.
     pub fn oldest(&self) -> Option<Oldest> {
         let doing = match self.slots.front()?.stage {
             _ if self.committing => Doing::Commits,
@@ -208,22 +211,22 @@ impl<W, D> Order<W, D> {
         Some(Oldest { ticket: Ticket(self.base), doing })
     }
 
-    /// What the caller keeps with an uncommitted ticket.
+    /// Returns the data of an uncommitted ticket.
     ///
     /// # Panics
     ///
-    /// When the event has committed.
+    /// Panics if the event has committed.
     #[inline]
     pub fn data(&mut self, ticket: Ticket) -> &mut D {
         &mut self.slot_mut(ticket).data
     }
 
-    /// Says whether the state is poisoned for the event that enters next.
+    /// Returns `true` if the state is poisoned for the event that enters next.
     pub fn is_poisoned(&self) -> bool {
         self.poisoned
     }
 
-    /// What is to be done next; `None`: nothing, until another transition.
+    /// Returns what to do next, or `None` if there is nothing to do until another transition.
     #[inline]
     pub fn decide(&mut self) -> Option<Next<W>> {
         if let Some(next) = self.out.pop_front() {
@@ -242,8 +245,8 @@ impl<W, D> Order<W, D> {
         if self.room.is_empty() { None } else { self.next_room() }
     }
 
-    /// As many are told as there is room for; all, if there is no event whose end would tell the
-    /// others.
+    /// Tells a waiter of room, unless the waiters already told may take all of it. If no event is
+    /// left whose end could tell the others, every waiter is told.
     fn next_room(&mut self) -> Option<Next<W>> {
         if !self.slots.is_empty() && self.slots.len() + self.told >= self.limit {
             return None;
@@ -256,12 +259,12 @@ impl<W, D> Order<W, D> {
         Some(Next::Room { with })
     }
 
-    /// Takes out who waits for room: there will be none, as nothing commits any more (E11).
+    /// Removes and returns the waiters for room, when no event commits any longer (E11).
     pub fn take_waiters(&mut self) -> Vec<W> {
         std::mem::take(&mut self.room).into()
     }
 
-    /// The event leaves global as it should: if it came to repair, the poison ends here.
+    /// Ends the poison if the event, which leaves global without a panic, came to repair the state.
     fn repaired(&mut self, ticket: Ticket) {
         let slot = self.slot_mut(ticket);
         if slot.is_exempt {

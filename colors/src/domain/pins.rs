@@ -1,55 +1,59 @@
 //! How long a version of a domain's state is kept (rules I5, I11).
 //!
-//! A version is current until a later one replaces it, and pinned by every event that reads it. It
-//! is written in place only by the event in global, and only if nobody has it pinned: no event can
-//! pin it meanwhile, since entering anon waits for global to be left.
+//! A version is current until a later one replaces it, and pinned by every event that reads it.
+//! Only the event in global writes it in place, and only if no event has it pinned. No event can
+//! pin it meanwhile, because entering anon waits until global has been left.
 
-/// What needs a version.
+/// The users of one version: its readers, and the domain while the version is current.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pins {
     readers: usize,
     current: bool,
 }
 
-/// What becomes of a version.
+/// Whether a version is still needed.
 #[must_use = "a version that nobody needs has to be freed"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fate {
-    /// Somebody needs it.
+    /// The version is current, or an event reads it.
     Kept,
-    /// Nobody does.
+    /// The version is neither current nor read, so the caller frees it.
     Free,
 }
 
 impl Pins {
-    /// Those of the current version, which nobody reads yet.
+    /// Returns the pins of the current version, without readers.
     pub fn new() -> Self {
         Pins { readers: 0, current: true }
     }
 
-    /// An event has entered anon, and reads it.
+    /// Adds an event that has entered anon and reads this version.
+    ///
+    /// # Panics
+    ///
+    /// Panics in a debug build if the version is not the current one.
     pub fn pin(&mut self) {
         debug_assert!(self.current, "only the current version is pinned (I5)");
         self.readers += 1;
     }
 
-    /// An event that reads it has released.
+    /// Removes an event that has released this version.
     ///
     /// # Panics
     ///
-    /// When nobody has it pinned.
+    /// Panics if no event has the version pinned.
     pub fn unpin(&mut self) -> Fate {
         self.readers = self.readers.checked_sub(1).expect("only what is pinned is unpinned");
         self.fate()
     }
 
-    /// A later version has replaced it.
+    /// Marks the version as replaced by a later one.
     pub fn retire(&mut self) -> Fate {
         self.current = false;
         self.fate()
     }
 
-    /// Says whether anybody reads it. Then it is not written in place.
+    /// Returns `true` if an event reads this version. Then it must not be written in place.
     pub fn is_read(&self) -> bool {
         self.readers > 0
     }

@@ -1,36 +1,37 @@
-//! What the order keeps of one event.
+//! The slot of one event in its domain's order.
 
 use crate::Context;
 
-/// Where an event is.
+/// The stage that an event has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Stage {
-    /// In none; it may still go up to this context.
+    /// The event is in none, and may still go up to this context.
     Free(Context),
-    /// In none, waiting to enter this context; it will go no higher.
+    /// The event is in none and waits to enter this context. It cannot go higher afterwards.
     Wants(Context),
     Anon,
     Global,
-    /// In global, waiting until it is the oldest.
+    /// The event is in global and waits until it is the oldest.
     ToBeAlone,
-    /// It found the state poisoned, and goes nowhere.
+    /// The event found the state poisoned, and enters no context.
     Covered,
-    /// It has ended, and waits for its commit; what comes after it may go up to this context.
+    /// The event has ended and waits for its commit. A sub-event may go up to this context.
     Ready(Option<Context>),
 }
 
-/// See the module.
+/// The slot of one event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Slot<W, D> {
     pub(super) stage: Stage,
-    /// It has been alone: what it did cannot be undone.
+    /// Whether the event has been alone, so that its actions cannot be undone.
     pub(super) was_alone: bool,
-    /// It came to repair the state, so poison does not cover it; and it has done so.
+    /// Whether the event came to repair the state, so that poison does not cover it.
     pub(super) is_exempt: bool,
+    /// Whether the event has repaired the state.
     pub(super) repaired: bool,
-    /// It panicked in global, and left the state as it was then.
+    /// Whether the event panicked in global without a restored state.
     pub(super) poisons: bool,
-    /// How it goes on, if it waits for something; or what comes after it.
+    /// The value to go on with: of the event if it waits, of its sub-event if it has ended.
     pub(super) held: Option<W>,
     pub(super) data: D,
 }
@@ -48,7 +49,7 @@ impl<W, D> Slot<W, D> {
         }
     }
 
-    /// Says whether nobody behind it enters anon.
+    /// Returns `true` if no later event may enter anon.
     #[inline]
     pub(super) fn blocks_anon(&self) -> bool {
         use Stage::*;
@@ -58,7 +59,7 @@ impl<W, D> Slot<W, D> {
         )
     }
 
-    /// Says whether nobody behind it enters global.
+    /// Returns `true` if no later event may enter global.
     #[inline]
     pub(super) fn blocks_global(&self) -> bool {
         use Stage::*;

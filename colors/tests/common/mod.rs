@@ -1,4 +1,4 @@
-//! An order, and what it decides.
+//! Helpers: an order, and shorthands for what it decides.
 use dapple_colors::{Context, Mode, Next, Order, Ticket};
 
 pub type Test = Order<&'static str, &'static str>;
@@ -15,12 +15,12 @@ pub fn commit(ticket: Ticket) -> Next<&'static str> {
     Next::Commit { ticket, covered: false }
 }
 
-/// All that is decided now.
+/// Returns everything that the order decides now.
 pub fn all(order: &mut Test) -> Vec<Next<&'static str>> {
     std::iter::from_fn(|| order.decide()).collect()
 }
 
-/// An event that is in global.
+/// Posts an event and lets it enter global.
 pub fn in_global(order: &mut Test) -> Ticket {
     let ticket = order.take_ticket(Context::Global, "");
     order.want(ticket, Context::Global, "writes");
@@ -28,7 +28,7 @@ pub fn in_global(order: &mut Test) -> Ticket {
     ticket
 }
 
-/// Its commit, alone.
+/// Commits the event, which has to be the oldest.
 pub fn commits(order: &mut Test, ticket: Ticket) {
     order.commit(ticket, None);
     assert_eq!(order.decide(), Some(commit(ticket)));

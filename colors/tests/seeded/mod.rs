@@ -3,8 +3,9 @@
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
 
-/// So many cases, from a seed that a failure prints. `PROPTEST_RNG_SEED` repeats it,
-/// `PROPTEST_CASES` asks for more.
+/// Returns a configuration of this many cases, with a seed that is printed.
+///
+/// `PROPTEST_RNG_SEED` repeats a seed, `PROPTEST_CASES` changes the number of cases.
 pub fn seeded(cases: u32) -> ProptestConfig {
     let default = ProptestConfig::default();
     let seed = match default.rng_seed {

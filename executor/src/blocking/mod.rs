@@ -1,12 +1,13 @@
 //! Blocking work on a pool of threads (E9).
 //!
-//! A bounded [`pool`] of threads takes closures in the order in which they were handed in. Closures
-//! that no thread has taken when the runtime stops are dropped and counted; those that run go on,
-//! and what they return is dropped or posted as far as anybody is left to get it.
+//! A bounded [`pool`] of threads takes closures in the order in which they were submitted. When the
+//! runtime stops, closures that no thread has taken are dropped and counted. A closure that runs is
+//! not interrupted: its result goes to the handle or the color that waits for it, if there still is
+//! one, and is dropped otherwise.
 //!
-//! *The runtime is not at rest while there is work* (E16): each piece counts among those who hold
-//! events that are in no queue (see `quiesce`), from before it is accepted until its outcome is
-//! posted.
+//! *The runtime is not at rest while there is work* (E16). Each piece of work counts as a thread
+//! that owns unqueued events (see `quiesce`), from before the pool accepts it until its outcome has
+//! been posted.
 
 mod niceness;
 pub(crate) mod pool;
@@ -29,24 +30,26 @@ use crate::thread;
 use crate::turn::local::Local;
 use crate::{Color, Cx, Handle};
 
-/// Says whether the calling thread runs blocking work of this runtime.
+/// Returns `true` if the calling thread runs blocking work of this runtime.
 pub(crate) fn works_for(core: &Core) -> bool {
     let core: *const Core = core;
     thread::state(|state| state.works_for.get() == core.cast())
 }
 
-/// Runs `f`, which waits. If this is a thread of a blocking pool, another one may take its place
-/// meanwhile.
+/// Runs `f`, which blocks. If the calling thread belongs to a blocking pool, another thread may
+/// take its place there until `f` returns.
 pub(crate) fn while_waiting<R>(f: impl FnOnce() -> R) -> R {
     let core = thread::state(|state| state.works_for.get()).cast::<Core>();
-    // SAFETY: it is set while a piece runs only, which keeps the core.
+    // SAFETY: the pointer is not null only while `Piece::run` is on the stack of this thread, and
+    // its piece owns a reference to the core.
     match unsafe { core.as_ref() } {
         Some(core) => core.blocking.while_waiting(f),
         None => f(),
     }
 }
 
-/// A closure with what keeps the runtime from being at rest. Dropped unrun, it is counted.
+/// A piece of blocking work, which keeps the runtime from being at rest until it is dropped. A
+/// piece that is dropped unrun is counted.
 struct Piece<F: FnOnce() + Send> {
     run: Option<F>,
     core: CoreRef,
@@ -62,7 +65,7 @@ impl<F: FnOnce() + Send> Piece<F> {
 impl<F: FnOnce() + Send> Work for Piece<F> {
     fn run(mut self: Box<Self>) {
         let run = self.run.take();
-        /// The thread works for nobody any more.
+        /// Notes that the thread works for no runtime, also after a panic.
         struct Done;
         impl Drop for Done {
             fn drop(&mut self) {
@@ -91,14 +94,14 @@ impl<F: FnOnce() + Send> Drop for Piece<F> {
 }
 
 impl Core {
-    /// Says whether what the calling thread posts is accepted though a shutdown has begun: running
-    /// work may post until the runtime stops, on whatever thread it runs (E11).
+    /// Returns `true` if the calling thread runs blocking work of this runtime, and may still post.
+    /// Running work may post until the runtime stops, even after a shutdown has begun (E11).
     #[cold]
     pub(crate) fn accepts_of_its_own(&self) -> bool {
         self.phase() < Phase::Stopping && works_for(self)
     }
 
-    /// Has a closure run on a thread of the blocking pool.
+    /// Submits a closure to the blocking pool.
     fn run_blocking<F>(&self, site: Site, run: F)
     where
         F: FnOnce() + Send + 'static,
@@ -112,20 +115,20 @@ impl Core {
 }
 
 impl Handle {
-    /// Runs blocking work, such as a read of a cold file, on the blocking pool, and hands out what
-    /// it returns.
+    /// Runs `f`, which may block, on the blocking pool, and returns a handle to its result.
     ///
-    /// The threads are bounded ([`Builder::offload_threads`](crate::Builder::offload_threads));
-    /// what they have no time for yet waits in a queue, which is not. While work joins a
-    /// [`JoinHandle`], or blocks on a future, its thread does not count, so work may wait for other
-    /// work; by a channel or a lock it should not. It may post, spawn and offload as a worker may,
-    /// until the runtime stops. Work that has been accepted is not aborted, whether its handle is
-    /// kept or not.
+    /// The pool has a bounded number of threads
+    /// ([`Builder::offload_threads`](crate::Builder::offload_threads)). Work for which no thread is
+    /// free waits in a queue without a bound. While work joins a [`JoinHandle`] or blocks on a
+    /// future, its thread does not count, so work may wait for other work in these ways. It should
+    /// not do so by a channel or a lock: once every thread waits, no thread is left for the queued
+    /// work. Work may post, spawn and offload as a worker may, until the runtime stops. Accepted
+    /// work cannot be aborted, even if its handle is dropped.
     ///
     /// # Errors
     ///
-    /// The handle says that the work [panicked](JoinError::is_panic), or that it was dropped by a
-    /// shutdown.
+    /// Awaiting or joining the handle returns an error if the work [panicked](JoinError::is_panic),
+    /// or if it was [dropped or refused](JoinError::is_cancelled) because the runtime shuts down.
     ///
     /// # Examples
     ///
@@ -157,11 +160,11 @@ impl Handle {
         JoinHandle::new(packet)
     }
 
-    /// Runs blocking work `f` on the blocking pool, and posts `then` to a color with what it
-    /// returns, whatever the number of events that the color may have.
+    /// Runs `f` on the blocking pool, and posts `then` with its result to a color.
     ///
-    /// If `f` panics, `then` gets the error. What a shutdown finds before it has begun is dropped,
-    /// with its `then`, and counted.
+    /// `f` may block. The bound of the color does not apply to this post. If `f` panics, or is
+    /// dropped because no thread can be started, `then` gets the error. If the runtime stops before
+    /// `f` has started, `f` and `then` are dropped and counted.
     ///
     /// # Examples
     ///
@@ -186,8 +189,9 @@ impl Handle {
         self.offload_then_from(Site::caller(), color, f, then);
     }
 
-    /// Runs blocking work on the blocking pool, posts `then` to a color with what it returns, and
-    /// has reports name `site` as the place that asked for both. See
+    /// Runs `f` on the blocking pool, posts `then` with its result, and names `site` in reports.
+    ///
+    /// In reports, `site` is the place that asked for both. See
     /// [`offload_then`](Self::offload_then), which names its caller.
     pub fn offload_then_from<R, F, G>(&self, site: Site, color: &Color, f: F, then: G)
     where
@@ -213,7 +217,7 @@ impl Handle {
     }
 }
 
-/// What is posted when the work has ended, or is dropped.
+/// The closure `then` of an `offload_then`, which is posted when the work has ended or is dropped.
 struct Then<R: Send + 'static, G: FnOnce(Result<R, JoinError>, &mut Cx) + Send + 'static> {
     then: Option<G>,
     color: Color,

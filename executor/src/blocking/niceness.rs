@@ -1,4 +1,4 @@
-//! How willing a thread is to let others run before it.
+//! The niceness of a thread: how willing it is to let others run before it.
 
 use std::io;
 
@@ -6,17 +6,19 @@ use std::io;
 ///
 /// # Errors
 ///
-/// What the system says: `PermissionDenied` for less than the process has, without the right.
+/// Returns the error of the system: `PermissionDenied` if `nice` is lower than the present niceness
+/// and the process has no right to lower it.
 #[cfg(target_os = "linux")]
 pub(super) fn set_niceness(nice: i32) -> io::Result<()> {
-    // SAFETY: the call takes numbers only. Zero is the calling thread.
+    // SAFETY: `setpriority` takes numbers and touches no memory of the process. The id 0 stands for
+    // the calling thread.
     match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Elsewhere it is of the whole process, and left alone.
+/// Does nothing: elsewhere the niceness belongs to the whole process, and is left alone.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn set_niceness(_nice: i32) -> io::Result<()> {
     Ok(())

@@ -1,11 +1,11 @@
-//! The threads of the blocking pool: bounded, started when there is work and none is idle.
+//! The threads of the blocking pool: bounded, started when there is work and no thread is idle.
 //!
 //! *Work that waits for work.* A thread whose work waits, by
 //! [`JoinHandle::join`](crate::JoinHandle::join) or
-//! [`Runtime::block_on`](crate::Runtime::block_on), does not count among the threads of the limit
-//! meanwhile: otherwise as many waits as there are threads, each for something that stands in the
-//! queue, would last for ever. Waits by other means (a channel, a lock) are not known here; when
-//! nothing gets on for a while and work waits, that is logged.
+//! [`Runtime::block_on`](crate::Runtime::block_on), does not count towards the limit while it
+//! waits. Otherwise the pool would be deadlocked once every thread waits for work that is still in
+//! the queue. The pool does not know of other waits (on a channel, on a lock). If no queued work
+//! has been taken for 1 s when more is submitted, that is logged.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,20 +16,21 @@ use crate::runtime::thread_hooks::{ThreadHooks, ThreadKind};
 use crate::sync::{self, Arc, Condvar, Mutex, Point, PoisonError, lock, point, thread};
 use crate::worker::cores::Mask;
 
-/// How long a thread waits for more work.
+/// The time after which an idle thread ends.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Room for work in the queue that is kept, whatever was there.
+/// The capacity of the queue, in pieces of work, below which the queue is not shrunk.
 const KEPT: usize = 1_024;
 
-/// After what time without progress it is logged that work waits.
+/// The time without progress after which the pool logs that work waits.
 const STUCK: Duration = Duration::from_secs(1);
 
-/// Threads without a setting, per worker, and at least.
+/// The default limit: the number of threads per worker, and the minimum.
 const PER_WORKER: usize = 4;
 const LEAST: usize = 8;
 
-/// What the threads are like; `None`: as the workers, or as many as there should be.
+/// The settings of the threads. `None` stands for the default limit, a name derived from that of
+/// the workers, the stack size of the workers, and an unchanged niceness.
 #[derive(Default)]
 pub(crate) struct PoolSettings {
     pub(crate) limit: Option<usize>,
@@ -38,7 +39,7 @@ pub(crate) struct PoolSettings {
     pub(crate) nice: Option<i32>,
 }
 
-/// The threads of one runtime; see the module.
+/// The blocking pool of one runtime.
 pub(crate) struct BlockingPool(Arc<Pool>);
 
 struct Pool {
@@ -48,12 +49,13 @@ struct Pool {
     name: String,
     nice: Option<i32>,
     hooks: Arc<ThreadHooks>,
-    /// Where the threads may run: not where the worker is pinned that happens to start one.
+    /// The cores on which the threads may run: those of the process, since a worker that starts a
+    /// thread may be pinned to one core.
     mask: Option<Mask>,
     stack_size: usize,
 }
 
-/// A piece of work. It is run once, or dropped unrun.
+/// A piece of work, which is run once or dropped unrun.
 pub(crate) trait Work: Send {
     fn run(self: Box<Self>);
 }
@@ -62,22 +64,23 @@ struct State {
     queue: VecDeque<Box<dyn Work>>,
     threads: usize,
     idle: usize,
-    /// Threads whose work waits for something that may be work.
+    /// The number of threads whose work waits for something that may be other work.
     waiting: usize,
     closed: bool,
-    /// When a thread last took something out of the queue, or that it does not was logged.
+    /// The time when work last entered an empty queue or left the queue, or when a lack of progress
+    /// was last logged.
     progress: Instant,
 }
 
 impl State {
-    /// Threads that count for the limit.
+    /// Returns the number of threads that count towards the limit.
     fn counted(&self) -> usize {
         self.threads - self.waiting
     }
 }
 
 impl BlockingPool {
-    /// `name` and `stack_size` are those of the workers.
+    /// Creates a pool without threads. `name` and `stack_size` are those of the workers.
     pub(crate) fn new(
         settings: PoolSettings,
         workers: usize,
@@ -101,12 +104,12 @@ impl BlockingPool {
         BlockingPool(Arc::new(pool))
     }
 
-    /// How many threads there are at most.
+    /// Returns the maximum number of threads, apart from those whose work waits.
     pub(crate) fn limit(&self) -> usize {
         self.0.limit
     }
 
-    /// Queues work, unless the pool is closed.
+    /// Queues work, or drops it if the pool is closed.
     pub(crate) fn push(&self, work: Box<dyn Work>) {
         let mut state = lock(&self.0.state);
         if state.closed {
@@ -138,9 +141,9 @@ impl BlockingPool {
         }
     }
 
-    /// Runs `f`, which waits, on one of these threads: another one may take its place meanwhile.
+    /// Runs `f`, which blocks, on a thread of the pool. Another one may take its place meanwhile.
     pub(super) fn while_waiting<R>(&self, f: impl FnOnce() -> R) -> R {
-        /// The thread counts again.
+        /// Makes the thread count again, also after a panic.
         struct Waits<'a>(&'a Pool);
         impl Drop for Waits<'_> {
             fn drop(&mut self) {
@@ -158,7 +161,7 @@ impl BlockingPool {
         f()
     }
 
-    /// No more work is taken: what is queued is dropped.
+    /// Closes the pool: it drops the queued work, and accepts no more.
     pub(crate) fn close(&self) {
         let left = {
             let mut state = lock(&self.0.state);
@@ -177,14 +180,15 @@ impl Drop for BlockingPool {
 }
 
 impl Pool {
-    /// Says whether one more thread is to be started. It is counted then.
+    /// Returns `true` if one more thread is needed and allowed. It then counts already, and the
+    /// caller must start it.
     fn starts_one(&self, state: &mut State) -> bool {
         let starts = state.idle < state.queue.len() && state.counted() < self.limit;
         state.threads += usize::from(starts);
         starts
     }
 
-    /// Starts a thread that has been counted.
+    /// Starts a thread that counts already.
     fn start(self: &Arc<Self>) {
         let pool = Arc::clone(self);
         let thread = thread::Builder::new().name(self.name.clone()).stack_size(self.stack_size);
@@ -193,7 +197,7 @@ impl Pool {
         }
     }
 
-    /// The body of a thread.
+    /// Serves the queue on a thread of the pool, until the thread is no longer needed.
     fn serve(self: &Arc<Self>) {
         let is_simulated = sync::is_simulated();
         if !is_simulated {
@@ -209,8 +213,8 @@ impl Pool {
         point(Point::Started);
         let mut state = lock(&self.state);
         loop {
-            // One that has taken the place of another, which goes on now. It may have been woken
-            // for work, for which it wakes another one then.
+            // This thread has replaced one that waited and now goes on, so it ends. If it was woken
+            // for queued work, it passes the wakeup on.
             if state.counted() > self.limit {
                 if !state.queue.is_empty() {
                     self.changed.notify_one();
@@ -242,12 +246,13 @@ impl Pool {
             }
         }
         state.threads -= 1;
-        // The hook of its end does not run under the lock.
+        // `_running` calls the hook for the end of a thread when it is dropped, which must not
+        // happen under the lock.
         drop(state);
     }
 
-    /// The system gives no further thread. If there are others that do not wait for work
-    /// themselves, they will come to it; if not, it is dropped.
+    /// Handles the failure to start a thread. If there are other threads whose work does not wait,
+    /// they take the queued work. Otherwise it is dropped.
     fn lacks_a_thread(&self, error: &std::io::Error) {
         tracing::error!(%error, "no thread for blocking work");
         let left = {

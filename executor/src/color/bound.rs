@@ -1,16 +1,15 @@
-//! Bounded colors (C8): how many events a color may have, queued or running, and permits for them
-//! (E14).
+//! Bounded colors (C8): a limit on the events of a color, queued or running, and on the permits for
+//! them (E14).
 //!
-//! Every event of a bounded color counts from its post until it has ended or was dropped. Only the
-//! `try_` forms look at the number; what ignores the bound is counted all the same, and so is that
-//! it exceeded it.
+//! An event of a bounded color counts from its post until it has ended or was dropped. Only the
+//! `try_` functions check the limit. All other posts are accepted and counted as well, and the
+//! metrics count each one that exceeds the limit.
 //!
-//! The number is a plain counter. It orders nothing: an event that counts is passed on by the
-//! queue.
+//! The number is a plain counter. It orders nothing: the queue publishes the event.
 
 use crate::sync::{AtomicUsize, Ordering};
 
-/// See the module.
+/// The limit of a color and the current number of its events.
 pub(crate) struct Bound {
     pub(crate) capacity: usize,
     count: AtomicUsize,
@@ -21,7 +20,7 @@ impl Bound {
         Bound { capacity, count: AtomicUsize::new(0) }
     }
 
-    /// Counts one more event, if there is room.
+    /// Counts one more event, unless the limit is reached. Returns `false` then.
     pub(crate) fn try_enter(&self) -> bool {
         let mut count = self.count.load(Ordering::Relaxed);
         while count < self.capacity {
@@ -39,12 +38,12 @@ impl Bound {
         false
     }
 
-    /// One more event, in any case. False: it is one too many.
+    /// Counts one more event in any case. Returns `false` if that exceeds the limit.
     pub(super) fn enter(&self) -> bool {
         self.count.fetch_add(1, Ordering::Relaxed) < self.capacity
     }
 
-    /// How many there are.
+    /// Returns the number of events that count now.
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! Colors with more than the defaults.
+//! The builder of colors with options.
 
 use std::hash::Hash;
 
@@ -11,7 +11,8 @@ use super::palette::Palette;
 use crate::Handle;
 use crate::runtime::core::Core;
 
-/// Makes a color with more than the defaults; see [`Handle::color_builder`].
+/// Creates colors with a label, a priority, a capacity or a fixed worker; see
+/// [`Handle::color_builder`].
 #[derive(Debug)]
 #[must_use = "a builder makes nothing until `build` is called"]
 pub struct ColorBuilder {
@@ -19,7 +20,7 @@ pub struct ColorBuilder {
     looks: Looks,
 }
 
-/// What many colors may have in common.
+/// The options of a color, which the colors of a palette have in common.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Looks {
     label: u32,
@@ -42,23 +43,25 @@ impl ColorBuilder {
         ColorBuilder { handle, looks: Looks::default() }
     }
 
-    /// Names the color in figures and reports. Colors of one label share their histograms, so a
-    /// label stands for a kind of work (`"connection"`), not for one color.
+    /// Sets the name of the color in figures and reports.
     ///
-    /// A runtime keeps 255 labels, of which `default` is one; the colors of any further one are
-    /// counted without label, and so are those of an empty one.
+    /// Colors with the same label share their histograms, so a label names a kind of work
+    /// (`"connection"`), not one color. A runtime keeps 255 labels, and `default` is one of them.
+    /// Colors with any further label, and colors with an empty one, are counted without a label.
     pub fn label(mut self, label: &str) -> Self {
         self.looks.label = self.handle.core().labels.intern(label);
         self
     }
 
-    /// The class of the color: a worker serves high colors before normal ones, and those before low
+    /// Sets the class of the color, [`Priority::Normal`] unless set.
+    ///
+    /// A worker serves colors of the high class before normal ones, and normal ones before low
     /// ones. A lower class ages while it is passed over, so it still gets its share of turns.
     ///
-    /// It decides between colors, never between the events of one, whose order stays (C2). A turn
-    /// is not interrupted: what is high waits for the turn that is under way. An event of several
-    /// colors, and the colors that it waits for, run in the highest class among them. What has no
-    /// color is normal.
+    /// The class decides between colors. It never changes the order of the events of one color
+    /// (C2). A turn is not interrupted: a color of the high class waits until the current turn
+    /// ends. An event of several colors, and the colors that it waits for, run in the highest class
+    /// among these colors. Events without a color run in the normal class.
     ///
     /// # Examples
     ///
@@ -77,25 +80,31 @@ impl ColorBuilder {
         self
     }
 
-    /// How many events the color may have, queued or running, before [`Handle::try_post`] answers
-    /// `Full`. Posts of all other kinds are accepted beyond it, and counted
-    /// (`dapple_over_limit_total`). Without it there is no limit.
+    /// Sets the number of events that the color may have before [`Handle::try_post`] returns
+    /// `Full`.
+    ///
+    /// Events count while they are queued or running, and so does each [permit](crate::Permit). All
+    /// other kinds of posts are accepted beyond this number, and are then counted in the metric
+    /// `dapple_over_limit_total`. Without a capacity there is no limit.
     pub fn capacity(mut self, events: usize) -> Self {
         self.looks.capacity = Some(events);
         self
     }
 
-    /// Binds the color to a worker, counted from 0: its events run on that worker's thread only,
-    /// for what belongs to a thread (a library that insists on it, thread-local state).
+    /// Binds the color to a worker: its events run on that worker's thread only.
     ///
-    /// They are never stolen, nor taken over while the worker is stuck in another event: they wait,
-    /// and the [stall](crate::Builder::on_stall) is reported. An event of several colors runs on
-    /// the worker to which one of them is bound; two that are bound to different workers cannot be
-    /// in one set. All else is as for any color.
+    /// Workers are numbered from 0. A bound color suits libraries that must be called on one
+    /// thread, and thread-local state.
+    ///
+    /// The events are never stolen, and no other worker takes them over while theirs is stuck in
+    /// another event. They wait, and the [stall](crate::Builder::on_stall) is reported. An event of
+    /// several colors runs on the worker to which one of them is bound. Colors that are bound to
+    /// different workers cannot be in one set. In all other respects the color behaves as any
+    /// color.
     ///
     /// # Panics
     ///
-    /// When the runtime has no such worker.
+    /// Panics if the runtime has no worker with this number.
     ///
     /// # Examples
     ///
@@ -117,7 +126,7 @@ impl ColorBuilder {
         self
     }
 
-    /// Colors by key, all of them like this one.
+    /// Returns a [`Palette`] whose colors all have these options.
     ///
     /// # Examples
     ///
@@ -142,7 +151,7 @@ impl ColorBuilder {
         (self.handle, self.looks)
     }
 
-    /// The color.
+    /// Creates the color.
     pub fn build(self) -> Color {
         let (handle, looks) = self.plan();
         looks.color(handle.core(), None)

@@ -1,28 +1,28 @@
-//! The shared object behind a color: its queue, its handles' count, and how it ends.
+//! The shared object behind a color: its queue, the count of its handles, and how it dies.
 //!
 //! # Life and death (C10)
 //!
 //! `life` counts the [`Color`](crate::Color) handles, plus one while the *grave* is in the queue.
-//! The grave is a link that is part of the cell itself, so that dropping a handle allocates
-//! nothing. The handle that finds itself to be the last one does not count down: it posts the
-//! grave, which inherits its count. So no event and no run queue needs a count of its own: an event
-//! was posted through a handle, the grave was posted after the last handle was done, and the queue
-//! is first in, first out.
+//! The grave is a link inside the cell, so dropping a handle allocates nothing. The last handle
+//! does not decrement the count: it posts the grave, which inherits that handle's count. So events
+//! and run-queue entries need no count of their own: an event is posted through a handle, the grave
+//! is posted after the last handle is gone, and the queue is first in, first out.
 //!
-//! When a worker reaches the grave it holds the color, so no event of it runs. Nobody but an event
-//! of the color (by [`Cx::color`](crate::Cx::color)) or a palette can make a handle when there is
-//! none. Hence:
+//! A worker that reaches the grave holds the color, so no event of the color runs. When no handle
+//! is left, only an event of the color (by [`Cx::color`](crate::Cx::color)) or a palette can create
+//! one. Hence there are two cases:
 //!
-//! * one count, and nothing behind the grave: the color is dead, for good. A palette asks for
-//!   this under its lock, and forgets the color in the same step (C4).
-//! * otherwise the grave leaves the queue as any event does, and then gives its count back as a
-//!   handle would; if it is the last one, that posts it again, behind what came meanwhile.
+//! * The count is one and nothing stands behind the grave: the color is dead, for good. A palette
+//!   checks this under its lock, and forgets the color in the same step (C4).
+//! * Otherwise the grave leaves the queue as any event does, and then releases its count as a
+//!   handle would. If that was the last count, the release posts the grave again, behind what was
+//!   posted in the meantime.
 //!
-//! The grave's count is given back only after its link is out of the queue; so there is never a
-//! second post of a link that is still in it.
+//! The grave's count is released only after the grave's link is out of the queue, so a link that is
+//! still queued is never posted a second time.
 //!
 //! The default color has no grave: its cell belongs to the core of the runtime, and each of its
-//! handles holds a count of the core instead.
+//! handles owns a reference count of the core instead.
 
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -45,43 +45,43 @@ use crate::turn::local::Local;
 use crate::worker::figures::{UNKNOWN, blend, blend_thousandths};
 use crate::worker::steal::{Verdict, verdict};
 
-/// What a palette adds to the death of its colors.
+/// A palette's part in the death of its colors.
 pub(crate) trait Retire: Send + Sync {
-    /// Asks `dead` under the lock under which look-ups revive colors; if the answer is yes, the
-    /// color of this number is forgotten before the lock is left.
+    /// Calls `dead` under the lock under which look-ups revive colors, and returns its answer. If
+    /// the answer is `true`, removes the color with this number before the lock is released.
     fn retire(&self, serial: u64, dead: &dyn Fn() -> bool) -> bool;
 }
 
-/// Turns shorter than this, in nanoseconds, wake nobody, whatever they come with.
+/// Turns shorter than this, in nanoseconds, are not worth a wakeup, whatever their traffic is.
 const LEAST_WORTH: u32 = 1_000;
 
-/// What is gained by having a grave visited elsewhere.
+/// The worth of a color that is queued only for its grave: no other worker gains by running it.
 pub(crate) const GRAVE_WORTH: u32 = 1;
 
-/// See the module.
+/// The shared object behind the handles of a color.
 #[repr(C, align(64))]
 pub(crate) struct ColorCell {
     pub(super) queue: Queue,
     pub(crate) life: Life,
     core: NonNull<Core>,
-    /// The worker that last ran it, or where it was placed.
+    /// The home: the worker that last ran the color, other than as a guest, or where it was placed.
     home: AtomicU16,
     label: u8,
     marks: Marks,
     pub(crate) readers: Readers,
-    /// Learned: nanoseconds per turn and per event. Written by the holder only.
+    /// Learned averages, in nanoseconds per turn and per event. Only the holder writes them.
     turn_nanos: AtomicU32,
     event_nanos: AtomicU32,
     grave: Header,
-    /// Learned: how many events a turn exchanges with other colors, in thousandths. Written by the
-    /// holder.
+    /// The learned average of the events that a turn exchanges with other colors, in thousandths.
+    /// Only the holder writes it.
     traffic: AtomicU32,
-    /// How many sets of each higher class wait for it. Under the lock.
+    /// The number of sets of each higher class that wait for the color. Touched under `set_lock`.
     boosts: Boosts,
-    /// Held by posters of sets while they take their places.
+    /// The lock that posters of sets hold while they take their places.
     pub(crate) set_lock: Flag,
     pub(crate) watcher: Watcher,
-    /// Its number in the runtime. Colors of a set stand in the order of these.
+    /// The color's number in its runtime. A set takes its colors in the order of these numbers.
     serial: u64,
     retire: Option<Box<dyn Retire>>,
     bound: Option<Box<Bound>>,
@@ -89,11 +89,11 @@ pub(crate) struct ColorCell {
     holder: AtomicU32,
 }
 
-/// What a turn reads stands in one line of the cache.
+/// All fields that a turn reads are in the first cache line.
 #[cfg(not(debug_assertions))]
 const _: () = assert!(std::mem::offset_of!(ColorCell, grave) == 64);
 
-/// What a color is made with.
+/// The properties of a new color.
 #[derive(Default)]
 pub(crate) struct Plan {
     pub(crate) label: u32,
@@ -101,12 +101,12 @@ pub(crate) struct Plan {
     pub(crate) capacity: Option<usize>,
     pub(crate) retire: Option<Box<dyn Retire>>,
     pub(crate) affinity: Affinity,
-    /// Whether it is the default color.
+    /// Whether the color is the default color of its runtime.
     pub(crate) default: bool,
 }
 
-/// Where a color begins: its memory, its home, and its number, with a count of the core that is the
-/// color's affair.
+/// The memory, the home and the number of a new color. It comes with one reference count of the
+/// core, which the color owns.
 pub(crate) struct Birth {
     pub(crate) memory: CellMemory,
     pub(crate) home: usize,
@@ -114,7 +114,7 @@ pub(crate) struct Birth {
 }
 
 impl ColorCell {
-    /// A new color, with one handle.
+    /// Creates a color with one handle.
     #[inline]
     pub(crate) fn create(birth: Birth, core: &Core, plan: Plan) -> CellRef {
         let Birth { memory, home, serial } = birth;
@@ -140,41 +140,39 @@ impl ColorCell {
             #[cfg(debug_assertions)]
             holder: AtomicU32::new(0),
         };
-        // SAFETY: the memory is a free slot for a cell, and the caller's.
+        // SAFETY: the caller owns `memory`, which is a free slot of the slab of cells.
         unsafe { memory.0.write(cell) };
-        // For `me`.
+        // For `me`, which recovers this pointer from an address.
         memory.0.as_ptr().expose_provenance();
         let address = memory.0.as_ptr().addr();
         sync::color_made(address, affinity.worker(), || core.labels.name(label));
         CellRef(memory.0)
     }
 
-    /// The pointer to its memory, as the slab gave it: what is made of a reference must not be
-    /// written to, nor given back. It costs nothing, and no place in the cell.
+    /// Returns the pointer to the cell's slot, with the provenance that the slab gave it: a pointer
+    /// made from a reference must not be used to write to the slot or to free it.
     #[inline]
     pub(in crate::color) fn me(&self) -> NonNull<ColorCell> {
         let address = std::ptr::from_ref(self).addr();
-        // SAFETY: the address of a reference is not null. The pointer to all of the slot has been
-        // exposed when the cell was made.
+        // SAFETY: the address of a reference is not null. `create` exposed the provenance of the
+        // pointer to the whole slot.
         unsafe { NonNull::new_unchecked(std::ptr::with_exposed_provenance_mut(address)) }
     }
 
-    /// Where it is, as a number, by which it is told from others.
+    /// Returns the address of the cell, which identifies the color.
     #[inline]
     pub(crate) fn address(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Its number in the runtime.
     #[inline]
     pub(crate) fn serial(&self) -> u64 {
         self.serial
     }
 
-    /// The core that it belongs to.
     #[inline]
     pub(crate) fn core(&self) -> &Core {
-        // SAFETY: a color counts on its core, as the default one's handles do.
+        // SAFETY: a color, or for the default color each of its handles, owns a count of the core.
         unsafe { self.core.as_ref() }
     }
 
@@ -187,31 +185,31 @@ impl ColorCell {
         self.marks.is_bounded()
     }
 
-    /// Says whether it is bounded, or bound to a thread of the user's, by one look.
+    /// Returns `true` if the color is bounded or bound to the user's thread, with a single load.
     #[inline]
     pub(crate) fn is_special(&self) -> bool {
         self.marks.is_special()
     }
 
-    /// Says whether it is bound to the worker where it is at home (E17).
+    /// Returns `true` if the color is bound to its home worker (E17).
     #[inline]
     pub(crate) fn is_affine(&self) -> bool {
         self.marks.is_affine()
     }
 
-    /// The worker to which it is bound.
+    /// Returns the worker to which the color is bound.
     pub(crate) fn bound_to(&self) -> Option<usize> {
         self.is_affine().then(|| self.home())
     }
 
-    /// Says whether it is bound to a thread of the user's (E18): its events are out of the queue
-    /// while they run.
+    /// Returns `true` if the color is bound to the user's thread (E18). Its events leave the queue
+    /// before they run.
     #[inline]
     pub(crate) fn is_here(&self) -> bool {
         self.marks.is_here()
     }
 
-    /// Says whether it is of the normal class, not bounded, and not bound to a worker.
+    /// Returns `true` if the color runs in the normal class and is neither bounded nor bound.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
         self.marks.is_plain()
@@ -221,26 +219,27 @@ impl ColorCell {
         self.bound.as_deref()
     }
 
-    /// The class that it runs in now.
+    /// Returns the class in which the color runs now.
     pub(crate) fn priority(&self) -> Priority {
         self.marks.priority()
     }
 
-    /// The class, and whether it is bound to a worker, as the tag of a run-queue entry.
+    /// Returns the class and the affinity of the color as the tag of a run-queue entry.
     #[inline]
     pub(crate) fn entry_tag(&self) -> usize {
         self.marks.entry_tag()
     }
 
-    /// A set of a class waits for it. True: it runs in a higher class from now on.
+    /// Counts one more set that waits for the color. Returns `true` if that raised the color's
+    /// class.
     ///
-    /// The caller has the lock of the color.
+    /// The caller holds `set_lock`.
     pub(crate) fn boost(&self, class: Priority) -> bool {
         self.boosts.add(class);
         self.marks.raise(class)
     }
 
-    /// A set of a class does not wait for it any more.
+    /// Counts one set of this class less, as that set no longer waits for the color.
     pub(crate) fn unboost(&self, class: Priority) {
         self.set_lock.acquire();
         self.boosts.remove(class);
@@ -248,12 +247,12 @@ impl ColorCell {
         self.set_lock.release();
     }
 
-    /// The class that it was made with.
+    /// Returns the class that the color was created with.
     pub(crate) fn own_priority(&self) -> Priority {
         self.marks.own_priority()
     }
 
-    /// Which label it has; 0: none.
+    /// Returns the number of the color's label, or 0 if it has none.
     #[inline]
     pub(crate) fn label(&self) -> u32 {
         self.label.into()
@@ -276,8 +275,9 @@ impl ColorCell {
         self.turn_nanos.load(Ordering::Relaxed)
     }
 
-    /// What another worker would gain by running it: the time of a turn, unless it comes with so
-    /// many events from elsewhere that moving them costs more. Unknown at first.
+    /// Returns what another worker would gain by running the color: the time of a turn, in
+    /// nanoseconds, or 1 if moving it costs more, as it exchanges many events with others.
+    /// [`UNKNOWN`] at first.
     #[inline]
     pub(crate) fn worth(&self) -> u32 {
         let turn = self.turn_nanos();
@@ -301,8 +301,8 @@ impl ColorCell {
         self.traffic.load(Ordering::Relaxed)
     }
 
-    /// The holder has timed a turn of so many events, which has exchanged so many thousandths of an
-    /// event with other colors.
+    /// Updates the averages after a turn of `turn` nanoseconds and `events` events, which exchanged
+    /// `traffic` thousandths of an event with other colors. Called by the holder.
     pub(crate) fn learn(&self, turn: u64, events: u32, traffic: u64) {
         let traffic = traffic.min(u64::from(u32::MAX / 8)) as u32;
         let before = if self.turn_nanos() == UNKNOWN { traffic } else { self.traffic() };
@@ -313,7 +313,7 @@ impl ColorCell {
         self.event_nanos.store(blend(self.event_nanos(), per_event), Ordering::Relaxed);
     }
 
-    /// An event is about to be appended that did not ask for room. For a color that is bounded.
+    /// Counts an event that is about to be appended without a check for room. For bounded colors.
     #[cold]
     pub(crate) fn enter_bound(&self, event: &Owned) {
         if event.is_counted() {
@@ -321,7 +321,7 @@ impl ColorCell {
         }
     }
 
-    /// [`enter_bound`](Self::enter_bound), of a set's request.
+    /// Counts a set's request, as [`enter_bound`](Self::enter_bound) counts an event.
     #[cold]
     pub(crate) fn enter_bound_by_set(&self) {
         if let Some(bound) = self.bound()
@@ -331,7 +331,7 @@ impl ColorCell {
         }
     }
 
-    /// An event of it has ended. For a color that is bounded.
+    /// Subtracts an event that has ended from the count. For bounded colors.
     #[cold]
     pub(crate) fn leave_bound(&self) {
         if let Some(bound) = self.bound() {
@@ -339,33 +339,34 @@ impl ColorCell {
         }
     }
 
-    /// Appends an event. If the color was idle, the poster holds it from now on.
+    /// Appends an event. If the color was idle, the caller becomes its holder.
     #[inline]
     pub(crate) fn push(&self, event: Owned) -> Option<Held> {
         sync::event_posted(event.address(), self.address(), || match event.kind() {
             Kind::Shared => Access::Shared,
             _ => Access::Exclusive,
         });
-        // SAFETY: the event is owned, and the queue's until the holder passes it.
+        // SAFETY: the caller owns the event; the queue owns it until the holder passes it.
         unsafe { self.push_link(event.into_link()) }
     }
 
-    /// Appends the link of an event, or of a request of a set. If the color was idle, the poster
-    /// holds it from now on.
+    /// Appends the link of an event or of a set's request. If the color was idle, the caller
+    /// becomes its holder.
     ///
     /// # Safety
     ///
-    /// The link is in no queue, and is the queue's until the holder passes it.
+    /// The link is in no queue, and belongs to the queue until the holder passes it.
     #[inline]
     pub(super) unsafe fn push_link(&self, link: NonNull<Link>) -> Option<Held> {
-        // SAFETY: passed on from the caller. Who makes an idle color runnable holds it.
+        // SAFETY: the caller gives the link away. The thread that makes an idle color runnable
+        // holds it.
         unsafe {
             let posted = self.queue.push(link);
             (posted == Posted::BecameRunnable).then(|| Held::of(self.me()))
         }
     }
 
-    /// A post by an event of the color; see [`Queue::keep`]. What is not kept comes back.
+    /// Keeps an event that the color's own event posts, or returns it; see [`Queue::keep`].
     ///
     /// # Safety
     ///
@@ -374,8 +375,8 @@ impl ColorCell {
     pub(crate) unsafe fn keep(&self, event: Owned) -> Option<Owned> {
         let event_address = event.address();
         let link = event.into_link();
-        // SAFETY: the worker of the event that runs holds the color; the pointer to the grave is
-        // compared only. If the link is not kept, it is still ours.
+        // SAFETY: the worker of the event that runs holds the color. The pointer to the grave is
+        // only compared. A link that was not kept still belongs to the caller.
         unsafe {
             let kept = self.queue.keep(link, (&raw const self.grave).cast());
             if kept {
@@ -385,7 +386,7 @@ impl ColorCell {
         }
     }
 
-    /// What a palette says, if the color is one of its: whether it is dead.
+    /// Returns `true` if the color is dead. If a palette contains it, that palette decides.
     pub(super) fn retire(&self, dead: &dyn Fn() -> bool) -> bool {
         match &self.retire {
             None => dead(),
@@ -393,7 +394,7 @@ impl ColorCell {
         }
     }
 
-    /// Debug builds: this worker takes hold of the color (C1).
+    /// Debug builds: records that this worker holds the color. Panics if another one does (C1).
     #[inline]
     pub(crate) fn debug_hold(&self, _worker: usize) {
         #[cfg(debug_assertions)]
@@ -403,7 +404,7 @@ impl ColorCell {
         }
     }
 
-    /// Debug builds: it lets the color go.
+    /// Debug builds: records that nobody holds the color.
     #[inline]
     pub(crate) fn debug_let_go(&self) {
         #[cfg(debug_assertions)]
@@ -411,14 +412,14 @@ impl ColorCell {
     }
 }
 
-/// Memory for one color. Its owner is the only one that uses it.
+/// The memory of one color. Only its owner uses it.
 #[must_use = "memory that is not given back is lost to its slab"]
 pub(crate) struct CellMemory(NonNull<ColorCell>);
 
 impl CellMemory {
     /// # Safety
     ///
-    /// A free slot of a slab of cells, and the caller's.
+    /// The slot is a free slot of a slab of cells, and the caller owns it.
     pub(crate) unsafe fn of(slot: Slot) -> CellMemory {
         CellMemory(slot.cast())
     }
@@ -428,42 +429,42 @@ impl CellMemory {
     }
 }
 
-/// A color that has died: nobody knows it any more.
+/// A color that has died: nothing else can reach it.
 #[must_use = "its memory has to be given back"]
 pub(crate) struct DeadCell(NonNull<ColorCell>);
 
 impl DeadCell {
     /// # Safety
     ///
-    /// The color has neither a handle nor an event, and nobody can reach it.
+    /// The color has neither a handle nor an event, and nothing else can reach it.
     pub(super) unsafe fn of(cell: NonNull<ColorCell>) -> DeadCell {
         DeadCell(cell)
     }
 
-    /// Drops what is in it, and answers the memory.
+    /// Drops the contents of the cell and returns its memory.
     #[inline]
     pub(crate) fn into_memory(self) -> CellMemory {
-        // SAFETY: nobody else can reach it, and it is not used again.
+        // SAFETY: nothing else can reach the color, and `self` is consumed, so it is dropped once.
         unsafe { std::ptr::drop_in_place(self.0.as_ptr()) };
         CellMemory(self.0)
     }
 }
 
-/// One count of a color: what a handle has, and the color's grave.
+/// One reference count of a color. Each handle owns one, and so does the grave.
 #[derive(Debug)]
 pub(crate) struct CellRef(NonNull<ColorCell>);
 
-// SAFETY: a cell is used from any thread by its protocol (see the module and `queue`).
+// SAFETY: any thread may use a cell: its fields are atomic, constant, or the holder's.
 unsafe impl Send for CellRef {}
-// SAFETY: a shared count gives `&ColorCell`, which any thread may have.
+// SAFETY: a shared `CellRef` only gives access to `&ColorCell`, which any thread may have.
 unsafe impl Sync for CellRef {}
 
 impl CellRef {
-    /// One more count of a color that somebody keeps meanwhile: a handle, an event of it that runs,
-    /// or the lock of its palette.
+    /// Takes one more count of a color that something keeps alive during the call: a handle, a
+    /// running event of the color, or the lock of its palette.
     pub(crate) fn of(cell: &ColorCell) -> CellRef {
         if cell.is_default() {
-            // It lives as long as the core.
+            // The default color lives as long as the core.
             cell.core().acquire(1);
         } else {
             cell.life.retain();
@@ -471,38 +472,38 @@ impl CellRef {
         CellRef(cell.me())
     }
 
-    /// The count of the grave, which has left the queue.
+    /// Returns the count of the grave, whose link has left the queue.
     ///
     /// # Safety
     ///
-    /// The holder has it, and gives it up.
+    /// The caller holds the color and so owns the grave's count, which it gives up.
     pub(super) unsafe fn of_the_grave(cell: NonNull<ColorCell>) -> CellRef {
         CellRef(cell)
     }
 
-    /// For a table that is told before the color dies.
+    /// Returns a weak reference, for a table that is told before the color dies.
     pub(super) fn downgrade(&self) -> WeakCell {
         WeakCell(self.0, self.serial)
     }
 
-    /// The count goes to the core that owns its default color.
+    /// Hands this count over to the core that owns its default color.
     pub(crate) fn into_default(self) -> DefaultCell {
         let cell = self.0;
         std::mem::forget(self);
         DefaultCell(cell)
     }
 
-    /// Posts the grave, which inherits this count, the last one. If the color was idle, the caller
-    /// holds it.
+    /// Posts the grave, which inherits this last count. If the color was idle, the caller becomes
+    /// its holder.
     fn dig(&self) -> Option<Held> {
-        // SAFETY: the pointer to the grave is made from the pointer to the whole cell, so that it
-        // stays valid for the whole header. The one count left is ours, so the grave is in no queue
-        // and nobody else posts it; it stays as long as the cell.
+        // SAFETY: the pointer to the grave is made from the pointer to the whole cell, so it is
+        // valid for the whole header. This is the only count left, so the grave is in no queue and
+        // nobody else posts it. The grave lives as long as the cell.
         let posted = unsafe {
             let grave = NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).grave);
             (*self.0.as_ptr()).queue.push(grave.cast())
         };
-        // SAFETY: if the color was idle, it is ours, so it is there.
+        // SAFETY: the color was idle, so the caller is its only holder, and the cell is alive.
         (posted == Posted::BecameRunnable).then(|| unsafe { Held::of(self.0) })
     }
 }
@@ -511,7 +512,7 @@ impl Deref for CellRef {
     type Target = ColorCell;
     #[inline]
     fn deref(&self) -> &ColorCell {
-        // SAFETY: our count keeps it.
+        // SAFETY: this count keeps the cell alive.
         unsafe { self.0.as_ref() }
     }
 }
@@ -525,16 +526,16 @@ impl Clone for CellRef {
 impl Drop for CellRef {
     fn drop(&mut self) {
         if self.is_default() {
-            // SAFETY: a handle of the default color has a count of the core, which is given back.
+            // SAFETY: each handle of the default color owns a count of the core, released here.
             return unsafe { Core::release(self.core, 1) };
         }
         if Local::is_on(self.core()) {
-            // The worker keeps the core.
+            // The worker keeps the core alive.
             Local::with(self.core(), |local| {
                 if let Some(local) = local
                     && self.life.release()
                 {
-                    // A palette may revive the color, and others post behind the grave.
+                    // The grave is posted as an event is: a palette may revive the color.
                     local.before_post();
                     if let Some(held) = self.dig() {
                         local.schedule(held, GRAVE_WORTH);
@@ -542,8 +543,8 @@ impl Drop for CellRef {
                 }
             });
         } else if self.life.release() {
-            // The color's count of the core keeps that until the grave is run; after that our own
-            // does.
+            // The color's own count keeps the core alive until the grave has run. After that, this
+            // count does.
             let core = CoreRef::of(self.core());
             core.quiesce.enter();
             if let Some(held) = self.dig() {
@@ -554,45 +555,42 @@ impl Drop for CellRef {
     }
 }
 
-/// A color that may be dead.
+/// A weak reference to a color, which may be dead.
 pub(super) struct WeakCell(NonNull<ColorCell>, u64);
 
-// SAFETY: a cell is used from any thread by its protocol.
+// SAFETY: only `revive` reaches the cell, and any thread may use a cell (see `CellRef`).
 unsafe impl Send for WeakCell {}
 
 impl WeakCell {
-    /// Its number in the runtime.
     pub(super) fn serial(&self) -> u64 {
         self.1
     }
 
-    /// A count of the color.
-    ///
     /// # Safety
     ///
-    /// The color is not dead, and cannot die meanwhile: the caller holds the lock of its palette.
+    /// The color is not dead, and cannot die during the call: the caller holds the palette's lock.
     pub(super) unsafe fn revive(&self) -> CellRef {
-        // SAFETY: the caller says that it is there.
+        // SAFETY: the caller guarantees that the color is not dead, so its cell is alive.
         CellRef::of(unsafe { self.0.as_ref() })
     }
 }
 
-/// The default color of a core, which has no handle of its own.
+/// The default color of a core, which keeps no handle of it.
 pub(crate) struct DefaultCell(NonNull<ColorCell>);
 
 impl DefaultCell {
-    /// The color; it lives as long as the core.
+    /// Returns the color, which lives as long as the core.
     #[inline]
     pub(crate) fn get(&self) -> &ColorCell {
-        // SAFETY: the core that owns this keeps the cell until it ends itself.
+        // SAFETY: the core owns this value, and frees the cell only when it is dropped itself.
         unsafe { self.0.as_ref() }
     }
 
-    /// The end of the core.
+    /// Ends the color together with its core.
     ///
     /// # Safety
     ///
-    /// There is neither a handle, as handles count on the core, nor an event.
+    /// The color has no event, and no handle, as a handle would own a count of the core.
     pub(crate) unsafe fn end(self) -> DeadCell {
         DeadCell(self.0)
     }

@@ -1,10 +1,10 @@
 //! Data bound to a color (C13).
 //!
-//! The value is written in exclusive events of its color only, and read in shared ones, so it needs
-//! no lock. Nothing counts the events that will reach it: when the last handle is dropped, an event
-//! is posted to the color that drops the value, and the order of the queue puts it behind all that
-//! were posted before. That event is posted whatever the phase of the runtime; where it is disposed
-//! of instead of run, its drop does the same.
+//! Only exclusive events of its color write the value, and shared ones read it, so it needs no
+//! lock. Nothing counts the events that are still to reach the value. Instead, dropping the last
+//! handle posts an event to the color, which drops the value. The order of the queue puts this
+//! event behind all that were posted before. It is posted in every phase of the runtime. Where it
+//! is discarded instead of run, its drop does the same work.
 
 use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -24,16 +24,16 @@ use crate::site::Site;
 use crate::sync::{Ordering, fence};
 use crate::turn::local::Local;
 
-/// A value that belongs to a color: `&mut T` in its events, `&T` in its shared ones, nothing
-/// anywhere else.
+/// A value that belongs to a color: exclusive events of the color get it as `&mut T`, shared ones
+/// as `&T`, and nothing else reaches it.
 ///
-/// Handles can be cloned and sent to any thread. When the last one is dropped, the value is dropped
-/// as an event of its color, behind the events that were posted before.
+/// Handles can be cloned and sent to any thread. When the last handle is dropped, the value is
+/// dropped as an event of its color, behind the events that were posted before.
 ///
 /// # Panics in events
 ///
-/// A value whose event panicked is *poisoned*: later events on it are dropped unrun, and counted,
-/// until [`clear_poison`](Self::clear_poison) repairs it.
+/// A value is *poisoned* when an event that has it by `&mut` panics. From then on events on it are
+/// dropped unrun and counted, until [`clear_poison`](Self::clear_poison) repairs the value.
 ///
 /// # Examples
 ///
@@ -53,14 +53,14 @@ use crate::turn::local::Local;
 #[doc(alias = "mutex")]
 pub struct Colored<T: Send + 'static>(NonNull<Inner<T>>);
 
-// SAFETY: only one event at a time reaches the value, on whatever thread, which T: Send allows; or
-// several that share it, which asks for T: Sync. The rest of `Inner` is atomic, immutable, or
-// touched on the color only.
+// SAFETY: either one exclusive event at a time reaches the value, on any thread, which T: Send
+// allows, or several shared ones do, which require T: Sync. The other fields of `Inner` are atomic,
+// immutable, or touched on the color only.
 unsafe impl<T: Send> Send for Colored<T> {}
-// SAFETY: `&Colored<T>` gives no `&T` off the color.
+// SAFETY: `&Colored<T>` gives no access to the value except in events of its color.
 unsafe impl<T: Send> Sync for Colored<T> {}
 
-/// A pointer that an event takes along.
+/// A pointer to the value, which an event on it carries.
 pub struct Reach<T>(pub(super) NonNull<Inner<T>>);
 
 impl<T> Clone for Reach<T> {
@@ -71,24 +71,25 @@ impl<T> Clone for Reach<T> {
 impl<T> Copy for Reach<T> {}
 
 impl<T: Send + 'static> Reach<T> {
-    /// A handle for an event that may be suspended (E18): whatever ends meanwhile, the value stays
-    /// until the event has ended. `None`: its color is not bound to a thread of the user's.
-    /// `inner`: what this reaches.
+    /// Returns a handle for an event that may be suspended (E18), so that the value stays alive
+    /// until the event has ended. Returns `None` if the color is not bound to the user's thread.
+    /// `inner` is what `self` points to.
     #[inline]
     fn keep(self, inner: &Inner<T>) -> Option<Colored<T>> {
         inner.color.as_cell().is_here().then(|| {
-            // Relaxed: an end that stands behind this event already asks on this thread.
+            // Relaxed: an end event that stands behind this event reads the count on this same
+            // thread.
             inner.handles.fetch_add(1, Ordering::Relaxed);
             Colored(self.0)
         })
     }
 
-    /// Runs `f` on the value; if it is poisoned, drops it, and counts.
+    /// Runs `f` on the value. If the value is poisoned, drops `f` unrun and counts it.
     ///
     /// # Safety
     ///
-    /// An exclusive event of the value's color runs, on the worker of `cx`, that was posted through
-    /// a handle; it has no reference to the value.
+    /// The caller is an exclusive event of the value's color, was posted through a handle, and runs
+    /// on the worker of `cx`. It has no reference to the value.
     #[inline]
     pub(crate) unsafe fn run<R>(
         self,
@@ -96,8 +97,8 @@ impl<T: Send + 'static> Reach<T> {
         f: impl FnOnce(&mut T, &mut Cx) -> R,
     ) -> Option<R> {
         // SAFETY: the caller is an exclusive event of the color, posted through a handle, so the
-        // value is there until it has ended, or `_keep` is gone; and it has no reference to the
-        // value.
+        // value stays alive until the event has ended or `_keep` is dropped. The event has no
+        // reference to the value.
         let (_keep, borrow) = unsafe {
             let inner = self.0.as_ref();
             (self.keep(inner), (!inner.is_poisoned()).then(|| inner.borrow()))
@@ -109,18 +110,20 @@ impl<T: Send + 'static> Reach<T> {
         Some(f(borrow.value(), cx))
     }
 
-    /// Runs `f` on the value in a shared event; if it is poisoned, drops `f`, and counts.
+    /// Runs `f` on the value in a shared event. If the value is poisoned, drops `f` unrun and
+    /// counts it.
     ///
     /// # Safety
     ///
-    /// A shared event of the value's color runs that was posted through a handle.
+    /// The caller is a shared event of the value's color and was posted through a handle.
     pub(crate) unsafe fn run_shared<R>(
         self,
         cx: &mut Cx,
         f: impl FnOnce(&T, &mut Cx) -> R,
     ) -> Option<R> {
         // SAFETY: the caller is a shared event of the color, posted through a handle, so the value
-        // is there until it has ended; and no exclusive one runs, so nobody has it by `&mut`.
+        // stays alive until the event has ended. No exclusive event runs, so nobody has the value
+        // by `&mut`.
         let sharing = unsafe {
             let inner = self.0.as_ref();
             (!inner.is_poisoned()).then(|| inner.share(false))
@@ -133,30 +136,31 @@ impl<T: Send + 'static> Reach<T> {
     }
 }
 
-// SAFETY: it reaches the value in events of its color only, as a `Colored` does.
+// SAFETY: a `Reach` reaches the value in events of its color only, as a `Colored` does.
 unsafe impl<T: Send> Send for Reach<T> {}
 
-// What a panic may have left half done is poisoned.
+// A panic poisons the value, so no event sees what it left half done.
 impl<T: Send> UnwindSafe for Colored<T> {}
 impl<T: Send> RefUnwindSafe for Colored<T> {}
 
 impl<T: Send + 'static> Colored<T> {
-    /// Binds `value` to `color`. Reports name the caller as the place of the value's drop.
+    /// Binds `value` to `color`. Reports name the caller as the site of the value's drop.
     #[track_caller]
     pub fn new(color: &Color, value: T) -> Self {
         Colored::new_from(Site::caller(), color, value)
     }
 
-    /// Binds `value` to `color`, and has reports name `site` as the place of the value's drop: for
-    /// code that binds values of others.
+    /// Binds `value` to `color`, and makes `site` the site of the value's drop in reports. For
+    /// libraries that bind the values of their callers.
     pub fn new_from(site: Site, color: &Color, value: T) -> Self {
         let inner = Box::new(Inner::new(color.clone(), site, value));
-        // SAFETY: a box is not null.
+        // SAFETY: `Box::into_raw` never returns null.
         Colored(unsafe { NonNull::new_unchecked(Box::into_raw(inner)) })
     }
 
     fn inner(&self) -> &Inner<T> {
-        // SAFETY: a handle keeps it; the event that drops it is posted by the last one.
+        // SAFETY: this handle keeps the value alive: only the last handle posts the event that
+        // drops it.
         unsafe { self.0.as_ref() }
     }
 
@@ -164,12 +168,14 @@ impl<T: Send + 'static> Colored<T> {
         Reach(self.0)
     }
 
-    /// This value by `&mut`, as a part of a set; see [`ColoredSet`](crate::ColoredSet).
+    /// Names this value as a part of a [`ColoredSet`](crate::ColoredSet) whose event gets it by
+    /// `&mut`.
     pub fn exclusive(&self) -> Exclusive<'_, T> {
         Exclusive(self)
     }
 
-    /// This value by `&`, as a part of a set; see [`ColoredSet`](crate::ColoredSet).
+    /// Names this value as a part of a [`ColoredSet`](crate::ColoredSet) whose event gets it by
+    /// `&`.
     pub fn shared(&self) -> Shared<'_, T>
     where
         T: Sync,
@@ -177,13 +183,13 @@ impl<T: Send + 'static> Colored<T> {
         Shared(self)
     }
 
-    /// The color that the value belongs to.
+    /// Returns the color that the value belongs to.
     pub fn color(&self) -> &Color {
         &self.inner().color
     }
 
-    /// Posts an event that gets the value. Accepted or refused as by
-    /// [`Handle::post`](crate::Handle::post).
+    /// Posts an exclusive event that gets the value. The runtime accepts or refuses it as
+    /// [`Handle::post`](crate::Handle::post) does.
     #[track_caller]
     #[inline]
     pub fn post<F: FnOnce(&mut T, &mut Cx) + Send + 'static>(&self, f: F) {
@@ -201,14 +207,15 @@ impl<T: Send + 'static> Colored<T> {
         self.inner().color.post_as(Access::Exclusive, self.event(f), Posting::open(site));
     }
 
-    /// Posts an event that gets the value, if its color has room for one more. See
+    /// Posts an exclusive event that gets the value, if its color has room for one more. See
     /// [`Handle::try_post`](crate::Handle::try_post).
     ///
     /// # Errors
     ///
-    /// `Full` if as many events as the color may have are queued, running, or have
-    /// [permits](crate::Permit); `Closed` when the runtime is shutting down, unless the caller is a
-    /// worker. Both hand `f` back.
+    /// Returns `Full` if the color has reached its capacity, which counts events that are queued or
+    /// running and outstanding [permits](crate::Permit). Returns `Closed` if the color's runtime is
+    /// shutting down and the caller is neither one of its workers nor its blocking work. Both
+    /// errors return `f`.
     #[track_caller]
     pub fn try_post<F>(&self, f: F) -> Result<(), TryPostError<F>>
     where
@@ -229,7 +236,8 @@ impl<T: Send + 'static> Colored<T> {
         Ok(())
     }
 
-    /// Posts an event that gets the value, whatever the phase: what somebody has been promised.
+    /// Posts an event that gets the value, in every phase of the runtime, to keep a promise made
+    /// earlier.
     pub(crate) fn post_always<F: FnOnce(&mut T, &mut Cx) + Send + 'static>(
         &self,
         f: F,
@@ -245,16 +253,17 @@ impl<T: Send + 'static> Colored<T> {
     {
         let reach = Reach(self.0);
         move |cx: &mut Cx| {
-            // SAFETY: this is an event of the color, posted through a handle.
+            // SAFETY: this is an exclusive event of the color, posted through a handle, on the
+            // worker of `cx`. It has just begun, so it has no reference to the value.
             unsafe { reach.run(cx, f) };
         }
     }
 
-    /// Posts a shared event that gets the value: it may run beside other shared events of the
-    /// color, on all cores at once, but not beside an exclusive one. See
-    /// [`Handle::post_shared`](crate::Handle::post_shared).
+    /// Posts a shared event that gets the value by reference.
     ///
-    /// A panic in it poisons nothing, as it cannot have changed the value.
+    /// It may run concurrently with other shared events of the color, on any number of cores, but
+    /// not with an exclusive one. See [`Handle::post_shared`](crate::Handle::post_shared). A panic
+    /// in the event does not poison the value, as the event cannot have changed it.
     ///
     /// # Examples
     ///
@@ -286,12 +295,13 @@ impl<T: Send + 'static> Colored<T> {
         self.inner().color.post_as(Access::Shared, event, posting);
     }
 
-    /// The value, from within any event of its color, shared or not, to be read.
+    /// Returns the value for reading, within any event of its color, exclusive or shared.
     ///
     /// # Panics
     ///
-    /// When the event does not run on the value's color; when it, or an earlier event that has
-    /// forgotten it, has this very value by `&mut` already; when the value is poisoned.
+    /// Panics if the caller does not run on the value's color, if it already has the value by
+    /// `&mut`, or if the value is poisoned. May also panic if an earlier event leaked such a
+    /// reference, for example by `mem::forget`.
     ///
     /// # Examples
     ///
@@ -318,18 +328,21 @@ impl<T: Send + 'static> Colored<T> {
             panic!("the event has this value by reference already");
         }
         assert!(!self.is_poisoned(), "the value is poisoned: an event on it panicked");
-        // SAFETY: an event of the color runs. If it shares the color, no exclusive one does; if it
-        // is alone, it does not have the value by `&mut`.
+        // SAFETY: an event of the color runs. If it is shared, no exclusive event runs. If it is
+        // exclusive, the check above shows that it does not have the value by `&mut`.
         ReachedRef(unsafe { inner.share(alone) })
     }
 
-    /// The value, from within an exclusive event of its color: how an event that has one value of a
-    /// color reaches another. A panic while it is held poisons the value.
+    /// Returns the value for writing, within an exclusive event of its color.
+    ///
+    /// An event that has one value of a color reaches another one in this way. A panic while the
+    /// reference exists poisons the value.
     ///
     /// # Panics
     ///
-    /// When the event does not run alone on the value's color; when it, or an earlier event that
-    /// has forgotten it, has this very value by reference already; when the value is poisoned.
+    /// Panics if the caller is not an exclusive event of the value's color, if it already has the
+    /// value by reference, or if the value is poisoned. Panics as well if an earlier event leaked a
+    /// reference to the value, for example by `mem::forget`.
     ///
     /// # Examples
     ///
@@ -349,14 +362,16 @@ impl<T: Send + 'static> Colored<T> {
         Reached(self.reach_alone(cx.access(&self.inner().color)))
     }
 
-    /// Runs `f` on the value, from within an exclusive event of its color: for code that has no
-    /// [`Cx`], such as async tasks on the color. A panic in it poisons the value.
+    /// Runs `f` on the value, within an exclusive event of its color.
+    ///
+    /// This is for code without a [`Cx`], such as async tasks on the color. A panic in `f` poisons
+    /// the value.
     ///
     /// # Panics
     ///
-    /// When the calling thread does not run an exclusive event of the value's color; when that, or
-    /// an earlier event that has forgotten it, has the value by reference already; when the value
-    /// is poisoned.
+    /// Panics if the calling thread does not run an exclusive event of the value's color, if that
+    /// event already has the value by reference, or if the value is poisoned. Panics as well if an
+    /// earlier event leaked a reference to the value, for example by `mem::forget`.
     ///
     /// # Examples
     ///
@@ -382,7 +397,7 @@ impl<T: Send + 'static> Colored<T> {
         f(self.reach_alone(access).value())
     }
 
-    /// The value, for an event with such an access to its color.
+    /// Returns the value to an event that has this access to its color.
     #[track_caller]
     pub(super) fn reach_alone(&self, access: Option<Access>) -> Borrow<'_, T> {
         match access {
@@ -393,17 +408,19 @@ impl<T: Send + 'static> Colored<T> {
         let inner = self.inner();
         assert!(!inner.is_borrowed(), "the event has this value by reference already");
         assert!(!self.is_poisoned(), "the value is poisoned: an event on it panicked");
-        // SAFETY: an exclusive event of the color runs, which has no reference to the value.
+        // SAFETY: an exclusive event of the color runs, and by the check above it has no reference
+        // to the value.
         unsafe { inner.borrow() }
     }
 
-    /// Says whether an event on the value has panicked, and nobody has repaired it.
+    /// Returns `true` if an event on the value has panicked and the value has not been repaired
+    /// since.
     pub fn is_poisoned(&self) -> bool {
         self.inner().is_poisoned()
     }
 
-    /// Posts an event that gets the value even if it is poisoned. When `f` returns, the value is
-    /// not poisoned any more, and the events behind it run again.
+    /// Posts an exclusive event that gets the value even if it is poisoned. When `f` returns, the
+    /// value is no longer poisoned, and the events behind it run again.
     #[track_caller]
     pub fn clear_poison<F: FnOnce(&mut T, &mut Cx) + Send + 'static>(&self, f: F) {
         if is_large::<F>() {
@@ -412,8 +429,8 @@ impl<T: Send + 'static> Colored<T> {
         let reach = Reach(self.0);
         let event = move |cx: &mut Cx| {
             let reach = reach;
-            // SAFETY: this is an exclusive event of the color, posted through a handle, at its
-            // start.
+            // SAFETY: this is an exclusive event of the color, posted through a handle. It has just
+            // begun, so it has no reference to the value.
             let (_keep, inner, mut borrow) = unsafe {
                 (reach.keep(reach.0.as_ref()), reach.0.as_ref(), reach.0.as_ref().borrow())
             };
@@ -428,7 +445,7 @@ impl<T: Send + 'static> Colored<T> {
 
 impl<T: Send + 'static> Clone for Colored<T> {
     fn clone(&self) -> Self {
-        // Relaxed: we are a handle.
+        // Relaxed: this handle keeps the count above zero.
         let before = self.inner().handles.fetch_add(1, Ordering::Relaxed);
         if before > usize::MAX / 2 {
             std::process::abort();
@@ -439,19 +456,20 @@ impl<T: Send + 'static> Clone for Colored<T> {
 
 impl<T: Send + 'static> Drop for Colored<T> {
     fn drop(&mut self) {
-        // Release, and Acquire by the last one: what other handles posted comes before its event.
+        // Release here, acquire by the last handle: what the other handles posted precedes its
+        // event.
         if self.inner().handles.fetch_sub(1, Ordering::Release) != 1 {
             return;
         }
         fence(Ordering::Acquire);
-        /// Drops the value where it is dropped itself: in its event, or with it.
+        /// Drops the value when it is dropped itself, in the end event or together with it.
         struct End<T>(Reach<T>);
         impl<T> Drop for End<T> {
             fn drop(&mut self) {
                 let inner = (self.0).0;
-                // SAFETY: this stands behind all events that had a handle, so the value is there
-                // until the last end. If no handle is left, none of these events is suspended; and
-                // if this is the last end, nobody else is to drop it.
+                // SAFETY: the end event stands behind all events that were posted through a handle,
+                // so the value is alive until the last end. If no handle is left, none of those
+                // events is suspended. If this is also the last end, nothing else drops the value.
                 unsafe {
                     let is_last = inner.as_ref().ends.fetch_sub(1, Ordering::AcqRel) == 1;
                     if is_last && inner.as_ref().handles.load(Ordering::Acquire) == 0 {
@@ -460,10 +478,10 @@ impl<T: Send + 'static> Drop for Colored<T> {
                 }
             }
         }
-        // An event that is suspended may have taken a handle when there was none, and this is the
-        // second end: the last one counts.
+        // A suspended event may take a handle when none is left, so there can be a second end
+        // event. The last one to run drops the value.
         self.inner().ends.fetch_add(1, Ordering::Relaxed);
-        // A clone, as the one inside goes with the value.
+        // A clone, because the color inside is dropped with the value.
         let (color, site) = (self.inner().color.clone(), self.inner().site);
         let end = End(Reach(self.0));
         let core = color.core();

@@ -1,4 +1,4 @@
-//! Values of several colors at once, typed: sets of [`Colored`] (C6, C13).
+//! Typed sets of [`Colored`] values, which may have several colors (C6, C13).
 
 use std::ptr::NonNull;
 
@@ -13,11 +13,11 @@ use crate::post::Posting;
 use crate::post::set::{Request, post_set};
 use crate::site::Site;
 
-/// A value that a set's event gets by `&mut`; from [`Colored::exclusive`].
+/// A part of a set whose event gets the value by `&mut`; see [`Colored::exclusive`].
 #[derive(Debug)]
 pub struct Exclusive<'a, T: Send + 'static>(pub(super) &'a Colored<T>);
 
-/// A value that a set's event gets by `&`; from [`Colored::shared`].
+/// A part of a set whose event gets the value by `&`; see [`Colored::shared`].
 #[derive(Debug)]
 pub struct Shared<'a, T: Send + Sync + 'static>(pub(super) &'a Colored<T>);
 
@@ -34,9 +34,9 @@ impl<T: Send + Sync + 'static> Clone for Shared<'_, T> {
 }
 impl<T: Send + Sync + 'static> Copy for Shared<'_, T> {}
 
-/// One value of a set: [`Exclusive`] or [`Shared`].
+/// One value of a set: an [`Exclusive`] or a [`Shared`] part.
 pub trait Part: sealed::Part {
-    /// What the event gets: `&mut T` or `&T`.
+    /// The reference that the event gets: `&mut T` or `&T`.
     type Ref<'r>;
     #[doc(hidden)]
     type Reach: Copy + Send + 'static;
@@ -46,13 +46,15 @@ pub trait Part: sealed::Part {
     fn request(&self) -> Request<'_>;
     #[doc(hidden)]
     fn reach(&self) -> Self::Reach;
-    /// Which value it is.
+    /// Returns the address of the value, which identifies it.
     #[doc(hidden)]
     fn address(&self) -> usize;
+    /// Returns `true` if the value is poisoned.
+    ///
     /// # Safety
     ///
-    /// For the two: an event of the value's color runs that was posted through a handle of it, with
-    /// the access of this part, until 'r ends.
+    /// Until `'r` ends, an event of the value's color runs that was posted through a handle of the
+    /// value and has the access of this part. The same condition applies to `hold`.
     #[doc(hidden)]
     unsafe fn is_poisoned(reach: Self::Reach) -> bool;
     #[doc(hidden)]
@@ -76,11 +78,13 @@ impl<T: Send + 'static> Part for Exclusive<'_, T> {
         self.0.reach().0.as_ptr().addr()
     }
     unsafe fn is_poisoned(reach: Reach<T>) -> bool {
-        // SAFETY: an event runs that was posted through a handle, so the value is there.
+        // SAFETY: the caller is an event that was posted through a handle, so the value is alive.
         unsafe { inner(reach.0) }.is_poisoned()
     }
     unsafe fn hold<'r>(reach: Reach<T>, _: Others<'_>) -> Borrow<'r, T> {
-        // SAFETY: an exclusive event of the color runs that was posted through a handle.
+        // SAFETY: the caller is an exclusive event of the color, posted through a handle, so the
+        // value is alive. Each part of the set is another value, so the event has no reference to
+        // this one.
         unsafe { inner(reach.0).borrow() }
     }
     fn get<'h>(held: &'h mut Borrow<'_, T>) -> &'h mut T {
@@ -103,12 +107,13 @@ impl<T: Send + Sync + 'static> Part for Shared<'_, T> {
         self.0.reach().0.as_ptr().addr()
     }
     unsafe fn is_poisoned(reach: Reach<T>) -> bool {
-        // SAFETY: an event runs that was posted through a handle, so the value is there.
+        // SAFETY: the caller is an event that was posted through a handle, so the value is alive.
         unsafe { inner(reach.0) }.is_poisoned()
     }
     unsafe fn hold<'r>(reach: Reach<T>, others: Others<'_>) -> Sharing<'r, T> {
-        // SAFETY: no exclusive event of the color runs, or this one, which has each value once and
-        // is kept from getting it by `&mut`.
+        // SAFETY: either no exclusive event of the color runs, or the caller is the only one. In
+        // that case each part of the set is another value, so the caller does not have this one by
+        // `&mut`, and `share_first` keeps it from getting it in that way.
         unsafe {
             let inner = inner(reach.0);
             inner.share_first(others.make_alone(&inner.color))
@@ -119,13 +124,13 @@ impl<T: Send + Sync + 'static> Part for Shared<'_, T> {
     }
 }
 
-/// What a part has to reckon with: that another part has made the set exclusive on its color.
+/// The accesses of the other parts, one of which may have made the set exclusive on this color.
 #[derive(Clone, Copy)]
 #[doc(hidden)]
 pub enum Others<'a> {
-    /// No part has: all parts have the same access.
+    /// All parts of the set have the same access.
     Alike,
-    /// Another part may have done that.
+    /// Another part may be exclusive on this color; the context knows the access of the set.
     Any(&'a Cx),
 }
 
@@ -138,11 +143,13 @@ impl Others<'_> {
     }
 }
 
+/// Returns the value and its bookkeeping.
+///
 /// # Safety
 ///
-/// The value is there until 'r ends.
+/// The value is alive until `'r` ends.
 unsafe fn inner<'r, T>(reach: NonNull<Inner<T>>) -> &'r Inner<T> {
-    // SAFETY: the caller says that the value is there.
+    // SAFETY: the caller guarantees that the value is alive.
     unsafe { reach.as_ref() }
 }
 
@@ -168,7 +175,7 @@ unsafe fn inner<'r, T>(reach: NonNull<Inner<T>>) -> &'r Inner<T> {
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub trait ColoredSet: sealed::Set + Sized {
-    /// What the event gets: a tuple, or a `Vec`, of `&mut T` and `&T`.
+    /// The references that the event gets: a tuple, or a `Vec`, of `&mut T` and `&T`.
     type Refs<'r>;
     #[doc(hidden)]
     type Reach: Send + 'static;
@@ -176,33 +183,35 @@ pub trait ColoredSet: sealed::Set + Sized {
     fn reach(&self) -> Self::Reach;
     #[doc(hidden)]
     fn with_parts<R>(&self, f: impl FnOnce(&[Request<'_>], &mut [usize]) -> R) -> R;
-    /// Runs `f` on the values, unless one of them is poisoned: false then.
+    /// Runs `f` on the values and returns `true`. If one of them is poisoned, returns `false`
+    /// instead.
     ///
     /// # Safety
     ///
-    /// As [`Part::hold`], until it returns, for parts of which each is another value.
+    /// Each part is another value, and until the function returns, an event runs that has the
+    /// access of each part to the color of its value and was posted through handles of the values.
     #[doc(hidden)]
     unsafe fn run<F>(reach: Self::Reach, f: F, cx: &mut Cx) -> bool
     where
         F: FnOnce(Self::Refs<'_>, &mut Cx);
 
-    /// Posts an event that gets the values, when it has all their colors; see
+    /// Posts an event that runs when it has the colors of all values, and gets the values. See
     /// [`Handle::post_set`](crate::Handle::post_set).
     ///
-    /// If it panics, the values that it has by `&mut` are poisoned. If one of the values is
-    /// poisoned, it is dropped unrun, and counted.
+    /// If the event panics, the values that it has by `&mut` are poisoned. If one of the values is
+    /// poisoned when the event would run, the event is dropped unrun and counted.
     ///
     /// # Panics
     ///
-    /// When a value is named twice; when there is none; when their colors belong to several
-    /// runtimes.
+    /// Panics if the set is empty, if it names a value twice, if the colors belong to different
+    /// runtimes, or if two of them are bound to different workers.
     #[track_caller]
     fn post<F>(self, f: F)
     where
         F: for<'r> FnOnce(Self::Refs<'r>, &mut Cx) + Send + 'static,
     {
         match is_large::<F>() {
-            // Once: a box is not large.
+            // One level of recursion at most: a box is not large.
             true => post_values(self, Box::new(f), Site::caller()),
             false => post_values(self, f, Site::caller()),
         }
@@ -218,8 +227,8 @@ where
 {
     let reach = values.reach();
     let event = move |cx: &mut Cx| {
-        // SAFETY: this is the set's event, which has all the colors; the parts were checked below,
-        // before it was posted.
+        // SAFETY: this is the set's event, which has all the colors. The check below, made before
+        // the event was posted, shows that each part is another value.
         if !unsafe { V::run(reach, f, cx) } {
             cx.local().count_skipped();
         }
@@ -231,7 +240,7 @@ where
     });
 }
 
-/// Says whether two of the values are one. Sorts them.
+/// Sorts the addresses. Returns `true` if two of them are equal.
 #[inline(always)]
 fn has_twins(values: &mut [usize]) -> bool {
     if let [a, b] = values {
@@ -259,7 +268,7 @@ impl<P: Part> ColoredSet for Vec<P> {
     where
         F: FnOnce(Self::Refs<'_>, &mut Cx),
     {
-        // SAFETY: the caller says what `Part::hold` asks for, and each part is another value.
+        // SAFETY: the caller has the access of each part, and each part is another value.
         unsafe {
             if reach.iter().any(|r| P::is_poisoned(*r)) {
                 return false;
@@ -296,8 +305,7 @@ macro_rules! tuples {
                 F: FnOnce(Self::Refs<'_>, &mut Cx),
             {
                 let ($($held,)+) = reach;
-                // SAFETY: the caller says what `Part::hold` asks for, and each part is another
-                // value.
+                // SAFETY: the caller has the access of each part, and each part is another value.
                 unsafe {
                     if $($part::is_poisoned($held))||+ {
                         return false;
@@ -321,7 +329,7 @@ tuples!(A a, B b, C c, D d, E e, G g);
 tuples!(A a, B b, C c, D d, E e, G g, H h);
 tuples!(A a, B b, C c, D d, E e, G g, H h, I i);
 
-/// What is a part, and what is a set, is settled here.
+/// Restricts the implementations of `Part` and `ColoredSet` to this file.
 mod sealed {
     pub trait Part {}
     impl<T: Send + 'static> Part for super::Exclusive<'_, T> {}

@@ -1,4 +1,4 @@
-//! Timers of a value that belongs to a color.
+//! Timers of a [`Colored`] value, and callbacks that run on it.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,8 @@ use crate::event::large::{BoxedMut, is_large};
 use crate::{Site, Timer};
 
 impl<T: Send + 'static> Colored<T> {
-    /// Posts an event that gets the value, and has reports name `site` as the place that posted it.
-    /// See [`Handle::post_from`](crate::Handle::post_from).
+    /// Posts an exclusive event that gets the value, and makes `site` its site in reports. See
+    /// [`Handle::post_from`](crate::Handle::post_from).
     pub fn post_from<F: FnOnce(&mut T, &mut Cx) + Send + 'static>(&self, site: Site, f: F) {
         match is_large::<F>() {
             true => self.post_open(Box::new(f) as BoxedMut<T>, site),
@@ -17,11 +17,11 @@ impl<T: Send + 'static> Colored<T> {
         }
     }
 
-    /// Posts an event that gets the value after `delay`. See
+    /// Posts an exclusive event that gets the value after `delay`. See
     /// [`Handle::post_after`](crate::Handle::post_after).
     ///
-    /// The timer keeps the value until it has fired or is cancelled. When it fires and the value is
-    /// poisoned, `f` is dropped unrun, and counted.
+    /// The timer keeps the value alive until it has fired or is cancelled. If the value is poisoned
+    /// when the timer fires, `f` is dropped unrun and counted.
     ///
     /// # Examples
     ///
@@ -43,8 +43,8 @@ impl<T: Send + 'static> Colored<T> {
         self.color().runtime().post_after(delay, self.color(), self.kept(f))
     }
 
-    /// Posts an event that gets the value at a time. See [`post_after`](Self::post_after) and
-    /// [`Handle::post_at`](crate::Handle::post_at).
+    /// Posts an exclusive event that gets the value at the time `at`. See
+    /// [`post_after`](Self::post_after) and [`Handle::post_at`](crate::Handle::post_at).
     #[track_caller]
     pub fn post_at<F>(&self, at: Instant, f: F) -> Timer
     where
@@ -53,15 +53,15 @@ impl<T: Send + 'static> Colored<T> {
         self.color().runtime().post_at(at, self.color(), self.kept(f))
     }
 
-    /// Posts an event that gets the value every `period`, for the first time after one, until it is
-    /// cancelled. See [`Handle::every`](crate::Handle::every).
+    /// Posts an exclusive event that gets the value every `period`, until the timer is cancelled.
+    /// The first event is posted after one period. See [`Handle::every`](crate::Handle::every).
     ///
-    /// The timer keeps the value until it is cancelled. While the value is poisoned, the events do
-    /// nothing, and are counted as dropped.
+    /// The timer keeps the value alive until it is cancelled. While the value is poisoned, the
+    /// events do nothing and are counted as dropped.
     ///
     /// # Panics
     ///
-    /// When `period` is zero.
+    /// Panics if `period` is zero.
     ///
     /// # Examples
     ///
@@ -89,7 +89,8 @@ impl<T: Send + 'static> Colored<T> {
         self.color().runtime().every(period, self.color(), event)
     }
 
-    /// A closure for an event of the color, which keeps the value until it has run.
+    /// Wraps `f` in a closure for an event of the color. The closure keeps the value alive until it
+    /// has run.
     fn kept<F>(&self, f: F) -> impl FnOnce(&mut Cx) + Send + use<F, T>
     where
         F: FnOnce(&mut T, &mut Cx) + Send + 'static,
@@ -98,14 +99,17 @@ impl<T: Send + 'static> Colored<T> {
         move |cx: &mut Cx| this.run_here(cx, f)
     }
 
-    /// Runs `f` on the value, from within an exclusive event of its color that was posted on behalf
-    /// of this handle: for callbacks that are kept and called again, such as those of a reactor. If
-    /// the value is poisoned, drops `f` unrun, and counts.
+    /// Runs `f` on the value, within an exclusive event of its color.
+    ///
+    /// This is for callbacks that are stored and called repeatedly, such as those of a reactor. The
+    /// event must have been posted on behalf of this handle. If the value is poisoned, `f` is
+    /// dropped unrun and counted.
     ///
     /// # Panics
     ///
-    /// When the event does not run alone on the value's color, or has the value by reference
-    /// already.
+    /// Panics if the caller is not an exclusive event of the value's color, if it already has the
+    /// value by reference, or if an earlier event leaked a reference to it, for example by
+    /// `mem::forget`.
     ///
     /// # Examples
     ///

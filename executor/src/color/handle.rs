@@ -7,12 +7,14 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use super::cell::{CellRef, ColorCell, Plan, WeakCell};
 use crate::runtime::core::Core;
 
-/// The serial identity of callbacks: two callbacks of one color never run at once, and they run in
-/// the order in which they were posted. Callbacks of different colors run on all cores.
+/// The serial identity of callbacks: two callbacks of one color never run at the same time.
 ///
-/// A color is an identity and nothing else: cheap to make by the million, cloned and compared by
-/// identity, gone with its last handle and its last event. Elsewhere it is called a strand, a
-/// serial queue or an actor's mailbox.
+/// The callbacks of a color run in the order in which they were posted. Callbacks of different
+/// colors run in parallel, on all cores.
+///
+/// A color is an identity and nothing else. Programs can create millions of colors cheaply. A color
+/// is cloned and compared by identity, and its memory is freed after its last handle and its last
+/// event. Other systems call this a strand, a serial queue or an actor's mailbox.
 ///
 /// # Examples
 ///
@@ -31,28 +33,30 @@ use crate::runtime::core::Core;
 #[derive(Clone)]
 pub struct Color(CellRef);
 
-// A panic in a callback ends the callback only; the color goes on.
+// A panic in a callback ends only that callback; the color goes on.
 impl UnwindSafe for Color {}
 impl RefUnwindSafe for Color {}
 
 impl Color {
-    /// A new color of `core`, whose first handle this is.
+    /// Creates a color of `core` and returns its first handle.
     pub(crate) fn create(core: &Core, plan: Plan) -> Color {
         Color(ColorCell::create(core.birth(), core, plan))
     }
 
-    /// One more handle of a color that somebody keeps meanwhile; see [`CellRef::of`].
+    /// Returns another handle of a color that something keeps alive during the call; see
+    /// [`CellRef::of`].
     pub(crate) fn of(cell: &ColorCell) -> Color {
         Color(CellRef::of(cell))
     }
 
-    /// A handle of a color that may have none.
+    /// Returns a handle of a color that may have none.
     ///
     /// # Safety
     ///
-    /// As [`WeakCell::revive`].
+    /// The color is not dead and cannot die during the call; see [`WeakCell::revive`].
     pub(super) unsafe fn revive(cell: &WeakCell) -> Color {
-        // SAFETY: the caller says that it is not dead.
+        // SAFETY: the caller guarantees that the color is not dead and does not die during the
+        // call.
         Color(unsafe { cell.revive() })
     }
 
@@ -65,7 +69,7 @@ impl Color {
         &self.0
     }
 
-    /// The count of it that this handle is.
+    /// Returns the reference count that this handle owns.
     pub(crate) fn into_ref(self) -> CellRef {
         self.0
     }
@@ -75,7 +79,7 @@ impl Color {
         self.0.core()
     }
 
-    /// Which label it has; 0: none.
+    /// Returns the number of the color's label, or 0 if it has none.
     pub(crate) fn label(&self) -> u32 {
         self.0.label()
     }

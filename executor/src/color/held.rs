@@ -1,10 +1,10 @@
-//! The right of a color's holder, and of its readers, as values (C1, C5).
+//! The rights of a color's holder and of its readers, as values (C1, C5).
 //!
-//! A color has one holder at a time, so there is one [`Held`] of it at most. It comes out of a run
-//! queue, or from what made the color runnable; it ends when the color becomes idle, goes into a
-//! run queue, or to its readers or a set. So what may be done with a color, and by whom, is a
-//! matter of types: only who has a `Held` reaches the front of the queue, and nothing reaches the
-//! color after the `Held` is gone.
+//! A color has one holder at a time, so at most one [`Held`] of it exists. A `Held` comes out of a
+//! run queue, or from the step that made the color runnable. It ends when the color becomes idle,
+//! enters a run queue, or passes to its readers or to a set. So the type system decides what may be
+//! done with a color, and by whom: only the owner of the `Held` reaches the front of the queue, and
+//! nothing reaches the color after the `Held` is gone.
 
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -17,38 +17,38 @@ use super::set::gathered::{Gathered, SetRequest, StayedRequest};
 use crate::event::{Header, Kind, Memory, Owned, Word};
 use crate::site::Site;
 
-/// See the module.
+/// The right of the holder of a color.
 #[must_use = "a color that is held has to be queued, let go, or given on"]
 #[derive(Debug)]
 #[repr(transparent)]
 pub(crate) struct Held(NonNull<ColorCell>);
 
-// SAFETY: a cell is used from any thread by its protocol, and is held by one at a time.
+// SAFETY: any thread may use a cell, by its protocol, and a color has one `Held` at a time.
 unsafe impl Send for Held {}
 
-/// What is next to run of a color that is held: the head of its queue, or the first one that its
-/// last events have kept.
+/// The next link of a held color to run: the first event in its own list, or else the head of its
+/// queue.
 #[derive(Clone, Copy)]
 pub(crate) struct Front(NonNull<Link>);
 
-/// What is behind the event that has left the front.
+/// What stands behind the event that has left the front.
 #[must_use]
 pub(crate) enum Ended {
-    /// The next one; the color is still held.
+    /// The next link; the color is still held.
     Next(Held, Front),
     /// Nothing: the color is idle.
     Idle,
-    /// A poster is between its two steps; the color is still held, and is to be queued.
+    /// A poster is between its two steps. The color is still held and must be queued.
     Gap(Held),
 }
 
-/// How a visit to the grave ended.
+/// The result of a visit to the grave.
 #[must_use]
 pub(crate) enum Buried {
     /// The color is dead.
     Dead(DeadCell),
-    /// The grave has left the queue, which goes on as after an event. Its count has to be given
-    /// back after that; if there is none, the grave stands there still, behind it a gap.
+    /// The grave has left the queue, which goes on as after an event. The count is the grave's, and
+    /// is released after that. It is `None` at a gap, where the grave stays in the queue.
     Passed(Ended, Option<CellRef>),
 }
 
@@ -56,137 +56,143 @@ impl Deref for Held {
     type Target = ColorCell;
     #[inline]
     fn deref(&self) -> &ColorCell {
-        // SAFETY: a color that is held has something in its queue, or readers, so it is there.
+        // SAFETY: a held color has a link in its queue, or readers, so its cell is alive.
         unsafe { self.0.as_ref() }
     }
 }
 
 impl Held {
+    /// Returns the right of the holder.
+    ///
     /// # Safety
     ///
-    /// The caller has just come to hold the color, and nobody else does.
+    /// The caller has just come to hold the color, and nothing else holds it.
     #[inline]
     pub(crate) unsafe fn of(cell: NonNull<ColorCell>) -> Held {
         Held(cell)
     }
 
-    /// For a tagged word. Who has that holds the color.
+    /// Returns the address of the color, for a tagged word. The owner of that word holds the color.
     #[inline]
     pub(crate) fn into_raw(self) -> NonNull<ColorCell> {
         self.0
     }
 
-    /// What stands at the head.
+    /// Returns the head of the queue.
     #[inline]
     pub(crate) fn head(&self) -> Front {
         Front(self.queue.head())
     }
 
-    /// What is next to run: the first that was kept, or the head.
+    /// Returns the next link to run: the first event in the own list, or else the head.
     #[inline]
     pub(crate) fn front(&self) -> Front {
         Front(self.queue.own().unwrap_or_else(|| self.queue.head()))
     }
 
-    /// Says whether its last events have kept posts, which run before what is behind the head.
+    /// Returns `true` if the own list has an event. It runs before what stands behind the head.
     #[inline]
     pub(crate) fn has_kept(&self) -> bool {
         self.queue.own().is_some()
     }
 
-    /// What is next to run, and its kind.
+    /// Returns the next link to run and its kind.
     #[inline]
     pub(crate) fn next(&self) -> (Front, Kind) {
         let front = self.front();
-        // SAFETY: it is the front of this color.
+        // SAFETY: `front` has just been read, so it is the front of this color.
         (front, unsafe { self.kind(front) })
     }
 
-    /// The kind of what stands there.
+    /// Returns the kind of a link.
     ///
     /// # Safety
     ///
-    /// It is the front of this color, and has not left the queue since.
+    /// `front` is the front of this color and has not left the queue since it was read.
     #[inline]
     pub(crate) unsafe fn kind(&self, front: Front) -> Kind {
-        // SAFETY: the front of a held color is in the queue.
+        // SAFETY: the front of a held color is in the queue, so its memory is valid.
         unsafe { Header::of(front.0).as_ref() }.kind()
     }
 
-    /// The kind of what stands at the head.
+    /// Returns the kind of the head.
     #[inline]
     pub(crate) fn head_kind(&self) -> Kind {
-        // SAFETY: it is the head of this color, and in the queue.
+        // SAFETY: `head` returns the head of this color, which is in the queue.
         unsafe { self.kind(self.head()) }
     }
 
-    /// Where what stands there was posted; `None`: it has left the queue, or is no event.
+    /// Returns the site of the event at `front`, or `None` if `front` has left the queue or is no
+    /// event.
     pub(crate) fn site(&self, front: Front) -> Option<Site> {
         let is_there = front.0 == self.queue.head() || Some(front.0) == self.queue.own();
-        // SAFETY: if it is there, it is in the queue of this color, whose holder asks; of an event
-        // only the site is read.
+        // SAFETY: `is_there` says that `front` is in the queue of this color, and the caller holds
+        // the color. Of the event, only the site is read.
         unsafe {
             let is_event = |kind: Kind| kind != Kind::Grave && !kind.is_request();
             (is_there && is_event(self.kind(front))).then(|| self.event(front).site())
         }
     }
 
-    /// Says whether nothing stands behind the head.
+    /// Returns `true` if nothing stands behind the head.
     #[inline]
     pub(crate) fn is_head_last(&self) -> bool {
         self.queue.is_head_last()
     }
 
-    /// The event that stands there. It stays in the queue, spent when it has been consumed.
+    /// Returns the event at `front`. Its link stays in the queue, and is spent once the event has
+    /// been consumed.
     ///
     /// # Safety
     ///
-    /// It is the front of this color, an event, and has not left the queue; and there is no other
-    /// such value of it.
+    /// `front` is the front of this color, is an event, and has not left the queue. No other
+    /// `Owned` of this event exists.
     #[inline]
     pub(crate) unsafe fn event(&self, front: Front) -> Owned {
-        // SAFETY: the front of a held color is the holder's.
+        // SAFETY: the front of a held color belongs to its holder, and the caller takes it once.
         unsafe { Owned::of_link(front.0) }
     }
 
-    /// What stands at the head, and is over, leaves the queue, with `give` for its memory.
+    /// Removes the head, whose event or request is over, from the queue, and passes its memory to
+    /// `give`.
     ///
     /// # Safety
     ///
-    /// It is the head of this color, an event or a request that is spent, and nothing was kept. If
-    /// it is a request, it had to stay in the queue before: see [`Reserved::give_back`].
+    /// `head` is the head of this color, is a spent event or request, and the own list is empty. A
+    /// request had to stay in the queue before; see [`Reserved::give_back`].
     #[inline]
     pub(crate) unsafe fn finish(self, head: Front, give: impl FnOnce(Memory)) -> Ended {
-        // SAFETY: passed on from the caller.
+        // SAFETY: the caller guarantees that this is the spent head and the own list is empty.
+        // Memory is only touched after the link has left the queue.
         unsafe {
             let kind = self.kind(head);
             let finished = self.leave_queue(head);
             match (kind, &finished) {
                 (_, Finished::Gap) => {}
-                // The set is there: the request has kept its memory.
+                // The set is alive: the request has kept its memory.
                 (Kind::SpentRequest, _) => {
                     if let Some(memory) = StayedRequest::of(head.0).release() {
                         give(memory);
                     }
                 }
-                // The link is out of the queue.
+                // The link is out of the queue, so the memory is ours.
                 _ => give(Owned::of_link(head.0).into_memory()),
             }
             self.after(finished)
         }
     }
 
-    /// What stands at the head of the color in `slot`, and is over, leaves the queue. The color
-    /// stays where it is, unless it becomes idle; then `slot` is empty.
+    /// Removes the head of the color in `slot`, whose event is over, from the queue. The color
+    /// stays in `slot` unless it becomes idle, which empties `slot`.
     ///
     /// # Safety
     ///
-    /// It is the head of this color, an event that is spent, and nothing was kept. `give` does not
-    /// panic.
+    /// `head` is the head of this color, is a spent event, and the own list is empty. `give` does
+    /// not panic.
     ///
     /// # Panics
     ///
-    /// When there is no color in `slot`.
+    /// Panics if `slot` is empty.
     #[inline]
     pub(crate) unsafe fn finish_in(
         slot: &mut Option<Held>,
@@ -194,34 +200,35 @@ impl Held {
         give: impl FnOnce(Memory),
     ) -> Finished<Front> {
         let held = slot.as_ref().expect("a color is in the slot");
-        // A request is never what has run, nor does anything that was kept run before one.
+        // The event that has run is never a request, and no event of the own list runs in front of
+        // one.
         debug_assert!(!held.head_kind().is_request(), "an event is at the head");
-        // SAFETY: passed on from the caller.
+        // SAFETY: the caller guarantees that this is the head and the own list is empty.
         let finished = unsafe { held.leave_queue(head) };
         if matches!(finished, Finished::Idle) {
             *slot = None;
         }
         if !matches!(finished, Finished::Gap) {
-            // SAFETY: the link is out of the queue.
+            // SAFETY: the spent link is out of the queue, so its memory is ours.
             give(unsafe { Owned::of_link(head.0) }.into_memory());
         }
         finished
     }
 
-    /// The head leaves the queue, unless there is a gap. After `Idle` nobody may touch the color by
-    /// this value.
+    /// Removes the head from the queue, unless there is a gap. After `Idle` nothing may touch the
+    /// color through this value.
     ///
     /// # Safety
     ///
-    /// It is the head of this color, and nothing was kept.
+    /// `head` is the head of this color, and the own list is empty.
     #[inline]
     unsafe fn leave_queue(&self, head: Front) -> Finished<Front> {
         debug_assert_eq!(head.0, self.queue.head());
-        // SAFETY: the color is held, this is its head, and the own list is empty.
+        // SAFETY: the color is held, `head` is its head, and the own list is empty.
         unsafe { self.queue.finish(head.0) }.map(Front)
     }
 
-    /// What the queue has answered, and who holds the color now.
+    /// Translates the answer of the queue, and passes on the right of the holder.
     #[inline]
     fn after(self, finished: Finished<Front>) -> Ended {
         match finished {
@@ -231,14 +238,15 @@ impl Held {
         }
     }
 
-    /// What is next to run of what was kept, after `ended`, which leaves that list if it is of it.
+    /// Returns the next event in the own list. If `ended` is in that list, removes it first.
     #[inline]
     pub(crate) fn pass_kept(&self, ended: Front, give: impl FnOnce(Memory)) -> Option<Front> {
         let own = self.queue.own()?;
         if own != ended.0 {
             return Some(Front(own));
         }
-        // SAFETY: the color is held; what left the list is ours.
+        // SAFETY: the color is held, so its own list is the caller's, and a link that left it is
+        // ours.
         unsafe {
             self.queue.drop_own(own);
             give(Owned::of_link(own).into_memory());
@@ -246,8 +254,8 @@ impl Held {
         self.queue.own().map(Front)
     }
 
-    /// The event at the head leaves the queue before it has run; and what is behind it. If its link
-    /// has to stay there, the event moves to `memory`. `keep`: what keeps the color meanwhile.
+    /// Removes the event at the head from the queue before it has run. If a gap keeps its link
+    /// there, the event moves to `memory`. `keep` returns what keeps the color alive meanwhile.
     fn let_go<K>(
         self,
         keep: impl FnOnce(&Held) -> K,
@@ -257,7 +265,7 @@ impl Held {
         debug_assert!(!self.has_kept() && !self.head_kind().is_request(), "an event is next");
         let kept = keep(&self);
         self.debug_let_go();
-        // SAFETY: it is the head of a color that is held, an event; and the own list is empty.
+        // SAFETY: the color is held, its head is an event, and the own list is empty.
         let (mut event, finished) = unsafe { (self.event(head), self.leave_queue(head)) };
         if matches!(finished, Finished::Gap) {
             event = event.relocate(memory());
@@ -265,34 +273,34 @@ impl Held {
         (event, kept, self.after(finished))
     }
 
-    /// The shared event at the head goes on by itself, as a reader of the color; and what is behind
-    /// it. If its link has to stay in the queue, the event moves to `memory`.
+    /// Removes the shared event at the head from the queue, and makes it a reader of the color. If
+    /// a gap keeps its link in the queue, the event moves to `memory`.
     pub(crate) fn let_reader_go(self, memory: impl FnOnce() -> Memory) -> (Owned, Ended) {
         debug_assert!(self.head_kind() == Kind::Shared, "a shared event is next");
         let (mut event, reader, ended) = self.let_go(Held::let_read, memory);
-        // SAFETY: the reader is this event.
+        // SAFETY: the event is the new reader, so the word of that reader is its own.
         unsafe { event.set_claims(reader.into_word()) };
         (event, ended)
     }
 
-    /// The exclusive event at the head, of a color that is bound to a thread of the user's, leaves
-    /// the queue before it runs; and what is behind it. The count keeps the color meanwhile. If the
-    /// link has to stay in the queue, the event moves to `memory`.
+    /// Removes the exclusive event at the head from the queue before it runs, for a color that is
+    /// bound to the user's thread. The returned count keeps the color alive. If a gap keeps the
+    /// link in the queue, the event moves to `memory`.
     pub(crate) fn let_event_go(self, memory: impl FnOnce() -> Memory) -> (Owned, CellRef, Ended) {
         debug_assert!(self.is_here(), "one at a time runs on its thread");
         self.let_go(|held| CellRef::of(held), memory)
     }
 
-    /// The request of a set at the head, which is spent then, and stays there.
+    /// Takes the request of a set at the head. The request is then spent, and stays in the queue.
     ///
     /// # Panics
     ///
-    /// When something else is at the head.
+    /// Panics if the head is anything else.
     #[inline]
     fn take_request(&self) -> SetRequest {
         let head = self.head();
-        // SAFETY: it is the head of this color, so it is in the queue; and a request is taken when
-        // it has come to the front, once, as it is spent then.
+        // SAFETY: the head of this color is in the queue. A request is taken once, when it has come
+        // to the front, because it is spent then.
         unsafe {
             let header = Header::of(head.0).as_ref();
             let is_request = matches!(header.kind(), Kind::Request | Kind::SharedRequest);
@@ -304,17 +312,17 @@ impl Held {
         }
     }
 
-    /// As a color that a set has.
+    /// Marks the color as one that a set has reserved.
     ///
     /// # Safety
     ///
-    /// The caller is a set that has the color for itself.
+    /// The caller is a set that has exclusive access to the color.
     #[inline]
     pub(super) unsafe fn into_reserved(self) -> Reserved {
         Reserved(self)
     }
 
-    /// A color without readers goes to the set whose request is at its head.
+    /// Gives a color without readers to the set whose exclusive request is at its head.
     #[inline]
     pub(crate) fn reserve(self) -> SetRequest {
         debug_assert!(self.head_kind() == Kind::Request, "an exclusive request is at the head");
@@ -328,26 +336,27 @@ impl Held {
         Reader(self.0)
     }
 
-    /// The shared request at the head goes on by itself, as a reader of the color; and what is
-    /// behind it. It has not arrived yet.
+    /// Removes the shared request at the head from the queue, and makes it a reader of the color.
+    /// The request has not arrived yet.
     #[inline]
     pub(crate) fn let_request_go(self) -> (SetRequest, Ended) {
         let (head, request) = (self.head(), self.take_request());
-        // The set gets it back from the request.
+        // The set recreates this reader from the request when it is over.
         let _reader = self.let_read();
         self.debug_let_go();
         debug_assert!(!self.has_kept(), "what was kept runs first");
-        // SAFETY: it is the head, spent; and nothing was kept.
+        // SAFETY: the request is the head of this color, and the own list is empty.
         let finished = unsafe { self.leave_queue(head) };
         if matches!(finished, Finished::Gap) {
-            // Before it arrives, after which the set may soon be over.
+            // This must precede the arrival of the request, after which the set may be over at any
+            // time.
             request.stays();
         }
         (request, self.after(finished))
     }
 
-    /// The holder comes to an exclusive event. If the color has readers, the last one of them holds
-    /// it from now on.
+    /// Excludes readers before an exclusive event. If the color has readers, returns `None`, and
+    /// the last reader to leave becomes the holder.
     pub(crate) fn exclude_readers(self) -> Option<Held> {
         match self.readers.exclude() {
             Excluded::Waits => None,
@@ -355,36 +364,37 @@ impl Held {
         }
     }
 
-    /// The holder has come to the color's grave.
+    /// Visits the color's grave.
     ///
     /// # Panics
     ///
-    /// When something else is at the head.
+    /// Panics if the head is anything else.
     pub(crate) fn bury(self) -> Buried {
         let head = self.head();
         assert!(self.head_kind() == Kind::Grave, "a grave stands at the head");
         if self.retire(&|| self.life.is_over(&self.queue)) {
-            // SAFETY: there is one count, which is the grave's, and nothing behind the grave; a
-            // palette has forgotten the color. So nobody can reach it.
+            // SAFETY: the only count is the grave's, nothing stands behind the grave, and a palette
+            // has forgotten the color. So nothing else can reach it.
             return Buried::Dead(unsafe { DeadCell::of(self.0) });
         }
         let cell = self.0;
-        // SAFETY: the color is held, and this is its head.
+        // SAFETY: the color is held, this is its head, and the own list is drained before the head
+        // moves.
         let finished = unsafe { self.leave_queue(head) };
-        // SAFETY: the grave's count is the holder's, and its link is out of the queue, unless there
-        // is a gap.
+        // SAFETY: the holder owns the grave's count. Its link is out of the queue unless there is a
+        // gap.
         let count =
             (!matches!(finished, Finished::Gap)).then(|| unsafe { CellRef::of_the_grave(cell) });
         Buried::Passed(self.after(finished), count)
     }
 }
 
-/// A color that a set has for itself, and whose request is at its head, spent.
+/// A color that a set has for itself. The spent request of the set is at its head.
 pub(crate) struct Reserved(Held);
 
 impl Reserved {
-    /// The set gives the color back: its request leaves the queue. If it has to stay, it keeps the
-    /// memory of the set.
+    /// Releases the color: the request of the set leaves the queue. If a gap keeps it there, the
+    /// request keeps the memory of the set.
     #[inline]
     pub(crate) fn give_back(self) -> Ended {
         let held = self.0;
@@ -394,8 +404,9 @@ impl Reserved {
         held.debug_let_go();
         let head = held.head();
         debug_assert!(held.head_kind() == Kind::SpentRequest, "a set has reserved the color");
-        // SAFETY: the request of a set is at the head, spent, and nothing was kept before it. After
-        // a gap it is still there, and the set is not over, as it is about to give its colors back.
+        // SAFETY: the spent request of a set is at the head, and the own list is empty. After a gap
+        // the request is still there. The set is not over, as it is still about to release its
+        // colors.
         unsafe {
             let finished = held.leave_queue(head);
             if matches!(finished, Finished::Gap) {
@@ -406,7 +417,7 @@ impl Reserved {
     }
 }
 
-/// The right of a reader of a color, of which there are as many as there are readers.
+/// The right of one reader of a color. There are as many as the color counts readers.
 #[must_use = "a reader that does not leave keeps all exclusive events waiting"]
 #[derive(Debug)]
 pub(crate) struct Reader(NonNull<ColorCell>);
@@ -421,20 +432,22 @@ impl Deref for Reader {
 }
 
 impl Reader {
-    /// As the word of a shared event that was let go.
+    /// Returns the word of a shared event that runs as this reader.
     fn into_word(self) -> Word {
         Word::pointer(self.0)
     }
 
+    /// Returns the right of a reader.
+    ///
     /// # Safety
     ///
-    /// The caller is a reader of the color, and has no other such value of it.
+    /// The caller is a reader of the color, and no other `Reader` stands for it.
     #[inline]
     pub(crate) unsafe fn of(cell: NonNull<ColorCell>) -> Reader {
         Reader(cell)
     }
 
-    /// The reader leaves. If the color waited for it, the caller holds it from now on.
+    /// Leaves the color. If the color waited for this reader, the caller becomes its holder.
     pub(crate) fn leave(self) -> Option<Held> {
         if self.is_bounded() {
             self.leave_bound();
@@ -446,7 +459,7 @@ impl Reader {
     }
 }
 
-/// What an event that stands in no color's queue has. It gives that up when it has ended.
+/// The colors of an event that is in no color's queue. The event releases them when it has ended.
 #[must_use = "colors that are not given back are lost"]
 pub(crate) enum Claims {
     Nothing,
@@ -454,22 +467,23 @@ pub(crate) enum Claims {
     Reads(Reader),
     /// The event has all colors of a set.
     Set(Gathered),
-    /// It is an exclusive event of a color that is bound to a thread of the user's, and has left
-    /// the color's queue: as long as it runs, that thread runs nothing else. The count keeps the
-    /// color.
+    /// The event is an exclusive one of a color that is bound to the user's thread, and has left
+    /// the color's queue. That thread runs nothing else of the color while the event runs, unless
+    /// the event is suspended. The count keeps the color alive.
     Apart(CellRef),
 }
 
 impl Claims {
-    /// Takes them from an event that came out of a run queue.
+    /// Takes the claims from an event that came out of a run queue.
     #[inline]
     pub(crate) fn take(event: &mut Owned) -> Claims {
         let (kind, word) = (event.kind(), event.word());
         if !matches!(kind, Kind::Shared | Kind::Set) {
             return Claims::Nothing;
         }
-        // SAFETY: no word stands for nothing; so what was there is taken once. The word of a set's
-        // event is its set, which is complete; that of a shared event that was let go, its reader.
+        // SAFETY: the word is replaced by `NONE`, so the claims are taken once. The word of a set's
+        // event is its set, which has all its colors. The word of a shared event that has left its
+        // queue is its reader.
         unsafe {
             event.set_claims(Word::NONE);
             match kind {
@@ -479,7 +493,7 @@ impl Claims {
         }
     }
 
-    /// Puts them back into the event.
+    /// Puts the claims back into their event.
     pub(crate) fn put_back(self, event: &mut Owned) {
         let word = match self {
             Claims::Nothing => return,
@@ -487,11 +501,11 @@ impl Claims {
             Claims::Set(set) => set.into_word(),
             Claims::Apart(_) => unreachable!("an event that runs is in no run queue"),
         };
-        // SAFETY: they were taken from it.
+        // SAFETY: the claims were taken from this event.
         unsafe { event.set_claims(word) };
     }
 
-    /// The color, or the one that was named first.
+    /// Returns the color, or the color of a set that was named first.
     pub(crate) fn first(&self) -> Option<&ColorCell> {
         match self {
             Claims::Nothing => None,
@@ -501,7 +515,7 @@ impl Claims {
         }
     }
 
-    /// The worker to which one of the colors is bound.
+    /// Returns the worker to which one of the colors is bound.
     pub(crate) fn bound_to(&self) -> Option<usize> {
         match self {
             Claims::Nothing => None,
@@ -511,7 +525,7 @@ impl Claims {
         }
     }
 
-    /// The highest class among the colors, in which the event runs.
+    /// Returns the highest class among the colors, which is the class of the event.
     pub(crate) fn class(&self) -> Priority {
         match self {
             Claims::Nothing => Priority::Normal,

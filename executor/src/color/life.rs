@@ -1,28 +1,29 @@
-//! Who keeps a color: the count of its handles, and of its grave.
+//! The reference count that keeps a color alive: one for each handle, and one for its grave.
 //!
-//! See `cell` for the protocol. This is the part of it that has memory orderings, apart from the
-//! rest so that it can be modelled.
+//! See `cell` for the protocol. This file has the part of it with memory orderings, so that this
+//! part can be modelled by itself.
 //!
-//! *Counting down* is AcqRel and the load that finds a single count is Acquire. So what was done
-//! through any handle, its posts above all, happens before what the last one does: posting the
+//! *Counting down* is AcqRel, and the load that finds a count of one is Acquire. So everything done
+//! through any handle, above all its posts, happens before what the last handle does: posting the
 //! grave, and the death.
 
 use super::queue::Queue;
 use crate::sync::{AtomicUsize, Ordering};
 
-/// See the module.
+/// The reference count of a color.
 pub(crate) struct Life(AtomicUsize);
 
 impl Life {
-    /// Counts one handle.
+    /// Creates the count of one handle.
     pub(crate) fn new() -> Self {
         Life(AtomicUsize::new(1))
     }
 
-    /// One more. The caller has a count, or runs on the color, or holds the lock of its palette.
+    /// Counts one more. The caller has a count, runs on the color, or holds the lock of its
+    /// palette.
     #[inline]
     pub(crate) fn retain(&self) {
-        // Relaxed: a thread that gets the new count gets it from this one.
+        // Relaxed: a thread that gets the new count gets it from the caller.
         let before = self.0.fetch_add(1, Ordering::Relaxed);
         debug_assert!(before > 0, "a dead color is not revived");
         if before > usize::MAX / 2 {
@@ -30,8 +31,8 @@ impl Life {
         }
     }
 
-    /// One less. True: it was the last one. It has not been counted down: the caller still has it,
-    /// and the grave inherits it.
+    /// Counts one less, unless this is the last count: then returns `true` and leaves the count at
+    /// one. The caller still owns it, and the grave inherits it.
     #[must_use]
     #[inline]
     pub(crate) fn release(&self) -> bool {
@@ -52,9 +53,9 @@ impl Life {
         }
     }
 
-    /// Says, for the holder who has come to the grave at the head of the queue, whether that is all
-    /// that is left. If so, it stays so,
-    /// unless a palette revives the color, which is why a palette asks under its lock.
+    /// Returns `true` if nothing is left of the color but its grave. Asked by the holder when the
+    /// grave is at the head of the queue. The answer `true` stays true unless a palette revives the
+    /// color, so a palette asks under its lock.
     pub(crate) fn is_over(&self, queue: &Queue) -> bool {
         self.0.load(Ordering::Acquire) == 1 && queue.is_head_last()
     }

@@ -1,15 +1,15 @@
-//! What a color is, in a byte: the class that it runs in, the one that it was made with, whether it
-//! is bounded, whether it is the default color, and whether it belongs to one worker (E17).
+//! The properties of a color in one byte: the class in which it runs, the class that it was created
+//! with, and whether it is bounded, the default color, or bound to a worker (E17).
 //!
 //! The class is raised while sets of a higher class wait for the color (C7). It is written under
-//! the color's lock, and read without it wherever the color is queued: who reads an old class
-//! queues the color in an old lane, for one turn.
+//! the color's lock. It is read without the lock wherever the color is queued: a thread that reads
+//! an old class queues the color in the lane of that class, for one turn.
 
 use dapple_colors::Priority;
 
 use crate::sync::{AtomicU8, AtomicU32, Ordering};
 
-/// The bits of a class, which are those of a run-queue entry's tag, too.
+/// The bits of a class, in the byte and in the tag of a run-queue entry.
 pub(crate) const HIGH: usize = 4;
 pub(crate) const LOW: usize = 8;
 pub(crate) const CLASS: usize = HIGH | LOW;
@@ -18,25 +18,25 @@ const CLASS_BITS: u8 = CLASS as u8;
 const OWN_SHIFT: u8 = 2;
 const DEFAULT: u8 = 1;
 const BOUNDED: u8 = 2;
-/// The color is bound to the worker where it is at home.
+/// The color is bound to its home worker.
 const AFFINE: u8 = 0x40;
-/// That worker is a thread of the user's, whose events may run others while they last (E18).
+/// The color's worker runs on the user's thread, and its events may run others meanwhile (E18).
 const HERE: u8 = 0x80;
 const _: () = assert!(AFFINE_TAG == (AFFINE >> 1) as usize);
 
-/// The worker to which a color is bound.
+/// The worker to which a color is bound, if any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Affinity {
     #[default]
     None,
     /// Bound to this worker.
     Worker(usize),
-    /// To this one, which is a thread of the user's.
+    /// Bound to this worker, which runs on the user's thread.
     Here(usize),
 }
 
 impl Affinity {
-    /// Which worker it is.
+    /// Returns the worker.
     pub(crate) fn worker(self) -> Option<usize> {
         match self {
             Affinity::None => None,
@@ -45,10 +45,10 @@ impl Affinity {
     }
 }
 
-/// The bit of what is bound to a worker, as that of a run-queue entry's tag.
+/// The bit of an entry's tag that says that the color or event is bound to a worker.
 pub(crate) const AFFINE_TAG: usize = 32;
 
-/// The bits of a class.
+/// Returns the bits of a class.
 #[inline]
 pub(crate) fn class_tag(class: Priority) -> usize {
     match class {
@@ -58,7 +58,7 @@ pub(crate) fn class_tag(class: Priority) -> usize {
     }
 }
 
-/// The class of these bits.
+/// Returns the class of these bits.
 #[inline]
 pub(crate) fn class_of_tag(tag: usize) -> Priority {
     match tag {
@@ -68,7 +68,7 @@ pub(crate) fn class_of_tag(tag: usize) -> Priority {
     }
 }
 
-/// See the module.
+/// The properties of a color, in one byte.
 pub(super) struct Marks(AtomicU8);
 
 impl Marks {
@@ -114,7 +114,7 @@ impl Marks {
         self.get() & AFFINE != 0
     }
 
-    /// Says whether it is bounded, or bound to a thread of the user's.
+    /// Returns `true` if the color is bounded or bound to the user's thread.
     #[inline]
     pub(super) fn is_special(&self) -> bool {
         self.get() & (BOUNDED | HERE) != 0
@@ -125,7 +125,7 @@ impl Marks {
         self.get() & HERE != 0
     }
 
-    /// The class, and whether it is bound to a worker, as the tag of a run-queue entry.
+    /// Returns the class and the affinity of the color as the tag of a run-queue entry.
     #[inline]
     pub(super) fn entry_tag(&self) -> usize {
         let marks = self.get();
@@ -140,12 +140,13 @@ impl Marks {
         class_of_tag(usize::from(self.get() >> OWN_SHIFT & CLASS_BITS))
     }
 
-    /// Under the lock.
+    /// Sets the class in which the color runs. The caller holds the color's lock.
     pub(super) fn set(&self, class: Priority) {
         self.0.store(self.get() & !CLASS_BITS | class_tag(class) as u8, Ordering::Relaxed);
     }
 
-    /// Under the lock. True: it was lower.
+    /// Raises the class in which the color runs, unless it is that high already. Returns `true` if
+    /// it was lower. The caller holds the color's lock.
     pub(super) fn raise(&self, class: Priority) -> bool {
         let is_higher = class.is_higher_than(self.priority());
         if is_higher {
@@ -155,8 +156,8 @@ impl Marks {
     }
 }
 
-/// How many sets of each class that is higher than the color's wait for it. Touched under the
-/// color's lock.
+/// The numbers of the sets that wait for a color and have a higher class, by class. Touched under
+/// the color's lock.
 #[derive(Default)]
 pub(super) struct Boosts {
     high: AtomicU32,
@@ -181,7 +182,7 @@ impl Boosts {
         count.store(count.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     }
 
-    /// The highest class of which there is one.
+    /// Returns the highest class of a waiting set, or `Low` if there is none.
     pub(super) fn highest(&self) -> Priority {
         let any = |class| self.of(class).load(Ordering::Relaxed) > 0;
         match (any(Priority::High), any(Priority::Normal)) {

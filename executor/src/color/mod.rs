@@ -1,15 +1,17 @@
 //! Colors: the serial identity of events.
 //!
 //! * [`queue`]: the atomic queue of a color.
-//! * [`life`]: who keeps a color.
-//! * [`readers`]: shared events that run beside each other.
+//! * [`life`]: the reference count that keeps a color alive.
+//! * [`readers`]: shared events of one color, which run concurrently.
 //! * [`set`], [`two_phase`]: events that need several colors.
-//! * `handle`: the handle; `builder`: what it can have.
-//! * [`cell`]: the shared object behind the handles, and how it ends.
-//! * `marks`: its class; [`bound`]: how many events it may have.
-//! * [`colored`]: data that belongs to a color; [`value`]: its cell;
-//!   [`colored_set`]: data of several; `colored_time`: its timers.
-//! * [`palette`]: keys to colors. `watcher`: which worker watches what calls back on a color.
+//! * `handle`: the handle, [`Color`]; `builder`: the options of a new color.
+//! * [`cell`]: the shared object behind the handles, and how it dies.
+//! * `marks`: the class and the flags of a color; [`bound`]: the limit on its events.
+//! * [`held`]: the rights of the holder and of the readers, as values.
+//! * [`colored`]: data that belongs to a color; [`value`]: the storage of that data;
+//!   [`colored_set`]: values of several colors at once; `colored_time`: timers of such data.
+//! * [`palette`]: a map from keys to colors.
+//! * [`watcher`]: the worker that polls for the descriptors, connections and signals of a color.
 
 #[cfg(not(loom))]
 pub(crate) mod bound;

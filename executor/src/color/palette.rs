@@ -1,12 +1,11 @@
-//! Keys to colors, exactly (C4): a table whose entries end with their colors.
+//! A map from keys to colors, whose entries end with their colors (C4).
 //!
-//! The table maps a key to the cell of a color, and holds no handle of it. A cell asks its palette
-//! before it dies (see [`Retire`]); both that question and a look-up are under the lock of the
-//! key's shard, so a look-up either revives the color or comes after its death, and makes a new
-//! one.
+//! The table maps a key to the cell of a color, and owns no handle of it. A cell asks its palette
+//! before it dies (see [`Retire`]). This question and each look-up take the lock of the key's
+//! shard. So a look-up either revives the color, or comes after its death and creates a new one.
 //!
-//! The hash is kept with the entry, and an entry is found by its cell when it retires: the end of a
-//! color runs no code of the key's type under the lock.
+//! Each entry stores the hash of its key, and a color that dies is found by this hash and its
+//! number. So the end of a color runs no code of the key's type under the lock.
 
 use std::hash::{BuildHasher, Hash};
 
@@ -22,10 +21,10 @@ use crate::sync::{Arc, Mutex, Weak, lock};
 
 const SHARDS: usize = 16;
 
-/// Colors by key: equal keys have one color, different keys have different ones.
+/// Colors by key: equal keys have the same color, different keys have different colors.
 ///
-/// An entry lives as long as its color, that is, until the color has neither handle nor event; a
-/// palette of ten million keys that came and went is as small as an empty one.
+/// An entry lives as long as its color, that is, until the color has neither a handle nor an event.
+/// A palette through which ten million keys have passed is as small as an empty one.
 ///
 /// # Examples
 ///
@@ -55,8 +54,10 @@ struct Slot<K> {
 }
 
 impl<K: Hash + Eq + Send + 'static> Palette<K> {
-    /// An empty palette, whose colors belong to the handle's runtime, and have no label and the
-    /// normal class; see [`ColorBuilder::palette`](crate::ColorBuilder::palette) for others.
+    /// Creates an empty palette for the handle's runtime.
+    ///
+    /// Its colors have no label and the normal class.
+    /// [`ColorBuilder::palette`](crate::ColorBuilder::palette) creates palettes with other options.
     pub fn new(handle: &Handle) -> Self {
         Self::with_looks(handle, Looks::default())
     }
@@ -67,9 +68,10 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
         Palette { handle: handle.clone(), looks, table }
     }
 
-    /// The color of `key`; a new one if the key has none.
+    /// Returns the color of `key`, and creates it if the key has none.
     ///
-    /// The key's `Hash`, `Eq` and `ToOwned` run under a lock of the palette and must not use it.
+    /// The key's `Eq`, `Borrow` and `ToOwned` run under a lock of the palette and must not use the
+    /// palette.
     pub fn color<Q>(&self, key: &Q) -> Color
     where
         K: std::borrow::Borrow<Q>,
@@ -78,7 +80,8 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
         let hash = self.table.hasher.hash_one(key);
         let mut shard = lock(self.table.shard(hash));
         match shard.entry(hash, |slot| slot.key.borrow() == key, |slot| slot.hash) {
-            // SAFETY: a color leaves the table before it dies, under the lock that we hold.
+            // SAFETY: a color leaves the table before it dies, under the shard's lock, which is
+            // held here.
             Entry::Occupied(slot) => unsafe { Color::revive(&slot.get().cell) },
             Entry::Vacant(vacant) => {
                 let key = key.to_owned();
@@ -90,12 +93,12 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
         }
     }
 
-    /// How many keys have a color now.
+    /// Returns the number of keys that have a color.
     pub fn len(&self) -> usize {
         self.table.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
-    /// Says whether no key has a color.
+    /// Returns `true` if no key has a color.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -103,12 +106,12 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
 
 impl<K> Table<K> {
     fn shard(&self, hash: u64) -> &Mutex<HashTable<Slot<K>>> {
-        // The table uses the high and the low bits; take some from the middle.
+        // `HashTable` uses the high and the low bits of the hash, so the shard is chosen by others.
         &self.shards[(hash >> 32) as usize % SHARDS]
     }
 }
 
-/// A color's membership in a table.
+/// The membership of a color in a table, stored in the color.
 struct Member<K> {
     table: Weak<Table<K>>,
     hash: u64,
@@ -117,12 +120,13 @@ struct Member<K> {
 impl<K: Send + 'static> Retire for Member<K> {
     fn retire(&self, serial: u64, dead: &dyn Fn() -> bool) -> bool {
         let Some(table) = self.table.upgrade() else {
-            // No palette, no look-ups.
+            // The palette is gone, so there are no look-ups.
             return dead();
         };
         let (is_dead, slot) = table.forget(self.hash, serial, dead);
-        // A key's drop is user code: outside of the lock, and its panic goes no further. The table
-        // may be the last one of a palette that was dropped meanwhile, with all its keys.
+        // Dropping a key is user code, so it runs outside the lock, and its panic is caught here.
+        // This may be the last reference to the table, if the palette was dropped meanwhile: then
+        // all its keys are dropped here.
         let dropped =
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop((slot, table))));
         if let Err(payload) = dropped {

@@ -2,56 +2,57 @@
 //!
 //! # Protocol
 //!
-//! `tail` is the last link, or null when the color is idle. `head` is the link that is next to run,
-//! or runs; it belongs to the holder of the color.
+//! `tail` is the last link, or null when the color is idle. `head` is the link that runs or is next
+//! to run; it belongs to the holder of the color.
 //!
 //! * **Post**: one `swap` of `tail`. It orders the post among all posts of the color (C2), and its
-//!   answer tells whether the color was idle. If it was, the poster stores `head` and puts the
-//!   color into a run queue; otherwise it links its event to the one before it.
-//! * **Finish** (the event at `head` has ended): if `next` is there, it is the new head. Otherwise
+//!   result says whether the color was idle. If it was, the poster stores `head` and puts the color
+//!   into a run queue. Otherwise the poster links its event to the one before it.
+//! * **Finish** (the event at `head` has ended): if `next` is set, it is the new head. Otherwise
 //!   one compare-exchange of `tail` from this link to null makes the color idle. If that fails, a
-//!   poster stands between its swap and its link: a *gap*. The worker leaves the ended link at
-//!   `head` and puts the color back into its run queue; it does not wait.
-//! * **Keep**: a post by the event that runs, to its own color. If nobody has posted an event
-//!   behind the head (`tail` is the head, or only the color's grave stands behind it), the event
-//!   goes to the *own list*, which only the holder touches: no read-modify-write. The own list runs
-//!   before what is behind the head; until it is empty the head stays where it is, spent, so that
-//!   the color does not become idle. The list goes from holder to holder with the color.
+//!   poster is between its swap and its link: a *gap*. The worker does not wait for it: it leaves
+//!   the ended link at `head` and puts the color back into its run queue.
+//! * **Keep**: a post by the running event to its own color. If nobody has posted an event behind
+//!   the head (`tail` is the head, or only the color's grave stands behind it), the event goes to
+//!   the *own list*, which only the holder touches, without a read-modify-write. The own list runs
+//!   before the links behind the head. Until it is empty the spent head stays where it is, so that
+//!   the color does not become idle. The list passes from holder to holder with the color.
 //!
 //! # Why it is right
 //!
-//! *One holder (C1).* Only the poster whose swap answered null queues the color, and after it
-//! `tail` is not null until a finish sets it so. Hence between two idle states there is one
-//! queueing, and the color travels from one holder to the next by way of the run queues.
+//! *One holder (C1).* Only the poster whose swap returned null queues the color, and after that
+//! `tail` is not null until a finish clears it. Hence there is one queueing between two idle
+//! states, and the color passes from one holder to the next through the run queues.
 //!
-//! *What one event wrote the next one sees (C1).* On one holder: program order. From holder to
-//! holder: by the release and acquire of the run queue that carries the color. Through idle: the
-//! finish's compare-exchange (release) is read by the next poster's swap (acquire), and that
-//! poster's run-queue push carries it on.
+//! *An event sees what the one before it wrote (C1).* With the same holder, by program order. From
+//! holder to holder, by the release and acquire of the run queue that carries the color. Through
+//! idle, the finish's compare-exchange (release) is read by the next poster's swap (acquire), and
+//! that poster's push to a run queue passes it on.
 //!
-//! *Kept events are in order (C2).* A post that happened before the kept one has exchanged `tail`,
-//! and coherence makes the holder's load see that, or something later, but not the head: a link is
-//! in the queue once, and no other holder resets `tail` meanwhile. So it stands in front, or the
-//! event is not kept. The same with the grave: what was posted before it would stand between, and
-//! what was posted behind it would be the tail. What is posted after the kept one stands behind the
-//! head, and runs when the own list is empty. The grave is no event; it comes to the holder later,
-//! and counts handles then.
+//! *Kept events are in order (C2).* Take a post that happened before the kept one. It has exchanged
+//! `tail`, and by coherence the holder's load returns that value or a later one. If the link of
+//! that post stands behind the head, the value is not the head: a link enters the queue once, and
+//! no other holder clears `tail` meanwhile. So either the earlier event stands in front, or the new
+//! one is not kept. The grave changes nothing: an event posted before the grave would stand between
+//! the head and the grave, and one posted after it would be the tail. An event posted after the
+//! kept one stands behind the head, and runs once the own list is empty. The grave itself is no
+//! event: the holder comes to it later, and counts the handles then.
 //!
-//! *What a poster did before is visible in its event (E16).* By the link (release, read by the
-//! finish with acquire), or by the run queue.
+//! *An event sees what its poster did before the post (E16).* By the link (stored with release,
+//! loaded by the finish with acquire), or by the run queue.
 //!
-//! *No link is freed while somebody may write to it.* A poster writes to the link that its swap
-//! answered. A link leaves the queue only after its `next` was seen, so that its one poster has
-//! been there, or after the compare-exchange took it out of `tail`, so that no swap answers it.
+//! *No link is freed while a poster may write to it.* A poster writes to the link that its swap
+//! returned. A link leaves the queue only after its `next` was seen, so its one poster is done, or
+//! after the compare-exchange took it out of `tail`, so no swap returns it.
 //!
-//! *Nothing of the color is touched after it became idle*, for the next holder may free it.
+//! *Nothing touches the color after it became idle*, because the next holder may free it.
 //!
-//! Orderings: `swap` is AcqRel (acquire: partner is the finish's compare-exchange; release: the
-//! next swap's acquire makes the `prev` link's initialisation visible before it is written to).
-//! `next` is stored with release and loaded with acquire. `head` and the own list are relaxed: the
-//! run queue's hand-over orders them.
+//! Orderings: `swap` is AcqRel. Its acquire pairs with the finish's compare-exchange. Its release
+//! pairs with the acquire of the next swap, so that the next poster sees the `prev` link
+//! initialized before it writes to it. `next` is stored with release and loaded with acquire.
+//! `head` and the own list are relaxed, because the hand-over through the run queue orders them.
 //!
-//! Left out on purpose: run queues, what a link carries, and when to free it.
+//! Left out on purpose: run queues, what a link carries, and when it is freed.
 
 use std::ptr::NonNull;
 
@@ -59,7 +60,7 @@ use dapple_colors::{Finished, Posted};
 
 use crate::sync::{AtomicPtr, Mutant, Ordering, Point, mutant, point};
 
-/// The part of an event that the queue knows.
+/// The part of an event that the queue knows: its place in a list.
 #[derive(Debug)]
 pub(crate) struct Link {
     next: AtomicPtr<Link>,
@@ -67,7 +68,7 @@ pub(crate) struct Link {
     trail: trail::Trail,
 }
 
-/// A debug build numbers the links, and checks at every step that the queue goes from a link to the
+/// In debug builds links have numbers, and each step checks that the queue goes from a link to the
 /// one that was posted right behind it (C15).
 #[cfg(debug_assertions)]
 mod trail {
@@ -108,21 +109,21 @@ impl Link {
         }
     }
 
-    /// In the model: nobody uses the link beside the caller, who is about to free it, and what
-    /// others did with it has happened before.
+    /// For models: states that the caller is about to free the link. Loom checks that no other
+    /// thread uses it, and that all earlier uses happened before.
     #[cfg(loom)]
     pub(crate) fn is_freed(&mut self) {
         self.next.with_mut(|_| ());
     }
 
-    /// What a link that is in no queue carries instead of its neighbour.
+    /// Returns the word that a link in no queue carries in place of its neighbour's address.
     #[cfg(not(loom))]
     #[inline]
     pub(crate) fn word(&self) -> *mut () {
         self.next.load(Ordering::Relaxed).cast()
     }
 
-    /// Sets it; the thread that hands the link on orders it.
+    /// Sets the word. The thread that hands the link on orders this store.
     ///
     /// # Safety
     ///
@@ -134,12 +135,12 @@ impl Link {
     }
 }
 
-/// See the module.
+/// The queue of one color.
 #[derive(Debug)]
 pub(crate) struct Queue {
     tail: AtomicPtr<Link>,
     head: AtomicPtr<Link>,
-    /// The own list: its first link, null if it is empty, and its last one.
+    /// The own list: its first link, or null if it is empty, and its last link.
     own: AtomicPtr<Link>,
     own_last: AtomicPtr<Link>,
 }
@@ -154,34 +155,38 @@ impl Queue {
         }
     }
 
-    /// Appends `link`: [`take_place`](Self::take_place) and, if needed, [`link`](Self::link).
+    /// Appends `link`, by [`take_place`](Self::take_place) and, if needed, [`link`](Self::link).
     ///
     /// # Safety
     ///
-    /// The caller owns `link` alone, and gives it to the queue until the consumer has passed it.
+    /// The caller has exclusive ownership of `link`, and gives it to the queue until the consumer
+    /// has passed it.
     #[inline]
     pub(crate) unsafe fn push(&self, link: NonNull<Link>) -> Posted {
-        // SAFETY: passed on from the caller.
+        // SAFETY: the caller owns `link` alone and gives it to the queue.
         match unsafe { self.take_place(link) } {
             None => Posted::BecameRunnable,
             Some(prev) => {
                 point(Point::Swapped);
-                // SAFETY: `prev` is what `take_place` answered for this link, used once.
+                // SAFETY: `take_place` returned `prev` for this link, and it is used once.
                 unsafe { self.link(prev, link) };
                 Posted::Behind
             }
         }
     }
 
-    /// First step of a post. `None`: the color was idle, the post is complete, and the caller puts
-    /// the color into a run queue. Otherwise the link before, for [`link`](Self::link).
+    /// Takes a place in the queue, the first step of a post.
+    ///
+    /// Returns `None` if the color was idle: the post is complete, and the caller puts the color
+    /// into a run queue. Otherwise returns the link before this one, for [`link`](Self::link).
     ///
     /// # Safety
     ///
-    /// As [`push`](Self::push).
+    /// The caller has exclusive ownership of `link`, and gives it to the queue until the consumer
+    /// has passed it.
     #[inline]
     pub(crate) unsafe fn take_place(&self, link: NonNull<Link>) -> Option<NonNull<Link>> {
-        // SAFETY: the caller owns the link.
+        // SAFETY: the caller owns the link alone.
         let fresh = unsafe { link.as_ref() };
         fresh.next.store(std::ptr::null_mut(), Ordering::Relaxed);
         #[cfg(debug_assertions)]
@@ -190,8 +195,8 @@ impl Queue {
         match prev {
             None => self.head.store(link.as_ptr(), Ordering::Relaxed),
             #[cfg(debug_assertions)]
-            // SAFETY: a link that a swap answered stays until its `next` is set, which only this
-            // poster does; and the consumer cannot reach `link` before that.
+            // SAFETY: a link that a swap returned stays in the queue until its `next` is set, which
+            // only this poster does. The consumer cannot reach `link` before that.
             Some(prev) => unsafe { link.as_ref().trail.follow(&prev.as_ref().trail) },
             #[cfg(not(debug_assertions))]
             Some(_) => {}
@@ -199,45 +204,47 @@ impl Queue {
         prev
     }
 
-    /// Second step of a post.
+    /// Links `link` behind `prev`, the second step of a post.
     ///
     /// # Safety
     ///
-    /// `prev` is what [`take_place`](Self::take_place) answered for `link`; once.
+    /// [`take_place`](Self::take_place) returned `prev` for `link`, and this is called once for it.
     #[inline]
     pub(crate) unsafe fn link(&self, prev: NonNull<Link>, link: NonNull<Link>) {
-        // SAFETY: `prev` stays in the queue until its `next` is set; nobody else sets it.
+        // SAFETY: `prev` stays in the queue until its `next` is set, which only this poster does.
         unsafe { prev.as_ref() }.next.store(link.as_ptr(), Ordering::Release);
     }
 
-    /// A post by the event that runs, to its own color, whose grave is `grave`. False: some event
-    /// is behind the head, and the caller appends the link as any poster does.
+    /// Keeps a post by the running event to its own color, whose grave is `grave`. Returns `false`
+    /// if another event stands behind the head: then the caller appends the link as any poster
+    /// does.
     ///
     /// # Safety
     ///
-    /// The caller holds the color, and `head` is up to date. If the answer is true, the link is the
-    /// queue's until [`drop_own`](Self::drop_own).
+    /// The caller holds the color, owns `link` alone, and `head` is up to date. If the answer is
+    /// `true`, the link belongs to the queue until [`drop_own`](Self::drop_own).
     #[inline]
     pub(crate) unsafe fn keep(&self, link: NonNull<Link>, grave: *const Link) -> bool {
         let (tail, head) = (self.tail.load(Ordering::Relaxed), self.head());
         if tail != head.as_ptr() && !mutant(Mutant::OvertakingPost) {
-            // SAFETY: the head of a held color is in the queue.
+            // SAFETY: the head of a held color is in the queue, so its memory is valid.
             let behind = unsafe { head.as_ref() }.next.load(Ordering::Relaxed);
             if !std::ptr::eq(tail, grave) || !std::ptr::eq(behind, grave) {
                 return false;
             }
         }
-        // SAFETY: the caller owns the link.
+        // SAFETY: the caller owns the link alone.
         unsafe { link.as_ref() }.next.store(std::ptr::null_mut(), Ordering::Relaxed);
         if self.own.load(Ordering::Relaxed).is_null() {
             self.own.store(link.as_ptr(), Ordering::Relaxed);
         } else {
             let last = self.own_last.load(Ordering::Relaxed);
-            // SAFETY: the own list is not empty, so its last link is there, and it is the holder's.
+            // SAFETY: the own list is not empty, so its last link is alive, and it belongs to the
+            // holder.
             let last = unsafe { &*last };
             last.next.store(link.as_ptr(), Ordering::Relaxed);
             #[cfg(debug_assertions)]
-            // SAFETY: the caller owns the link.
+            // SAFETY: the caller owns the link alone.
             unsafe {
                 link.as_ref().trail.start();
                 link.as_ref().trail.follow(&last.trail);
@@ -247,46 +254,47 @@ impl Queue {
         true
     }
 
-    /// The first link of the own list, which runs before anything else of the color. For the
-    /// holder.
+    /// Returns the first link of the own list, which runs before anything else of the color. Only
+    /// the holder calls this.
     #[inline]
     pub(crate) fn own(&self) -> Option<NonNull<Link>> {
         NonNull::new(self.own.load(Ordering::Relaxed))
     }
 
-    /// Takes the first link out of the own list, and gives it back to the caller.
+    /// Removes the first link from the own list. The caller owns the link again.
     ///
     /// # Safety
     ///
-    /// The caller holds the color, and `first` is what [`own`](Self::own) answers.
+    /// The caller holds the color, and `first` is the link that [`own`](Self::own) returns.
     #[inline]
     pub(crate) unsafe fn drop_own(&self, first: NonNull<Link>) {
-        // SAFETY: it is in the list, so it is there.
+        // SAFETY: the link is in the own list, so it is alive.
         let first = unsafe { first.as_ref() };
         let next = first.next.load(Ordering::Relaxed);
         #[cfg(debug_assertions)]
-        // SAFETY: what follows in the list is there, too.
+        // SAFETY: the next link of the own list is in the list as well, so it is alive.
         if let Some(next) = unsafe { next.as_ref() } {
             next.trail.check(&first.trail);
         }
         self.own.store(next, Ordering::Relaxed);
     }
 
-    /// The link that is next to run, unless the own list has one. The color must be queued or
-    /// running, and held by the caller; it may be one that has already run.
+    /// Returns the head: the next link to run unless the own list has one. It may be a spent link.
+    /// The color must be queued or running, and the caller must hold it.
     #[inline]
     pub(crate) fn head(&self) -> NonNull<Link> {
         let head = self.head.load(Ordering::Relaxed);
         debug_assert!(!head.is_null(), "a held color has a head");
-        // SAFETY: the poster that made the color runnable stored `head` before it queued the
-        // color, and no holder ever stores null.
+        // SAFETY: the poster that made the color runnable stored `head` before it queued the color,
+        // and no holder ever stores null.
         unsafe { NonNull::new_unchecked(head) }
     }
 
-    /// The event of `link` has ended. After [`Finished::Next`] that one is the head. After
-    /// [`Finished::Idle`] the caller must no longer touch the color; after it and after
-    /// [`Finished::Next`] the caller owns `link` again. After [`Finished::Gap`] the link is still
-    /// in the queue and at `head`.
+    /// Removes a head whose event has ended.
+    ///
+    /// After [`Finished::Next`] the next link is the head. After [`Finished::Idle`] the caller must
+    /// no longer touch the color. In both cases the caller owns `link` again. After
+    /// [`Finished::Gap`] the link is still in the queue and at `head`.
     ///
     /// # Safety
     ///
@@ -294,12 +302,12 @@ impl Queue {
     #[inline]
     pub(crate) unsafe fn finish(&self, link: NonNull<Link>) -> Finished<NonNull<Link>> {
         debug_assert!(self.own().is_none(), "what the holder has kept runs first");
-        // SAFETY: the head of a held color is in the queue.
+        // SAFETY: the head of a held color is in the queue, so its memory is valid.
         let ended = unsafe { link.as_ref() };
         if let Some(next) = self.follow(ended) {
             return Finished::Next(next);
         }
-        // Release: partner is the acquire of the next poster's swap.
+        // Release: pairs with the acquire of the next poster's swap.
         match self.tail.compare_exchange(
             link.as_ptr(),
             std::ptr::null_mut(),
@@ -311,7 +319,7 @@ impl Queue {
         }
     }
 
-    /// Goes on to the link behind `ended`, if there is one.
+    /// Makes the link behind `ended` the head and returns it, if there is one.
     #[inline]
     fn follow(&self, ended: &Link) -> Option<NonNull<Link>> {
         let next = NonNull::new(ended.next.load(Ordering::Acquire))?;
@@ -322,7 +330,8 @@ impl Queue {
         Some(next)
     }
 
-    /// Says whether nothing stands behind the head. Stable only when nobody can post.
+    /// Returns `true` if nothing stands behind the head. The answer is stable only if nobody can
+    /// post.
     #[inline]
     pub(crate) fn is_head_last(&self) -> bool {
         self.tail.load(Ordering::Acquire) == self.head().as_ptr()

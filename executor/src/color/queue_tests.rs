@@ -1,5 +1,5 @@
-//! The atomic queue is held to the step functions of `dapple-colors`: the same steps, the same
-//! outcomes (C1, C2).
+//! The atomic queue takes the same steps, with the same results, as the step functions of
+//! `dapple-colors` (C1, C2).
 use std::collections::HashMap;
 
 use dapple_colors::{Mailbox, Reserved};
@@ -34,12 +34,12 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Pair {
     model: Mailbox<usize>,
     queue: Queue,
-    /// Link number *n* is event number *n*.
+    /// The link at index *n* stands for event number *n*.
     links: Vec<NonNull<Link>>,
     numbers: HashMap<NonNull<Link>, usize>,
-    /// Posts between their two steps.
+    /// Posts that have taken their place and have not linked.
     open: Vec<(Reserved, NonNull<Link>, NonNull<Link>)>,
-    /// What the holder of the color runs.
+    /// The link whose event the holder runs.
     running: Option<NonNull<Link>>,
     queued: bool,
     spent: bool,
@@ -56,7 +56,7 @@ impl Pair {
     fn take_place(&mut self) -> Result<(), TestCaseError> {
         let link = self.fresh();
         let (place, posted) = self.model.take_place(self.numbers[&link]);
-        // SAFETY: the link is fresh.
+        // SAFETY: the link is fresh, so nothing else owns it.
         match unsafe { self.queue.take_place(link) } {
             None => {
                 prop_assert_eq!(posted, Posted::BecameRunnable);
@@ -73,7 +73,7 @@ impl Pair {
     fn link(&mut self, i: usize) {
         let (place, prev, link) = self.open.remove(i);
         self.model.link(place, self.numbers[&link]);
-        // SAFETY: `prev` is the answer for `link`, used once.
+        // SAFETY: the queue returned `prev` for `link`, and it is used once.
         unsafe { self.queue.link(prev, link) };
     }
 
@@ -100,7 +100,7 @@ impl Pair {
         Ok(())
     }
 
-    /// What is behind the head, which is spent, and the own list.
+    /// Goes on to the own list, or to the link behind the head, after an event has ended.
     fn pass(&mut self, model: Finished<usize>) -> Result<(), TestCaseError> {
         self.spent = true;
         if let Some(own) = self.queue.own() {
@@ -108,7 +108,7 @@ impl Pair {
             self.running = Some(own);
             return Ok(());
         }
-        // SAFETY: we hold the color, this is its head, and the own list is empty.
+        // SAFETY: the test holds the color, this is its head, and the own list is empty.
         let finished = unsafe { self.queue.finish(self.queue.head()) };
         self.same(model, finished)
     }
@@ -137,7 +137,7 @@ impl Pair {
             }
             Step::Keep if self.running.is_some() => {
                 let link = self.fresh();
-                // SAFETY: the link is fresh, and we hold the color.
+                // SAFETY: the link is fresh, and the test holds the color.
                 let kept = unsafe { self.queue.keep(link, std::ptr::null()) };
                 prop_assert_eq!(self.model.keep(self.numbers[&link]), kept);
             }
@@ -145,7 +145,7 @@ impl Pair {
                 if let Some(link) = self.running.take() {
                     let model = self.model.finish();
                     if self.queue.own() == Some(link) {
-                        // SAFETY: we hold the color.
+                        // SAFETY: the test holds the color, and `link` is what `own` returned.
                         unsafe { self.queue.drop_own(link) };
                     }
                     self.pass(model)?;
@@ -178,7 +178,7 @@ proptest! {
         };
         let result = steps.into_iter().try_for_each(|step| pair.step(step));
         for link in pair.links {
-            // SAFETY: each was leaked once, and the queue is no longer used.
+            // SAFETY: each link was leaked once, and the queue is no longer used.
             drop(unsafe { Box::from_raw(link.as_ptr()) });
         }
         result?;

@@ -1,8 +1,8 @@
-//! The value of a [`Colored`](super::colored::Colored), and who has it by reference.
+//! The value of a [`Colored`](super::colored::Colored), and the references to it.
 //!
-//! `borrows` says how the event that runs has the value: it keeps an event from having it by `&mut`
-//! twice, or by `&mut` and `&`. It is touched by events that have the color for themselves; those
-//! that share it only read the value, and need not say so.
+//! `borrows` says how the running event has the value. It keeps the event from having the value by
+//! `&mut` twice, or by `&mut` and `&`. Only events with exclusive access to the color touch it.
+//! Shared events only read the value, and need not record that.
 
 use std::cell::{Cell, UnsafeCell};
 use std::fmt;
@@ -11,16 +11,17 @@ use super::handle::Color;
 use crate::site::Site;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 
-/// See the module.
+/// A value that belongs to a color, with the state of its references.
 pub struct Inner<T> {
     pub(super) handles: AtomicUsize,
-    /// Events that are to end the value, and have not run; see `Colored`'s drop.
+    /// The number of posted events that are to drop the value and have not run; see the drop of
+    /// `Colored`.
     pub(super) ends: AtomicUsize,
     pub(super) color: Color,
-    /// Where it was made, which is what reports of its end name.
+    /// The site where the value was bound, which reports of its drop name.
     pub(super) site: Site,
     poisoned: AtomicBool,
-    /// How often the event that runs has the value by `&`; or that it has it by `&mut`.
+    /// The number of `&` references that the running event has, or `WRITTEN` for one `&mut`.
     borrows: Cell<u32>,
     pub(super) value: UnsafeCell<T>,
 }
@@ -48,26 +49,26 @@ impl<T> Inner<T> {
         self.poisoned.store(false, Ordering::Relaxed);
     }
 
-    /// Says whether the event that runs has the value by reference. For an exclusive event of the
+    /// Returns `true` if the running event has the value by reference. For exclusive events of the
     /// color.
     pub(super) fn is_borrowed(&self) -> bool {
         self.borrows.get() != 0
     }
 
-    /// Says whether the event that runs has the value by `&mut`.
+    /// Returns `true` if the running event has the value by `&mut`.
     pub(super) fn is_written(&self) -> bool {
         self.borrows.get() == WRITTEN
     }
 
-    /// The value by `&mut`.
+    /// Returns the value by `&mut`.
     ///
     /// # Safety
     ///
     /// The caller is an exclusive event of the color, and has no reference to the value.
     #[inline]
     pub(super) unsafe fn borrow(&self) -> Borrow<'_, T> {
-        // There may be borrows: a reference that an earlier event has forgotten ended with that
-        // event, unless that is suspended.
+        // An earlier event may have leaked a reference. It ended with that event, unless the event
+        // is suspended.
         if self.borrows.get() != 0 {
             check_nothing_is_suspended();
         }
@@ -75,13 +76,13 @@ impl<T> Inner<T> {
         Borrow { inner: self, was_panicking: crate::sync::panicking() }
     }
 
-    /// The value by `&`. If the event is alone on the color, it is kept from getting it by `&mut`
-    /// meanwhile.
+    /// Returns the value by `&`. An event that is `alone` on the color cannot get the value by
+    /// `&mut` until the reference is dropped.
     ///
     /// # Safety
     ///
-    /// The caller is an event of the color, exclusive if `alone`, and nobody has the value by
-    /// `&mut`.
+    /// The caller is an event of the color, an exclusive one if `alone`, and nobody has the value
+    /// by `&mut`.
     pub(super) unsafe fn share(&self, alone: bool) -> Sharing<'_, T> {
         if self.is_written() {
             check_nothing_is_suspended();
@@ -94,17 +95,18 @@ impl<T> Inner<T> {
         Sharing { inner: self, alone }
     }
 
-    /// The value by `&`, at the start of an event, which has no reference to it yet.
+    /// Returns the value by `&` at the start of an event, which has no reference to it yet.
     ///
     /// # Safety
     ///
-    /// As [`share`](Self::share).
+    /// The caller is an event of the color, an exclusive one if `alone`, and nobody has the value
+    /// by `&mut`.
     pub(super) unsafe fn share_first(&self, alone: bool) -> Sharing<'_, T> {
         if self.is_written() {
             check_nothing_is_suspended();
         }
         if alone {
-            // As in `borrow`: what an earlier event has forgotten does not count.
+            // A reference that an earlier event has leaked does not count, as in `borrow`.
             let before = if is_one_suspended() { self.borrows.get() } else { 0 };
             self.borrows.set(before + 1);
         }
@@ -112,8 +114,8 @@ impl<T> Inner<T> {
     }
 }
 
-/// A value is borrowed already: by an event that has forgotten the reference, and is over, unless
-/// an event is suspended on this thread (E18).
+/// Panics if an event is suspended on this thread (E18), as it may have the reference that
+/// `borrows` records. Otherwise an event that is over has leaked that reference.
 #[cold]
 #[track_caller]
 fn check_nothing_is_suspended() {
@@ -124,18 +126,18 @@ fn is_one_suspended() -> bool {
     crate::thread::state(|state| state.suspended.get()) > 0
 }
 
-/// The one reference to a value, from [`Inner::borrow`] until it is dropped.
+/// The exclusive reference to a value, from [`Inner::borrow`] until it is dropped.
 pub struct Borrow<'a, T> {
     inner: &'a Inner<T>,
-    /// In a destructor that runs while the thread unwinds: that panic is not the value's.
+    /// The thread already unwinds, so this runs in a destructor, and that panic is not the value's.
     was_panicking: bool,
 }
 
 impl<T> Borrow<'_, T> {
     #[inline]
     pub(super) fn value(&mut self) -> &mut T {
-        // SAFETY: made by an event of the color, of which no other one runs; `borrows` keeps this
-        // event from making another reference.
+        // SAFETY: an exclusive event of the color made this, so no other event of the color runs,
+        // and `borrows` keeps this event from making another reference.
         unsafe { &mut *self.inner.value.get() }
     }
 }
@@ -150,17 +152,17 @@ impl<T> Drop for Borrow<'_, T> {
     }
 }
 
-/// A reference to a value, from [`Inner::share`] until it is dropped.
+/// A shared reference to a value, from [`Inner::share`] until it is dropped.
 pub struct Sharing<'a, T> {
     inner: &'a Inner<T>,
-    /// Whether it counts in `borrows`.
+    /// Whether the event is alone on the color, so that the reference counts in `borrows`.
     alone: bool,
 }
 
 impl<T> Sharing<'_, T> {
     pub(super) fn value(&self) -> &T {
-        // SAFETY: made by an event of the color. If it is alone, `borrows` keeps it from reaching
-        // the value by `&mut`; if not, no exclusive event of the color runs.
+        // SAFETY: an event of the color made this. If it is alone, `borrows` keeps it from reaching
+        // the value by `&mut`. Otherwise no exclusive event of the color runs.
         unsafe { &*self.inner.value.get() }
     }
 }
@@ -173,14 +175,14 @@ impl<T> Drop for Sharing<'_, T> {
     }
 }
 
-/// A value of the color that the event runs on, to be written; see
+/// A value that the event may write, of the color that it runs on; see
 /// [`Colored::get_mut`](crate::Colored::get_mut).
 pub struct Reached<'a, T>(pub(super) Borrow<'a, T>);
 
 impl<T> std::ops::Deref for Reached<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        // SAFETY: the borrow is the one reference to the value, and is borrowed here.
+        // SAFETY: the borrow is the only reference to the value, and is itself borrowed here.
         unsafe { &*self.0.inner.value.get() }
     }
 }
@@ -197,7 +199,7 @@ impl<T: fmt::Debug> fmt::Debug for Reached<'_, T> {
     }
 }
 
-/// A value of the color that the event runs on, to be read; see
+/// A value that the event may read, of the color that it runs on; see
 /// [`Colored::get`](crate::Colored::get).
 pub struct ReachedRef<'a, T>(pub(super) Sharing<'a, T>);
 

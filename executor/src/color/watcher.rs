@@ -1,8 +1,9 @@
-//! Which worker watches what calls back on a color: descriptors, connections, signals.
+//! The worker that polls for everything that calls back on a color: descriptors, connections,
+//! signals.
 
 use crate::sync::{AtomicU16, Ordering};
 
-/// One more than the worker; 0: it is not settled. No data is published by it.
+/// The number of the worker plus one, or 0 if none is chosen. No other data is published by it.
 pub(crate) struct Watcher(AtomicU16);
 
 impl Watcher {
@@ -14,7 +15,7 @@ impl Watcher {
         self.0.load(Ordering::Relaxed).checked_sub(1).map(usize::from)
     }
 
-    /// It is `worker`, unless somebody was faster.
+    /// Chooses `worker`, unless one is chosen already. Returns the chosen worker.
     pub(crate) fn settle(&self, worker: usize) -> usize {
         let (first, relaxed) = (worker as u16 + 1, Ordering::Relaxed);
         match self.0.compare_exchange(0, first, relaxed, relaxed) {

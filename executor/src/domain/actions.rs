@@ -1,4 +1,4 @@
-//! What an event has deferred.
+//! The actions that an event has deferred.
 
 use crate::cx::Cx;
 use crate::event::chain::Chain;
@@ -6,7 +6,7 @@ use crate::event::{Kind, Owned};
 use crate::runtime::core::Core;
 use crate::site::Site;
 
-/// See the module. It is [run](Self::run) or [discarded](Self::discard), not dropped.
+/// A list of deferred actions, to be [run](Self::run) or [discarded](Self::discard), not dropped.
 #[derive(Default)]
 pub(super) struct Actions(Chain);
 
@@ -15,7 +15,7 @@ impl Actions {
         self.0.is_empty()
     }
 
-    /// Appends a closure, and says at which address it stands.
+    /// Appends a closure, and returns the address of the event that contains it.
     pub(super) fn push<F>(&mut self, core: &Core, f: F, site: Site) -> usize
     where
         F: FnOnce(&mut Cx) + Send + 'static,
@@ -26,18 +26,18 @@ impl Actions {
         address
     }
 
-    /// Appends another list.
+    /// Appends the actions of `more`.
     pub(super) fn append(&mut self, more: Actions) {
         self.0.append(more.0);
     }
 
-    /// Runs the actions, in order (I7). One that panics is counted and reported, the others still
-    /// run.
+    /// Runs the actions, in order (I7). A panic is counted and reported, and the others still run.
     pub(super) fn run(mut self, cx: &mut Cx) {
         while let Some(mut action) = self.0.pop() {
             cx.local().tells_of_part(&action);
             cx.guard(action.site(), |cx| action.run(cx));
-            // SAFETY: it is of the domain's runtime, which is that of `cx`.
+            // SAFETY: `push` took the memory from the domain's runtime, and the actions run on a
+            // worker of that runtime, whose context is `cx`.
             unsafe { cx.local().free_memory(action.into_memory()) };
         }
     }
@@ -46,7 +46,7 @@ impl Actions {
     pub(super) fn discard(mut self, core: &Core) {
         while let Some(mut action) = self.0.pop() {
             core.guard(Some(action.site()), || action.discard());
-            // SAFETY: it is of the domain's runtime, which is that of `core`.
+            // SAFETY: `push` took the memory from the domain's runtime, whose core is `core`.
             unsafe { core.free_memory(action.into_memory()) };
         }
     }

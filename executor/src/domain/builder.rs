@@ -13,15 +13,17 @@ use crate::lock::Lock;
 use crate::runtime::core::CoreRef;
 use crate::sync::{Arc, AtomicUsize, DomainStep, Ordering, domain_decides};
 
-/// Of a [`DomainBuilder`]: a panic in global leaves the state as it is then.
+/// Marks a [`DomainBuilder`] whose domain keeps what an event wrote in global before it panicked.
+///
+/// The domain is then poisoned.
 #[derive(Debug)]
 pub enum Plain {}
 
-/// Of a [`DomainBuilder`]: a panic in global leaves the state as it was before.
+/// Marks a [`DomainBuilder`] whose domain drops what an event wrote in global before it panicked.
 #[derive(Debug)]
 pub enum Transactional {}
 
-/// Opens a domain with more than the defaults.
+/// A builder of a [`Domain`], for settings other than the defaults.
 ///
 /// # Examples
 ///
@@ -55,19 +57,21 @@ impl DomainBuilder {
         DomainBuilder { label: None, limit: usize::MAX, _kind: PhantomData }
     }
 
-    /// An event in global works on a copy of the state, and a panic leaves the state as it was
-    /// before: the domain is not poisoned, unless the event had been alone (see
+    /// Makes the domain transactional: an event in global works on a copy of the state.
+    ///
+    /// A panic in global leaves the state as it was before the event, and does not poison the
+    /// domain, unless the event has already run alone (see
     /// [`GlobalCx::exclusive_then`](super::GlobalCx::exclusive_then)).
     pub fn transactional(self) -> DomainBuilder<Transactional> {
         DomainBuilder { label: self.label, limit: self.limit, _kind: PhantomData }
     }
 
-    /// Opens it in read_write mode; see [`Domain::read_write`].
+    /// Opens the domain in read_write mode; see [`Domain::read_write`].
     pub fn read_write<S: Send + Sync + 'static>(self, handle: &Handle, state: S) -> Domain<S> {
         self.open(handle, Mode::ReadWrite, None, false, Version::new(state))
     }
 
-    /// Opens it in snapshot mode; see [`Domain::snapshot`].
+    /// Opens the domain in snapshot mode; see [`Domain::snapshot`].
     pub fn snapshot<S>(self, handle: &Handle, state: S) -> Domain<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -77,7 +81,7 @@ impl DomainBuilder {
 }
 
 impl DomainBuilder<Transactional> {
-    /// Opens it in read_write mode; see [`Domain::read_write`].
+    /// Opens the domain in read_write mode; see [`Domain::read_write`].
     pub fn read_write<S>(self, handle: &Handle, state: S) -> Domain<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -85,7 +89,7 @@ impl DomainBuilder<Transactional> {
         self.open(handle, Mode::ReadWrite, Some(S::clone), true, Version::new(state))
     }
 
-    /// Opens it in snapshot mode; see [`Domain::snapshot`].
+    /// Opens the domain in snapshot mode; see [`Domain::snapshot`].
     pub fn snapshot<S>(self, handle: &Handle, state: S) -> Domain<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -95,17 +99,21 @@ impl DomainBuilder<Transactional> {
 }
 
 impl<T> DomainBuilder<T> {
-    /// Names the domain in figures and reports. The steps of its events have their figures under
-    /// the label, as a color's events have; see
-    /// [`ColorBuilder::label`](crate::ColorBuilder::label). Its tasks' have none.
+    /// Names the domain in figures and reports.
+    ///
+    /// The steps of its events have their figures under this label, as the events of a color have
+    /// under the color's; see [`ColorBuilder::label`](crate::ColorBuilder::label). The polls of its
+    /// async tasks have none.
     pub fn label(mut self, label: &str) -> Self {
         self.label = Some(label.into());
         self
     }
 
-    /// How many events may be uncommitted before the `try_` forms answer
-    /// [`Full`](crate::TryPostError::Full) and transports stop reading; by default any number.
-    /// Plain posts and sub-events are accepted all the same, and counted when they exceed it.
+    /// Sets the number of uncommitted events at which the domain is full; by default it never is.
+    ///
+    /// While the domain is full, the `try_` forms return [`Full`](crate::TryPostError::Full), and
+    /// transports stop reading. Plain posts and sub-events are accepted all the same, and those
+    /// beyond the limit are counted. A limit of 0 is taken as 1.
     pub fn max_uncommitted(mut self, events: usize) -> Self {
         self.limit = events.max(1);
         self
@@ -135,7 +143,8 @@ impl<T> DomainBuilder<T> {
         let inner = NonNull::from(Box::leak(inner));
         let domain = DomainPtr(inner);
         let key = handle.core().domains.enter(Box::new(domain), domain.label.clone());
-        // Nobody else knows the domain yet, but who looks at the register does not ask for its key.
+        // Relaxed: no other thread knows the domain yet except by the register, whose readers do
+        // not look at the key.
         domain.key.store(key, Ordering::Relaxed);
         domain_decides(domain.address(), 0, || DomainStep::Made(mode));
         Domain::first(domain)

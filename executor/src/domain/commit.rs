@@ -1,6 +1,6 @@
-//! The end of an event: its turn to commit, and what it leaves.
+//! The end of an event: its turn to commit, and what it leaves behind.
 //!
-//! Actions run in the order in which they were deferred, outside of the state and of every lock
+//! Actions run in the order in which they were deferred, outside the state and outside every lock
 //! (I7). If poison covers the event, or the runtime stops, they are dropped instead.
 
 use dapple_colors::Ticket;
@@ -18,25 +18,27 @@ use crate::sync::{DomainStep, Mutant, Point, mutant, point};
 use crate::task::error::JoinError;
 use crate::thread;
 
-/// Says whether actions are dropped on this thread because poison covers their event.
+/// Returns `true` while this thread drops actions because poison covers their event.
 pub(super) fn is_covered() -> bool {
     thread::state(|state| state.is_covered.get())
 }
 
-/// The turn of an event to commit: what it has deferred.
+/// The turn of an event to commit, with the actions that it has deferred.
 pub(super) struct Commit<S: Send + Sync + 'static> {
     pub(super) domain: DomainPtr<S>,
     pub(super) ticket: Ticket,
     pub(super) actions: Actions,
-    /// Poison covers it.
+    /// Whether poison covers the event.
     pub(super) covered: bool,
-    /// When it became ready, if that is sampled; otherwise 0.
+    /// The time when the event became ready to commit, in nanoseconds on the runtime's clock, or 0
+    /// if it is not sampled.
     pub(super) ready: u64,
 }
 
 impl<S: Send + Sync + 'static> Commit<S> {
-    /// Runs the actions, or drops them if nobody runs any, and goes on. The ticket keeps the
-    /// domain.
+    /// Runs the actions, and tells the order that the event has committed. Drops the actions
+    /// instead if there is no `cx`, if poison covers the event, or if the runtime stops. The ticket
+    /// keeps the domain until then.
     pub(super) fn carry_out(self, cx: Option<&mut Cx>, batch: &mut Batch<S>) {
         let Commit { domain, ticket, actions, covered, ready } = self;
         let core = &domain.core;
@@ -65,7 +67,7 @@ impl<S: Send + Sync + 'static> Commit<S> {
                     core.count_in_vain(1);
                     outcome = Err(JoinError::cancelled());
                 }
-                // A drop may discard what another domain has deferred.
+                // The drop may discard another domain's actions, so the outer value is restored.
                 let outer = thread::state(|state| state.is_covered.replace(covered));
                 actions.discard(core);
                 thread::state(|state| state.is_covered.set(outer));
@@ -104,7 +106,8 @@ impl<S: Send + Sync + 'static> Step for Commit<S> {
     }
 }
 
-/// What an event leaves that is the user's to drop: that runs as an event, or with one.
+/// The remains of an event, its actions and a version of the state. Their drop is user code, so an
+/// event drops them.
 pub(super) struct Remains<S> {
     pub(super) core: CoreRef,
     pub(super) actions: Actions,
@@ -112,7 +115,7 @@ pub(super) struct Remains<S> {
 }
 
 impl<S: Send + 'static> Remains<S> {
-    /// Drops them as an event, if there is something.
+    /// Drops the remains in an event of their own, if there are any.
     pub(super) fn drop_later(self, core: &Core, site: Site) {
         if self.actions.is_empty() && self.version.is_none() {
             return;
@@ -132,7 +135,7 @@ impl<S: Send + 'static> Step for Remains<S> {
     }
 }
 
-/// Drops a version that nobody needs: the user's code.
+/// Drops a version that nobody needs. Its drop is user code, so a panic is caught.
 pub(super) fn drop_freed<S>(core: &Core, version: Freed<S>) {
     if version.is_some() {
         core.guard(None, || drop(version));

@@ -1,9 +1,9 @@
-//! What the closures of a domain's events get.
+//! The contexts that are passed to the closures of a domain's events.
 //!
-//! A whole event gets its context by `&mut`: it ends with the closure. An event of several steps
-//! has a token in its hand, which each step consumes; what the type does not offer is not legal
-//! (I2). The two have distinct types, so that nobody can swap a token for the context of a whole
-//! event (I16).
+//! The closure of a whole event gets its context by `&mut`, and the event ends with the closure. An
+//! event of several steps owns a token, which each step consumes. A step that the type of the token
+//! does not offer is illegal (I2). The two have distinct types, so that a token cannot be swapped
+//! for the context of a whole event (I16).
 
 use std::marker::PhantomData;
 
@@ -17,23 +17,23 @@ use crate::cx::Cx;
 use crate::event::large::is_large;
 use crate::site::Site;
 
-/// How high an event may go: [`MayGlobal`], [`MayAnon`] or [`NoneOnly`].
+/// The rights of an event to enter contexts: [`MayGlobal`], [`MayAnon`] or [`NoneOnly`].
 pub trait Rights: sealed::Sealed + Send + 'static {
-    /// The highest context.
+    /// The highest context that the event may enter.
     const HIGHEST: Context;
 }
 
-/// An event that may enter anon, or global.
+/// The rights of an event that may enter anon and global.
 #[derive(Debug)]
 pub enum MayGlobal {}
-/// An event that may enter anon.
+/// The rights of an event that may enter anon.
 #[derive(Debug)]
 pub enum MayAnon {}
-/// An event that stays in none.
+/// The rights of an event that stays in none.
 #[derive(Debug)]
 pub enum NoneOnly {}
 
-/// Rights that include anon: [`MayGlobal`] and [`MayAnon`].
+/// The rights that include anon: [`MayGlobal`] and [`MayAnon`].
 pub trait ReachesAnon: Rights {}
 impl ReachesAnon for MayGlobal {}
 impl ReachesAnon for MayAnon {}
@@ -55,7 +55,7 @@ mod sealed {
     impl Sealed for super::NoneOnly {}
 }
 
-/// What all of them can do.
+/// Defines a context or a token, with the methods that all of them have.
 macro_rules! context {
     (
         $(#[$doc:meta])*
@@ -73,22 +73,24 @@ macro_rules! context {
                 $name { token, _marker: PhantomData }
             }
 
-            /// The place of this event in the order of its domain.
+            /// Returns the ticket of this event: its place in the order of its domain.
             pub fn ticket(&self) -> Ticket {
                 self.token.ticket
             }
 
-            /// A handle of the domain. An event that posts to it takes part in the order only if it
-            /// does so in a deferred action: a post from within a step gets its ticket at once,
-            /// whenever that is.
+            /// Returns a handle of the domain.
+            ///
+            /// A post from within a step takes its ticket at once, at a moment that depends on
+            /// timing. To post at a certain place in the order, post in a deferred action.
             pub fn domain(&self) -> Domain<S> {
                 Domain::of(self.token.domain)
             }
 
-            /// Holds `action` back until the event commits: when all events with smaller tickets
-            /// have committed. The actions of an event run in the order in which they were
-            /// deferred, outside of the state; they may post, also to the domain. If the event
-            /// panics, see [`Domain`].
+            /// Defers `action` until the event commits, after all events with smaller tickets.
+            ///
+            /// The actions of an event run in the order in which they were deferred, outside the
+            /// state. They may post, also to the same domain. [`Domain`] tells which actions of an
+            /// event that panics still run.
             #[track_caller]
             #[inline]
             pub fn defer<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, action: F) {
@@ -111,12 +113,14 @@ macro_rules! context {
     };
 }
 
-/// A token's steps.
+/// Defines the steps of a token.
 macro_rules! steps {
     ($name:ident [$($rights:ident)?] $step:expr) => {
         impl<S: Send + Sync + 'static $(, $rights: Rights)?> $name<S $(, $rights)?> {
-            /// Ends this step, and goes on in the same context with the next one. Between two steps
-            /// other work may have the worker: after 32 of them, or after a turn's time.
+            /// Ends this step, and goes on with `f` in the same context.
+            ///
+            /// Between two steps the worker may turn to other work. It does so after 32 steps, or
+            /// when the time budget of a turn is spent.
             #[track_caller]
             pub fn then<F>(self, f: F) -> Done
             where
@@ -128,15 +132,18 @@ macro_rules! steps {
                 self.token.then(What::Stay, $step(f), Site::caller())
             }
 
-            /// Ends the event: the state is released, and what was deferred runs when all events
-            /// with smaller tickets have committed.
+            /// Ends the event, which commits when its turn comes.
+            ///
+            /// The state is released at once. The deferred actions run when all events with smaller
+            /// tickets have committed.
             #[track_caller]
             pub fn commit(self) -> Done {
                 self.token.end(Site::caller())
             }
 
-            /// Ends the event, and goes on with a sub-event, which may go up to global. It takes
-            /// its ticket when this one has committed, and begins in none.
+            /// Ends the event, and goes on with a sub-event that may go up to global.
+            ///
+            /// The sub-event takes its ticket when this event has committed, and begins in none.
             #[track_caller]
             pub fn commit_then<F>(self, f: F) -> Done
             where
@@ -149,8 +156,9 @@ macro_rules! steps {
                 self.token.then(What::Commit(MayGlobal::HIGHEST), NoneStep::new(f), Site::caller())
             }
 
-            /// Ends the event, and goes on with a sub-event, which may go up to anon. See
-            /// [`commit_then`](Self::commit_then).
+            /// Ends the event, and goes on with a sub-event that may go up to anon.
+            ///
+            /// The sub-event takes its ticket when this event has committed, and begins in none.
             #[track_caller]
             pub fn commit_then_anon<F>(self, f: F) -> Done
             where
@@ -163,8 +171,9 @@ macro_rules! steps {
                 self.token.then(What::Commit(MayAnon::HIGHEST), NoneStep::new(f), Site::caller())
             }
 
-            /// Ends the event, and goes on with a sub-event, which stays in none. See
-            /// [`commit_then`](Self::commit_then).
+            /// Ends the event, and goes on with a sub-event that stays in none.
+            ///
+            /// The sub-event takes its ticket when this event has committed.
             #[track_caller]
             pub fn commit_then_none<F>(self, f: F) -> Done
             where
@@ -180,29 +189,33 @@ macro_rules! steps {
     };
 }
 
-/// Reading.
+/// Defines read access to the state.
 macro_rules! reads {
     ($name:ident) => {
         impl<S: Send + Sync + 'static> $name<S> {
-            /// The state.
+            /// Returns the state.
             #[inline]
             pub fn state(&self) -> &S {
-                // SAFETY: the type is made for events in anon or global only.
+                // SAFETY: a value of this type is made only for an event in anon or global, and the
+                // step that leaves the context consumes it.
                 unsafe { self.token.state() }
             }
         }
     };
 }
 
-/// Writing.
+/// Defines write access to the state.
 macro_rules! writes {
     ($name:ident) => {
         impl<S: Send + Sync + 'static> $name<S> {
-            /// The state, to change it. In snapshot mode it is copied first if an earlier event
-            /// still reads it, and in a transactional domain always.
+            /// Returns the state, to change it.
+            ///
+            /// In snapshot mode the state is copied first if an earlier event still reads it. In a
+            /// transactional domain it is always copied first.
             #[inline]
             pub fn state_mut(&mut self) -> &mut S {
-                // SAFETY: the type is made for events in global only.
+                // SAFETY: a value of this type is made only for an event in global, and the step
+                // that leaves global consumes it.
                 unsafe { self.token.state_mut() }
             }
         }
@@ -210,29 +223,32 @@ macro_rules! writes {
 }
 
 context! {
-    /// A whole event in global; see [`Domain::global`].
+    /// The context of a whole event in global; see [`Domain::global`].
     InGlobal [] *mut ()
 }
 context! {
-    /// A whole event in anon; see [`Domain::anon`].
+    /// The context of a whole event in anon; see [`Domain::anon`].
     InAnon [] ()
 }
 context! {
-    /// A whole event in none; see [`Domain::none`].
+    /// The context of a whole event in none; see [`Domain::none`].
     InNone [] ()
 }
 context! {
-    /// The token of an event in global: it reads and writes the state, and no other event is in
-    /// global. It cannot be sent to another thread.
+    /// The token of an event in global, which reads and writes the state.
+    ///
+    /// No other event is in global at the same time. The token cannot be sent to another thread.
     GlobalCx [] *mut ()
 }
 context! {
-    /// The token of an event in anon: it reads the state as the last earlier event in global left
-    /// it.
+    /// The token of an event in anon, which reads the state.
+    ///
+    /// The event reads the state that the last earlier event in global left, or, after a downgrade,
+    /// the state that it left itself.
     AnonCx [] ()
 }
 context! {
-    /// The token of an event in none, with the right to go up to `R`.
+    /// The token of an event in none, which may go up to `R`.
     NoneCx [R: Rights = MayGlobal] fn(R)
 }
 
@@ -247,7 +263,9 @@ steps!(AnonCx [] AnonStep);
 steps!(NoneCx[R] | f | NoneStep::new(f));
 
 impl<S: Send + Sync + 'static> GlobalCx<S> {
-    /// Goes to anon: the event keeps reading what it wrote, and others may enter.
+    /// Goes to anon, and goes on with `f` there.
+    ///
+    /// The event keeps reading the state that it wrote, and others may enter.
     #[track_caller]
     pub fn downgrade_then<F>(self, f: F) -> Done
     where
@@ -259,10 +277,12 @@ impl<S: Send + Sync + 'static> GlobalCx<S> {
         self.token.then(What::Downgrade, AnonStep(f), Site::caller())
     }
 
-    /// For an action that cannot be deferred, because the event needs its result: waits until all
-    /// earlier events have committed, and what this one has deferred so far has run; then `f` runs,
-    /// with the domain to itself, and goes on in global (I9). What it does cannot be undone: from
-    /// then on a panic in global poisons a transactional domain, too.
+    /// Waits until the event has the domain to itself, and goes on with `f` in global (I9).
+    ///
+    /// This is for an action that cannot be deferred, because the event needs its result. `f` runs
+    /// when all earlier events have committed, and the actions that this event has deferred so far
+    /// have run. What `f` does cannot be undone: from then on, a panic in global poisons a
+    /// transactional domain, too.
     #[track_caller]
     pub fn exclusive_then<F>(self, f: F) -> Done
     where
@@ -276,8 +296,10 @@ impl<S: Send + Sync + 'static> GlobalCx<S> {
 }
 
 impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
-    /// Enters global, when no earlier event is there, or may still enter global or anon; in
-    /// read_write mode, when all earlier ones have left anon, too.
+    /// Enters global, and goes on with `f` there.
+    ///
+    /// The event enters when no earlier event is in global, or may still enter global or anon. In
+    /// read_write mode it also waits until all earlier events have left anon.
     #[track_caller]
     pub fn upgrade_global_then<F>(self, f: F) -> Done
     where
@@ -290,7 +312,9 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
         self.token.then(What::Upgrade(Context::Global), GlobalStep(f), Site::caller())
     }
 
-    /// Gives up the right to enter global, so that later events need not wait for it.
+    /// Gives up the right to enter global.
+    ///
+    /// Later events can then enter anon without waiting for this one.
     pub fn renounce_global(mut self) -> NoneCx<S, MayAnon> {
         self.token.renounce(Context::Anon);
         NoneCx::new(self.token)
@@ -298,7 +322,9 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
 }
 
 impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
-    /// Enters anon, when no earlier event is in global, or may still reach it.
+    /// Enters anon, and goes on with `f` there.
+    ///
+    /// The event enters when no earlier event is in global, or may still enter it.
     #[track_caller]
     pub fn upgrade_anon_then<F>(self, f: F) -> Done
     where
@@ -311,7 +337,9 @@ impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
         self.token.then(What::Upgrade(Context::Anon), AnonStep(f), Site::caller())
     }
 
-    /// Gives up the right to enter anon: the event delays nobody's entry any more.
+    /// Gives up the right to enter anon and global.
+    ///
+    /// The event then no longer delays the entry of later events.
     pub fn renounce(mut self) -> NoneCx<S, NoneOnly> {
         self.token.renounce(Context::None);
         NoneCx::new(self.token)

@@ -1,11 +1,11 @@
-//! What a step of a domain's event returns, and how one step leads to the next.
+//! The result of a step of a domain's event, and how one step leads to the next.
 //!
-//! A step consumes the token of its event, and gets a [`Done`] for it: an event that has not been
-//! queued, which does what the step asked for (commit, downgrade, wait for a context) and then,
-//! perhaps, leads to another `Done`. It is carried out when the step has returned, by a loop on the
-//! worker's stack; so the stack does not grow with the number of steps (C16), steps of one event do
-//! not overlap, and the worker is let go now and then. A `Done` that is dropped instead of returned
-//! is queued.
+//! A step consumes the token of its event, and gets a [`Done`] for it. A `Done` is an event that
+//! has not been queued. It does what the step asked for (a commit, a downgrade, a wait for a
+//! context), which may lead to another `Done`. A loop on the worker's stack carries it out when the
+//! step has returned. So the stack does not grow with the number of steps (C16), the steps of one
+//! event do not overlap, and the worker turns to other work after 32 steps or the time of a turn. A
+//! `Done` that is dropped instead of returned is queued.
 
 use std::ptr::NonNull;
 
@@ -20,65 +20,66 @@ use crate::task::packet::Promise;
 use crate::turn::local::Local;
 use crate::turn::steps::Steps;
 
-/// What a step has been made to do with its token: proof that there is an end to the event.
+/// The end of a step: proof that the step has decided how its event goes on.
 ///
-/// It takes effect when the step returns it; if it is dropped instead, soon after.
+/// It takes effect when the step returns it. A `Done` that is dropped instead is queued as an
+/// event, and takes effect when that runs.
 #[must_use = "a step returns it"]
 pub struct Done {
     event: Option<Owned>,
-    /// Kept by the domain, which the token in the event keeps.
+    /// The core of the domain's runtime, which the token in the event keeps through its domain.
     core: NonNull<Core>,
-    /// What is known of the event whose step it ends, if it does.
+    /// Tells which event the step belongs to, if a step of the user's made this `Done`.
     notice: Option<Notice>,
 }
 
-/// Says which event it is, for a step in an event's memory. If the step is the end of it, a
-/// promise, if there is one, will be kept when that has come, and the second answer is true. See
-/// [`Done::with_notice`].
+/// Tells which event the step in this memory belongs to, and whether the step ends it. If so, the
+/// promise, if there is one, is kept when the event has committed. See [`Done::with_notice`].
 type Notice = unsafe fn(&mut Owned, Option<Promise<()>>) -> (EventId, bool);
 
-// SAFETY: what the event holds is Send.
+// SAFETY: the step in the event is `Send`, and the core may be used from any thread. The event
+// keeps the core, through its domain, as long as the pointer is used.
 unsafe impl Send for Done {}
 
-/// Steps that run one after the other before other work gets its turn; see `Stretch`, too.
+/// The number of steps that run in a row before other work gets its turn; see `Stretch`, too.
 const STEPS: usize = 32;
 
 impl Done {
-    /// Creates one that does `step`.
+    /// Creates a `Done` that carries out `step`.
     pub(super) fn new<T: Step>(core: &Core, step: T, site: Site) -> Done {
         Done::of(core, own_event(core, step, site))
     }
 
-    /// Creates one of a step that is in an event already.
+    /// Creates a `Done` of an event that already contains its step.
     pub(super) fn of(core: &Core, event: Owned) -> Done {
         Done { event: Some(event), core: core.as_ptr(), notice: None }
     }
 
-    /// Adds what is known of the event: `notice` fits the step that is in its memory.
+    /// Adds the `notice` that fits the step in the event's memory.
     pub(super) fn with_notice(mut self, notice: Notice) -> Done {
         self.notice = Some(notice);
         self
     }
 
-    /// Has the promise kept when it has come to its end, which is that of this event. `None`: it
-    /// has none to wait for.
+    /// Has the promise kept when the event has committed, and returns the event. Returns `None` if
+    /// the step does not end an event: then there is nothing to wait for.
     pub(super) fn notify(&mut self, promise: Promise<()>) -> Option<EventId> {
         let (notice, event) = (self.notice?, self.event.as_mut()?);
-        // SAFETY: the event has not run, and holds what the notice is for.
+        // SAFETY: the event has not run, and contains the step that the notice fits.
         let (place, is_end) = unsafe { notice(event, Some(promise)) };
         is_end.then_some(place)
     }
 
-    /// Carries it out, and what it leads to. Called when a step has returned.
+    /// Carries out the step, and the steps that it leads to. It is called when a step has returned.
     pub(super) fn carry_out(mut self, cx: &mut Cx) {
         cx.split(|local, cx| {
             if self.core != local.core.as_ptr() {
-                // Of a domain of another runtime: there it is carried out.
+                // The domain belongs to another runtime. The drop queues the event there.
                 return drop(self);
             }
             let next = self.event.take();
             match local.steps.get() {
-                // The loop that called this step goes on with it.
+                // The loop that called this step goes on with the next one.
                 Steps::On | Steps::Ending => {
                     local.steps.set(if next.is_some() { Steps::Next } else { Steps::Off });
                     local.next_step.set(next);
@@ -89,7 +90,8 @@ impl Done {
     }
 }
 
-/// Runs a step, and those that it leads to; what is left after a while is queued.
+/// Runs a step, and the steps that it leads to. After `STEPS` steps, or the time of a turn, the
+/// next step is queued.
 fn carry_out_steps(mut next: Option<Owned>, local: &Local, cx: &mut Cx) {
     let looping = Looping(local);
     debug_assert!(local.steps.get() == Steps::Off, "a loop of steps has no other one above it");
@@ -114,11 +116,11 @@ impl Drop for Done {
     fn drop(&mut self) {
         let Some(mut event) = self.event.take() else { return };
         if let Some(notice) = self.notice {
-            // SAFETY: the event has not run, and holds what the notice is for.
+            // SAFETY: the event has not run, and contains the step that the notice fits.
             unsafe { notice(&mut event, None) }.0.leaves();
         }
-        // Once it is queued, what it holds may go at any time, and the core with it.
-        // SAFETY: the domain counts on the core, and the event keeps the domain.
+        // Once queued, the event may run at any time, and release the domain and with it the core.
+        // SAFETY: the event still keeps the domain, and the domain owns a reference to the core.
         let core = CoreRef::of(unsafe { self.core.as_ref() });
         core.queue_event(event);
     }
@@ -130,20 +132,20 @@ impl std::fmt::Debug for Done {
     }
 }
 
-/// The loop is over, also by a panic.
+/// Marks the end of the loop, also after a panic.
 struct Looping<'a>(&'a Local);
 
 impl Drop for Looping<'_> {
     fn drop(&mut self) {
         self.0.steps.set(Steps::Off);
-        // There is one only if a step has panicked after it had been given the next.
+        // There is a next step only if a step has panicked after it had handed that over.
         if let Some(event) = self.0.next_step.take() {
             self.0.queue_event(event);
         }
     }
 }
 
-/// A step that runs. Its memory goes back also when it panics.
+/// A step that runs. Its memory is freed even if it panics.
 struct Running<'a>(&'a Local, Option<Owned>);
 
 impl Running<'_> {
@@ -158,7 +160,7 @@ impl Running<'_> {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         if let Some(event) = self.1.take() {
-            // SAFETY: it is of this worker's runtime.
+            // SAFETY: `carry_out` lets only events of this worker's runtime into the loop.
             unsafe { self.0.free_memory(event.into_memory()) }
         }
     }

@@ -1,4 +1,4 @@
-//! The dynamic form, for ported code: the context is a value, and an illegal step an error (I2).
+//! The dynamic form, for ported code: the context is a value, and an illegal step is an error (I2).
 
 use std::error::Error;
 use std::fmt;
@@ -13,9 +13,9 @@ use crate::cx::Cx;
 use crate::event::large::is_large;
 use crate::site::Site;
 
-/// The token of an event whose context is known at run time only.
+/// The token of an event whose context is known only at run time.
 ///
-/// A handler that was written for contexts as annotations calls
+/// It serves handlers that were written for contexts as annotations. Such a handler calls
 /// [`at_least_then`](Self::at_least_then) where its annotation stands, and
 /// [`enter_then`](Self::enter_then) where it downgrades.
 ///
@@ -45,9 +45,9 @@ pub struct DynCx<S: Send + Sync + 'static> {
     token: Token<S>,
     context: Context,
     highest: Context,
-    /// The place that its steps are said to be from; `None`: who asks for them.
+    /// The site of the event's steps in reports; `None` stands for the caller of each method.
     site: Option<Site>,
-    /// The event may be in global, whose token is not `Send`.
+    /// Makes the token not `Send`, because the event may be in global.
     _not_send: PhantomData<*mut ()>,
 }
 
@@ -66,59 +66,64 @@ impl<S: Send + Sync + 'static> DynCx<S> {
         self.site.unwrap_or_else(|| Site::caller())
     }
 
-    /// Has reports name `site` as the place that asks for what follows: the steps and the deferred
-    /// actions of this event and of its sub-events. By default it is the caller of each.
+    /// Sets the site that reports name for what the event does from now on.
+    ///
+    /// It stands for the steps and the deferred actions of this event and of its sub-events. By
+    /// default, reports name the caller of each method.
     pub fn set_site(&mut self, site: Site) {
         self.site = Some(site);
     }
 
-    /// Says whether the event may go on in a context, as [`enter_then`](Self::enter_then) does.
+    /// Checks whether the event may enter a context, as [`enter_then`](Self::enter_then) would.
     ///
     /// # Errors
     ///
-    /// When the step is not legal.
+    /// Returns an error if the step is illegal, or goes higher than the event declared.
     pub fn may_enter(&self, context: Context) -> Result<(), ContextError> {
         let passage = self.context.passage(context, self.highest);
         passage.map(|_| ()).map_err(|step| ContextError { kind: Kind::Step(step) })
     }
 
-    /// The context that the event is in.
+    /// Returns the context that the event is in.
     pub fn context(&self) -> Context {
         self.context
     }
 
-    /// The place of this event in the order of its domain.
+    /// Returns the ticket of this event: its place in the order of its domain.
     pub fn ticket(&self) -> Ticket {
         self.token.ticket
     }
 
-    /// The state.
+    /// Returns the state.
     ///
     /// # Errors
     ///
-    /// In none.
+    /// Returns an error if the event is in none.
     pub fn state(&self) -> Result<&S, ContextError> {
         match self.context {
             Context::None => Err(ContextError { kind: Kind::Read }),
-            // SAFETY: the event is in anon or global.
+            // SAFETY: the event is in `self.context`, which is anon or global.
             Context::Anon | Context::Global => Ok(unsafe { self.token.state() }),
         }
     }
 
-    /// The state, to change it.
+    /// Returns the state, to change it.
+    ///
+    /// In snapshot mode the state is copied first if an earlier event still reads it. In a
+    /// transactional domain it is always copied first.
     ///
     /// # Errors
     ///
-    /// In none and in anon.
+    /// Returns an error if the event is in none or anon.
     pub fn state_mut(&mut self) -> Result<&mut S, ContextError> {
         match self.context {
-            // SAFETY: the event is in global.
+            // SAFETY: the event is in `self.context`, which is global.
             Context::Global => Ok(unsafe { self.token.state_mut() }),
             context => Err(ContextError { kind: Kind::Write(context) }),
         }
     }
 
-    /// Defers an action until the event commits, as [`GlobalCx::defer`](super::GlobalCx::defer).
+    /// Defers `action` until the event commits; see [`GlobalCx::defer`](super::GlobalCx::defer).
     #[track_caller]
     pub fn defer<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, action: F) {
         if is_large::<F>() {
@@ -128,12 +133,14 @@ impl<S: Send + Sync + 'static> DynCx<S> {
         self.token.defer(action, site);
     }
 
-    /// Goes on with `f` in a context: at once if the event is there, otherwise by an upgrade or a
-    /// downgrade.
+    /// Goes on with `f` in a context.
+    ///
+    /// If the event is in another context, the step is an upgrade or a downgrade.
     ///
     /// # Errors
     ///
-    /// When the step is not legal; the error gives the token back. `f` is dropped.
+    /// Returns an error if the step is illegal, or goes higher than the event declared. The error
+    /// contains the token. `f` is dropped.
     #[track_caller]
     pub fn enter_then<F>(self, context: Context, f: F) -> Result<Done, Refused<S>>
     where
@@ -154,12 +161,14 @@ impl<S: Send + Sync + 'static> DynCx<S> {
         Ok(self.token.then(what, part, site))
     }
 
-    /// Goes on with `f` in this context, or in the higher one in which the event is already: what
-    /// an annotated handler asks for that others call.
+    /// Goes on with `f` in a context, or in the current one if that is higher.
+    ///
+    /// This is the step of an annotated handler that other handlers call.
     ///
     /// # Errors
     ///
-    /// When the step is not legal; the error gives the token back. `f` is dropped.
+    /// Returns an error if the step is illegal, or goes higher than the event declared. The error
+    /// contains the token. `f` is dropped.
     #[track_caller]
     pub fn at_least_then<F>(self, context: Context, f: F) -> Result<Done, Refused<S>>
     where
@@ -173,11 +182,14 @@ impl<S: Send + Sync + 'static> DynCx<S> {
         self.enter_then(to, f)
     }
 
+    /// Waits until the event has the domain to itself, and goes on with `f` in global (I9).
+    ///
     /// See [`GlobalCx::exclusive_then`](super::GlobalCx::exclusive_then).
     ///
     /// # Errors
     ///
-    /// When the event is not in global; the error gives the token back. `f` is dropped.
+    /// Returns an error if the event is not in global. The error contains the token. `f` is
+    /// dropped.
     #[track_caller]
     pub fn exclusive_then<F>(self, f: F) -> Result<Done, Refused<S>>
     where
@@ -195,7 +207,9 @@ impl<S: Send + Sync + 'static> DynCx<S> {
         Ok(self.token.then(What::Alone, part, site))
     }
 
-    /// Gives up the right to go higher than `highest`. In anon and global it changes nothing.
+    /// Gives up the right to enter a context higher than `highest`.
+    ///
+    /// In anon and global this has no effect.
     pub fn renounce(&mut self, highest: Context) {
         if self.context == Context::None && highest < self.highest {
             self.token.renounce(highest);
@@ -203,7 +217,7 @@ impl<S: Send + Sync + 'static> DynCx<S> {
         }
     }
 
-    /// Ends the event.
+    /// Ends the event, which commits when its turn comes.
     #[track_caller]
     pub fn commit(self) -> Done {
         let site = self.site();
@@ -211,6 +225,8 @@ impl<S: Send + Sync + 'static> DynCx<S> {
     }
 
     /// Ends the event, and goes on with a sub-event that may go up to `highest`.
+    ///
+    /// The sub-event takes its ticket when this event has committed, and begins in none.
     #[track_caller]
     pub fn commit_then<F>(self, highest: Context, f: F) -> Done
     where
@@ -238,15 +254,14 @@ enum Kind {
     Step(IllegalStep),
 }
 
-/// What an event may not do in its context.
+/// The error of an event that asks for something that its context does not allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContextError {
     kind: Kind,
 }
 
 impl ContextError {
-    /// Says whether the step would be legal if the event had said at its post that it might go so
-    /// high.
+    /// Returns `true` if the step would be legal had the event declared a higher context.
     pub fn is_undeclared(&self) -> bool {
         matches!(self.kind, Kind::Step(step) if step.is_undeclared())
     }
@@ -267,19 +282,19 @@ impl fmt::Display for ContextError {
 
 impl Error for ContextError {}
 
-/// A step that was refused, with the token of the event.
+/// The error of a refused step, which contains the token of the event.
 pub struct Refused<S: Send + Sync + 'static> {
     token: DynCx<S>,
     error: ContextError,
 }
 
 impl<S: Send + Sync + 'static> Refused<S> {
-    /// The token: the event is where it was.
+    /// Returns the token. The event is in the context in which it asked for the step.
     pub fn into_token(self) -> DynCx<S> {
         self.token
     }
 
-    /// Why.
+    /// Returns the reason why the step was refused.
     pub fn error(&self) -> ContextError {
         self.error
     }

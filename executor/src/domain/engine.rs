@@ -1,16 +1,17 @@
-//! A domain at work: what the order decides is carried out.
+//! The engine of a domain, which carries out what the order decides.
 //!
-//! Decisions are collected under the lock, some at a time, and carried out after it: what may go on
-//! is queued as an event without color. No user code runs here (C16) but the deferred actions of
-//! the event whose turn it is to commit, and those only below a worker's own loop, when an event
-//! has ended (I8), so that they never run while an event on the same stack has the state; from
-//! anywhere else the commit is queued as an event, too. One event commits at a time: the order
-//! hands out the next commit only when it has been told that the last one is done (I7).
+//! Decisions are collected under the lock, a batch at a time, and carried out after the lock is
+//! released. An event that may go on is queued as an event without color. No user code runs here
+//! (C16) but the deferred actions of the event whose turn it is to commit. These run here only
+//! directly below a worker's own loop, when an event has ended (I8), so that they never run while
+//! an event on the same stack has the state. From anywhere else the commit is queued as an event,
+//! too. One event commits at a time: the order hands out the next commit only when it has been told
+//! that the last one is done (I7).
 //!
-//! A thread that is not a worker may have collected what others have made runnable; until it has
-//! queued that, the runtime is not at rest (`quiesce`).
+//! A thread outside the runtime may have collected events that other threads have made runnable.
+//! Until it has queued them, the runtime is not at rest (see `quiesce`).
 //!
-//! When the runtime stops, no action runs any more: what is deferred is dropped and counted, so
+//! When the runtime stops, no further action runs. Deferred actions are dropped and counted, so
 //! that what has run is a prefix of the ticket order (E11).
 
 use std::mem::MaybeUninit;
@@ -27,27 +28,28 @@ use crate::runtime::core::{Core, Phase};
 use crate::site::Site;
 use crate::sync::DomainStep;
 
-/// Decisions in one collection, and looks at the order; one that passes many slots counts for some.
+/// The limits of one collection: the number of events, and the number of looks at the order. A look
+/// that only passes many slots counts as `MOVED` looks.
 const BATCH: usize = 8;
 const LOOKS: usize = 64;
 const MOVED: usize = 16;
 
-/// Collections that are carried out one after the other.
+/// The number of collections that one thread carries out in a row.
 const ROUNDS: usize = 64;
 
-/// What has been decided, and has to be done. It is filled and emptied in place: to move it would
-/// cost more than what it is for.
+/// Decisions that have to be carried out. A batch is filled and emptied in place, because moving it
+/// would cost more than its work.
 pub(super) struct Batch<S: Send + Sync + 'static> {
-    /// Events that may go on, with the numbers of their tickets; 0 for those that have none. So
-    /// many are there.
+    /// The events that may go on, each with the number of its ticket, or with 0 if it has none. The
+    /// first `len` slots are initialized.
     queue: [MaybeUninit<(u64, Waiting)>; BATCH],
     len: usize,
     commit: Option<Commit<S>>,
-    /// Events that poison covered have committed.
+    /// The number of events that have committed while poison covered them.
     covered: u64,
-    /// Events that were accepted though there were too many.
+    /// The number of events that were accepted beyond the limit.
     pub(super) exceeded: u64,
-    /// Whether there may be more.
+    /// Whether there may be more to collect.
     more: bool,
     /// Whether nothing is left of the domain.
     is_last: bool,
@@ -73,18 +75,19 @@ impl<S: Send + Sync + 'static> Batch<S> {
         self.len += 1;
     }
 
-    /// Says whether the turn of an event to commit takes time.
+    /// Returns `true` if there is a commit to carry out, which takes time.
     pub(super) fn has_actions(&self) -> bool {
         self.commit.is_some()
     }
 
-    /// Queues what may go on, but for the event of this ticket, which is the answer.
+    /// Queues the events that may go on, except for that of the ticket `own`, which is returned.
     #[inline]
     fn queue(&mut self, core: &Core, own: Option<Ticket>) -> Option<Waiting> {
         let mut next = None;
         let len = std::mem::take(&mut self.len);
         for slot in &mut self.queue[..len] {
-            // SAFETY: the first `len` have been written, and are read once.
+            // SAFETY: `push` has initialized the first `len` slots. `len` is 0 now: each is read
+            // once.
             let (ticket, mut with) = unsafe { slot.assume_init_read() };
             with.may_go_on(core);
             match own {
@@ -144,9 +147,9 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
                 self.tell(ticket, || DomainStep::Commits);
                 let kept = store.data(ticket);
                 let (actions, ready) = (std::mem::take(&mut kept.actions), kept.ready);
-                // What a sub-event begins with.
+                // A sub-event begins with these values.
                 (kept.left_global, kept.ready) = (false, 0);
-                // Once nothing runs any more, what is dropped is counted where it is dropped.
+                // When the runtime stops, an event is counted where its actions are dropped.
                 batch.covered += u64::from(covered && self.core.phase() < Phase::Stopping);
                 if actions.is_empty() && ready == 0 && kept.fate.is_none() {
                     self.tell(ticket, || DomainStep::Committed);
@@ -158,9 +161,10 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         }
     }
 
-    /// Carries out what was collected, and what follows from it. If the event `own` may go on, that
-    /// is the answer; all others are queued. With a `cx` (below a worker's loop) it runs commits:
-    /// any, if no event goes on from here, or those of `own`, which waits to be alone.
+    /// Carries out the collected decisions, and what follows from them. Returns the event of the
+    /// ticket `own` if that may go on, and queues all others. With a `cx`, that is, directly below
+    /// a worker's loop, it also runs commits: without `own`, those of any event; otherwise only
+    /// those of `own`, which waits to be alone.
     #[inline]
     pub(super) fn settle(
         self,
@@ -195,19 +199,19 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         loop {
             next = next.or(batch.queue(core, own));
             if batch.covered > 0 {
-                // Each has begun, and the event of its first step is counted.
+                // Each of these events has begun, and its first step was counted as run.
                 core.count_in_vain(batch.covered);
                 core.count_dropped(std::mem::take(&mut batch.covered));
             }
             if batch.exceeded > 0 {
                 core.count_over_limit(std::mem::take(&mut batch.exceeded));
             }
-            // There is one at a time.
+            // There is at most one commit at a time.
             commit = commit.or(batch.commit.take());
             if batch.more {
                 rounds += 1;
                 if rounds == ROUNDS {
-                    // Others have their turn; `settling` keeps the domain until this comes back.
+                    // Other work gets its turn. `settling` keeps the domain until `Resume` has run.
                     core.queue_event(Resume(self).into_event(core));
                     if let Some(turn) = commit {
                         core.queue_event(turn.into_event(core));
@@ -240,7 +244,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
     }
 }
 
-/// An event that collects what is left to be collected.
+/// An event that goes on collecting decisions.
 struct Resume<S: Send + Sync + 'static>(DomainPtr<S>);
 
 impl<S: Send + Sync + 'static> Resume<S> {

@@ -1,8 +1,8 @@
-//! Which event of which domain it is, and who holds its ticket; see `held`.
+//! The identity of a domain's event, and which task holds its ticket (see `held`).
 
 use dapple_colors::Ticket;
 
-/// An event of a domain: which domain, and which ticket.
+/// The identity of a domain's event: the domain and the ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct EventId {
     domain: usize,
@@ -10,7 +10,7 @@ pub(crate) struct EventId {
 }
 
 impl EventId {
-    /// `domain`: its address.
+    /// Creates the identity of an event. `domain` is the address of its domain.
     pub(super) fn new(domain: usize, ticket: Ticket) -> Self {
         EventId { domain, ticket: ticket.number() }
     }
@@ -24,11 +24,11 @@ pub(super) mod tickets {
     use crate::sync::{Arc, LazyLock, Mutex, lock};
     use crate::thread;
 
-    /// The tickets that one task holds.
+    /// The events whose tickets one task holds.
     pub(in crate::domain) type Held = Arc<Mutex<Vec<EventId>>>;
 
-    /// Who holds a ticket. Tickets are numbered anew in each domain, and a place of memory may be
-    /// another domain's later: the last one to hold it counts.
+    /// The task that holds each ticket. Each domain numbers its own tickets, and a new domain may
+    /// have the address of a freed one, so the latest holder counts.
     static HOLDERS: LazyLock<Mutex<BTreeMap<EventId, Held>>> = LazyLock::new(Mutex::default);
 
     pub(in crate::domain) fn swap(held: Option<Held>) -> Option<Held> {
@@ -39,7 +39,7 @@ pub(super) mod tickets {
         thread::state(|state| state.tickets.get())
     }
 
-    /// The task that is polled holds it.
+    /// Notes that the task that is polled holds this ticket.
     pub(in crate::domain) fn begins(place: EventId) {
         if let Some(held) = polled() {
             lock(&held).push(place);
@@ -47,7 +47,7 @@ pub(super) mod tickets {
         }
     }
 
-    /// Its holder has let it go.
+    /// Notes that the holder of this ticket has released it.
     pub(in crate::domain) fn ends(place: EventId) {
         let holder = lock(&HOLDERS).remove(&place);
         if let Some(held) = holder {
@@ -55,14 +55,15 @@ pub(super) mod tickets {
         }
     }
 
-    /// What the task that is polled holds that is such.
+    /// Returns a ticket of the task that is polled for which `is_it` returns `true`.
     pub(in crate::domain) fn find(is_it: impl Fn(&EventId) -> bool) -> Option<EventId> {
         polled().and_then(|held| lock(&held).iter().find(|place| is_it(place)).copied())
     }
 }
 
 impl EventId {
-    /// The task that is polled is about to wait for the event with this place.
+    /// Checks that the task that is polled may wait for this event. In a debug build it panics if
+    /// the task holds a ticket of another domain, or a smaller ticket of the same domain (I15).
     #[inline]
     pub(crate) fn check(self) {
         #[cfg(debug_assertions)]
@@ -79,13 +80,13 @@ impl EventId {
         }
     }
 
-    /// Notes that the task holds the ticket.
+    /// Notes that the task that is polled holds this ticket.
     pub(in crate::domain) fn begins(self) {
         #[cfg(debug_assertions)]
         tickets::begins(self);
     }
 
-    /// Notes that the task has let the ticket go.
+    /// Notes that the holder of this ticket has released it.
     #[inline]
     pub(in crate::domain) fn ends(&self) {
         #[cfg(debug_assertions)]

@@ -1,14 +1,14 @@
-//! What becomes of an event that is an async task, for the handle of the task (I12).
+//! The fate of an event that is an async task, as the handle of the task learns it (I12).
 //!
-//! A future may end before its event has committed. If poison covers the event then, what the
-//! future did and deferred never takes effect, and nobody has told the future; so its value must
-//! not be handed out as if all were well. The future is followed by a wait for the *fate* of its
+//! A future may end before its event has committed. If poison then covers the event, what the
+//! future did and deferred never takes effect, and nothing has told the future so. Its value must
+//! not be handed out as if all were well. So the future is followed by a wait for the *fate* of its
 //! event, which is known when the event leaves the order.
 //!
-//! The wait is only for an event whose end is the domain's business: one whose commit, or whose
-//! next section, has been asked for. A token that the future gave away ends when its new owner says
-//! so, for which the task does not wait. A future that was told of poison or of a panic by what it
-//! awaited knows what its value means, and it is handed out.
+//! The task waits only if the domain is to end the event, that is, if its commit or its next
+//! section has been asked for. It does not wait for a token that the future gave away, which ends
+//! when its new owner says so. A future that was told of poison or of a panic by what it awaited
+//! knows what its value means, so its value is handed out.
 
 use std::future::Future;
 use std::mem::ManuallyDrop;
@@ -22,18 +22,18 @@ use crate::sync::Arc;
 use crate::task::error::JoinError;
 use crate::thread;
 
-/// See the module. Shared by the order, which keeps it with the ticket, and the task.
+/// The fate of an event. The order keeps it with the ticket, and shares it with the task.
 pub(super) struct Fate(Lock<State>);
 
 #[derive(Default)]
 struct State {
-    /// Which event it is: the first one, and then a sub-event of it.
+    /// The event of the task: the first one, and later a sub-event of it.
     place: Option<EventId>,
-    /// The domain has the token, and will end the event or give the token back.
+    /// The domain has the token, and either ends the event or returns the token.
     is_asked: bool,
     /// The future has been told that its event failed.
     is_told: bool,
-    /// The event has left the order; what it deferred has run, or not.
+    /// The outcome, once the event has left the order: whether its deferred actions have run.
     outcome: Option<Result<(), JoinError>>,
     waker: Option<Waker>,
 }
@@ -43,7 +43,7 @@ impl Fate {
         Arc::new(Fate(Lock::new(State::default())))
     }
 
-    /// The event has left the order. Wakes the task, so no lock is held here.
+    /// Notes that the event has left the order, and wakes the task. The caller holds no lock.
     pub(super) fn decide(&self, outcome: Result<(), JoinError>) {
         let waker = self.0.with(|state| {
             state.outcome = Some(outcome);
@@ -63,14 +63,14 @@ impl Fate {
             }
             _ => Poll::Ready(Ok(())),
         });
-        // The one before, or ours, is dropped outside of the lock.
+        // The previous waker, or the new one, is dropped outside the lock.
         drop(waker);
         outcome
     }
 }
 
-/// A fate that the order keeps, until the event has left it. It is [decided](Self::decide), not
-/// dropped: so what is kept with a ticket needs no drop, and is not moved for one when it goes.
+/// A fate that the order keeps until the event has left it. It is [decided](Self::decide), never
+/// dropped, so the data of a ticket needs no drop, and is not moved for one when the ticket goes.
 pub(super) struct Undecided(ManuallyDrop<Arc<Fate>>);
 
 impl Undecided {
@@ -78,14 +78,14 @@ impl Undecided {
         Undecided(ManuallyDrop::new(fate))
     }
 
-    /// See [`Fate::decide`].
+    /// Notes that the event has left the order, and wakes the task; see [`Fate::decide`].
     pub(super) fn decide(self, outcome: Result<(), JoinError>) {
         ManuallyDrop::into_inner(self.0).decide(outcome);
     }
 }
 
 impl EventId {
-    /// Calls `f` if it is the event of the task that is polled.
+    /// Calls `f` if this is the event of the task that is polled.
     fn of_the_polled(self, f: impl FnOnce(&mut State)) {
         if let Some(fate) = thread::state(|state| state.fate.get::<Fate>()) {
             fate.0.with(|state| {
@@ -96,25 +96,25 @@ impl EventId {
         }
     }
 
-    /// Its token goes to the domain.
+    /// Notes that the token goes to the domain.
     pub(super) fn leaves(self) {
         self.of_the_polled(|state| state.is_asked = true);
     }
 
-    /// The token comes back, as that of the event `now`.
+    /// Notes that the token has come back, as that of the event `now`.
     pub(super) fn comes_back(self, now: EventId) {
         self.of_the_polled(|state| (state.is_asked, state.place) = (false, Some(now)));
     }
 
-    /// Who awaited it has been told that it failed.
+    /// Notes that the future has been told that this event failed.
     pub(super) fn is_told(self) {
         self.of_the_polled(|state| state.is_told = true);
     }
 }
 
-/// Calls `f` while the fate is that of the task that is polled.
+/// Calls `f` as a part of polling the task with this fate.
 fn polled<R>(fate: &Arc<Fate>, f: impl FnOnce() -> R) -> R {
-    /// The outer one again, also after a panic.
+    /// Restores the fate of the outer task, also after a panic.
     struct Back(Option<Arc<Fate>>);
     impl Drop for Back {
         fn drop(&mut self) {
@@ -127,7 +127,7 @@ fn polled<R>(fate: &Arc<Fate>, f: impl FnOnce() -> R) -> R {
 }
 
 pin_project_lite::pin_project! {
-    /// The future of an event, and then the wait for what becomes of the event.
+    /// The future of an event, and then the wait for the fate of the event.
     pub(super) struct Fated<F: Future> {
         #[pin]
         future: Option<F>,
@@ -138,7 +138,7 @@ pin_project_lite::pin_project! {
 }
 
 impl<F: Future> Fated<F> {
-    /// Makes the future of the event with this place.
+    /// Makes the future of the event `place`.
     pub(super) fn make(
         fate: Arc<Fate>,
         place: EventId,
@@ -163,7 +163,7 @@ impl<F: Future> Future for Fated<F> {
             let known = this.fate.poll(cx);
             let Poll::Pending = known else { return known.map(|known| known.map(|()| value)) };
             *this.value = Some(value);
-            // What it holds goes when it ends, and does not wait.
+            // The contents of the future are dropped when it ends, and do not wait for the fate.
             this.core.guard(None, || this.future.set(None));
             return Poll::Pending;
         }

@@ -1,4 +1,4 @@
-//! The handle of a domain: its events are posted here.
+//! The handle of a domain, by which events are posted to it.
 
 use std::fmt;
 
@@ -18,35 +18,41 @@ use crate::event::large::is_large;
 use crate::site::Site;
 use crate::{Color, Cx, Handle};
 
-/// A state, and events that read and write it in parallel with the results of running them one by
-/// one.
+/// A state, and events that use it in parallel, with the results of a serial order.
 ///
-/// Every event gets a *ticket* when it is posted. What an event may do with the state depends on
-/// its context: in *global* it reads and writes, alone; in *anon* it reads, beside others; in
-/// *none* neither, beside everything. An event may downgrade from global to anon, and so let the
-/// next one in while it goes on. Effects are *deferred*: they run when the event commits, and
-/// events commit in the order of their tickets. So whatever ran in parallel, state, reads and
-/// effects are those of the events run one after the other by ticket, as long as events are
-/// deterministic, defer their effects, and post by deferred actions (I13).
+/// Every event takes a *ticket* when it is posted. The context of the event says what it may do
+/// with the state:
 ///
-/// Clone it and send it anywhere. When the last handle is gone and every event has committed, the
-/// state is dropped.
+/// * In *global* it reads and writes the state, and no other event is in global.
+/// * In *anon* it reads the state, in parallel with other events.
+/// * In *none* it does not use the state, and runs in parallel with all other events.
+///
+/// An event may downgrade from global to anon, which lets other events in while it goes on. Effects
+/// are *deferred*: they run when the event commits, and events commit in the order of their
+/// tickets. So the state, the reads and the effects are those of the events run one after the other
+/// by ticket, however they ran in parallel. This holds as long as events are deterministic, defer
+/// their effects, and post only by deferred actions (I13).
+///
+/// A `Domain` is a handle, which can be cloned and sent to any thread. When the last handle is gone
+/// and every event has committed, the state is dropped.
 ///
 /// # Panics in events
 ///
-/// An event that panics commits in its place, with what it had deferred until it left global;
-/// nothing, if it never was there. If it panics *in* global the domain is *poisoned* (unless it is
-/// [transactional](DomainBuilder::transactional)): the events behind it are dropped and counted, up
-/// to the next [`clear_poison`](Self::clear_poison). What they have done in none by then cannot be
-/// told from nothing: their effects are dropped, too. A token that is dropped without a commit
-/// counts as a panic.
+/// An event that panics commits in its place. If it had been in global and left it by a downgrade,
+/// the actions that it deferred before the downgrade still run. All others are dropped.
+///
+/// An event that panics *in* global *poisons* the domain, unless the domain is
+/// [transactional](DomainBuilder::transactional). The events behind it are dropped and counted, up
+/// to the next [`clear_poison`](Self::clear_poison). Some of them may already have run in none. The
+/// actions that they deferred there are dropped, too, so that nobody can tell. A token that is
+/// dropped without a commit counts as a panic.
 ///
 /// # Waiting
 ///
-/// An event that waits for its turn is a closure in a queue, not a thread. Every wait is for an
-/// event with a smaller ticket, so there is no deadlock; but an event must not wait for something
-/// outside while it holds its ticket: everything behind it would wait, too. What has to wait for a
-/// socket or a timer does so before it posts, or in a deferred action.
+/// An event that waits for its turn is a closure in a queue, and blocks no thread. Every wait is
+/// for an event with a smaller ticket, so there is no deadlock. An event must not wait for
+/// something outside the domain while it owns its ticket, because every event behind it would wait,
+/// too. Wait for a socket or a timer before the event is posted, or in a deferred action.
 ///
 /// # Examples
 ///
@@ -56,9 +62,9 @@ use crate::{Color, Cx, Handle};
 /// let d = Domain::snapshot(&rt.handle(), 0u64);
 /// for _ in 0..100 {
 ///     d.event(|n| n.upgrade_global_then(|mut g| {
-///         *g.state_mut() += 1;                                   // alone
+///         *g.state_mut() += 1;                                   // the only event in global
 ///         g.downgrade_then(|mut a| {
-///             let n = *a.state(); // beside the next one's global part
+///             let n = *a.state(); // in parallel with the next event in global
 ///             a.defer(move |_| println!("{n}"));                 // in order: 1, 2, 3, ...
 ///             a.commit()
 ///         })
@@ -74,16 +80,17 @@ use crate::{Color, Cx, Handle};
 pub struct Domain<S: Send + Sync + 'static>(pub(super) DomainPtr<S>);
 
 impl Domain<()> {
-    /// Configures a domain, of whatever state.
+    /// Returns a builder of a domain, for a state of any type.
     pub fn builder() -> DomainBuilder {
         DomainBuilder::new()
     }
 }
 
 impl<S: Send + Sync + 'static> Domain<S> {
-    /// Opens a domain whose readers read a frozen version of the state while the next event in
-    /// global writes. The state is copied only if somebody still reads it, so its clones should be
-    /// cheap, and independent of each other.
+    /// Opens a domain in snapshot mode: readers keep a version while the next event writes.
+    ///
+    /// The state is copied only if an event still reads it when the next one writes. So its clones
+    /// should be cheap, and they must be independent of each other.
     pub fn snapshot(handle: &Handle, state: S) -> Self
     where
         S: Clone,
@@ -91,24 +98,25 @@ impl<S: Send + Sync + 'static> Domain<S> {
         DomainBuilder::new().snapshot(handle, state)
     }
 
-    /// Opens a domain whose events in global wait until all earlier readers are done. The state is
-    /// never copied.
+    /// Opens a domain in read_write mode: a writer waits until all earlier readers are done.
+    ///
+    /// The state is never copied.
     pub fn read_write(handle: &Handle, state: S) -> Self {
         DomainBuilder::new().read_write(handle, state)
     }
 
-    /// The handle that a domain begins with.
+    /// Creates the first handle of a domain.
     pub(super) fn first(domain: DomainPtr<S>) -> Self {
         Domain(domain)
     }
 
-    /// One more handle. The caller has one, or a ticket.
+    /// Creates one more handle. The caller has a handle or a ticket.
     pub(super) fn of(domain: DomainPtr<S>) -> Self {
         domain.handles.add(&domain.store);
         Domain(domain)
     }
 
-    /// Posts an event that runs in global: it reads and writes the state, alone.
+    /// Posts an event that runs in global: it reads and writes the state, and is alone in global.
     #[track_caller]
     #[inline]
     pub fn global<F: FnOnce(&mut InGlobal<S>) + Send + 'static>(&self, f: F) {
@@ -118,8 +126,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Needs::GLOBAL, WholeGlobal(f), Site::caller());
     }
 
-    /// Posts an event that runs in anon: it reads the state as the last earlier event in global
-    /// left it, beside others.
+    /// Posts an event that runs in anon: it reads the state, in parallel with other readers.
+    ///
+    /// It reads the state that the last earlier event in global left.
     #[track_caller]
     #[inline]
     pub fn anon<F: FnOnce(&mut InAnon<S>) + Send + 'static>(&self, f: F) {
@@ -129,8 +138,10 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Needs::ANON, WholeAnon(f), Site::caller());
     }
 
-    /// Posts an event that runs in none: it does not reach the state, and delays nobody. What it
-    /// defers has its place in the order.
+    /// Posts an event that runs in none: it does not use the state.
+    ///
+    /// It does not delay the entry of other events. Its deferred actions have their place in the
+    /// order.
     #[track_caller]
     #[inline]
     pub fn none<F: FnOnce(&mut InNone<S>) + Send + 'static>(&self, f: F) {
@@ -140,8 +151,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Needs::none(Context::None), WholeNone(f), Site::caller());
     }
 
-    /// Posts an event of several steps. It begins in none, and may go up to global; until it
-    /// has been there, or has renounced, later events cannot enter global or anon.
+    /// Posts an event of several steps, which begins in none and may go up to global.
+    ///
+    /// While it may still enter global, later events cannot enter global or anon.
     #[track_caller]
     pub fn event<F>(&self, f: F)
     where
@@ -196,8 +208,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Needs::ANON, AnonStep(f), Site::caller());
     }
 
-    /// Posts an event of several steps that goes up to anon at most. Until it has been there, or
-    /// has renounced, later events cannot enter global.
+    /// Posts an event of several steps, which begins in none and may go up to anon.
+    ///
+    /// While it may still enter anon, later events cannot enter global.
     #[track_caller]
     pub fn event_anon<F>(&self, f: F)
     where
@@ -210,8 +223,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Needs::of::<MayAnon>(), NoneStep::<MayAnon, _>::new(f), Site::caller());
     }
 
-    /// Posts an event of several steps that stays in none, and so delays nobody's entry; its
-    /// sub-events may go higher.
+    /// Posts an event of several steps that stays in none.
+    ///
+    /// It does not delay the entry of other events. Its sub-events may go higher.
     #[track_caller]
     pub fn event_none<F>(&self, f: F)
     where
@@ -224,7 +238,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Needs::of::<NoneOnly>(), NoneStep::<NoneOnly, _>::new(f), Site::caller());
     }
 
-    /// Posts an event of several steps whose contexts are known at run time; see [`DynCx`].
+    /// Posts an event of several steps whose contexts are chosen at run time; see [`DynCx`].
+    ///
+    /// It begins in none, and may go up to `highest`.
     #[track_caller]
     pub fn event_dyn<F>(&self, highest: Context, f: F)
     where
@@ -238,8 +254,9 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Needs::none(highest), part, Site::caller());
     }
 
-    /// Posts an event of several steps whose contexts are known at run time, and has reports name
-    /// `site` as the place that posted it and asked for each of its steps. See
+    /// Posts an event whose contexts are chosen at run time, and names `site` in reports.
+    ///
+    /// In reports, `site` is the place that posted the event and asked for each of its steps. See
     /// [`event_dyn`](Self::event_dyn), which names its caller, and [`DynCx::set_site`].
     pub fn event_dyn_from<F>(&self, site: Site, highest: Context, f: F)
     where
@@ -253,9 +270,10 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Needs::none(highest), part, site);
     }
 
-    /// Posts an event in global that repairs the state: it runs even if the domain is poisoned, and
-    /// the events behind it run again, unless it panics itself. If the domain is not poisoned, it
-    /// is an event in global like any other.
+    /// Posts an event in global that repairs the state and ends the poison.
+    ///
+    /// It runs even if the domain is poisoned, and the events behind it run again, unless it panics
+    /// itself. If the domain is not poisoned, it is an event in global like any other.
     #[track_caller]
     pub fn clear_poison<F: FnOnce(&mut InGlobal<S>) + Send + 'static>(&self, f: F) {
         if is_large::<F>() {
@@ -264,12 +282,13 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.post(Needs::REPAIR, WholeGlobal(f), Site::caller());
     }
 
-    /// Posts an event in global, as [`global`](Self::global), unless too many are uncommitted.
+    /// Posts an event in global, as [`global`](Self::global) does, unless the domain is full.
     ///
     /// # Errors
     ///
-    /// `Full`: as many events are uncommitted as [`DomainBuilder::max_uncommitted`] allows.
-    /// `Closed`: a shutdown has begun, and the calling thread is not a worker. Both hand `f` back.
+    /// Returns `Full` if as many events are uncommitted as [`DomainBuilder::max_uncommitted`]
+    /// allows, and `Closed` if a shutdown has begun and the calling thread runs no work of this
+    /// runtime. Both errors contain `f`.
     #[track_caller]
     pub fn try_global<F>(&self, f: F) -> Result<(), TryPostError<F>>
     where
@@ -278,12 +297,13 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.try_closure(Needs::GLOBAL, f, WholeGlobal, WholeGlobal, Site::caller())
     }
 
-    /// Posts an event in anon, as [`anon`](Self::anon), unless too many are uncommitted.
+    /// Posts an event in anon, as [`anon`](Self::anon) does, unless the domain is full.
     ///
     /// # Errors
     ///
-    /// `Full`: as many events are uncommitted as [`DomainBuilder::max_uncommitted`] allows.
-    /// `Closed`: a shutdown has begun, and the calling thread is not a worker. Both hand `f` back.
+    /// Returns `Full` if as many events are uncommitted as [`DomainBuilder::max_uncommitted`]
+    /// allows, and `Closed` if a shutdown has begun and the calling thread runs no work of this
+    /// runtime. Both errors contain `f`.
     #[track_caller]
     pub fn try_anon<F>(&self, f: F) -> Result<(), TryPostError<F>>
     where
@@ -292,12 +312,13 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.try_closure(Needs::ANON, f, WholeAnon, WholeAnon, Site::caller())
     }
 
-    /// Posts an event in none, as [`none`](Self::none), unless too many are uncommitted.
+    /// Posts an event in none, as [`none`](Self::none) does, unless the domain is full.
     ///
     /// # Errors
     ///
-    /// `Full`: as many events are uncommitted as [`DomainBuilder::max_uncommitted`] allows.
-    /// `Closed`: a shutdown has begun, and the calling thread is not a worker. Both hand `f` back.
+    /// Returns `Full` if as many events are uncommitted as [`DomainBuilder::max_uncommitted`]
+    /// allows, and `Closed` if a shutdown has begun and the calling thread runs no work of this
+    /// runtime. Both errors contain `f`.
     #[track_caller]
     pub fn try_none<F>(&self, f: F) -> Result<(), TryPostError<F>>
     where
@@ -306,12 +327,13 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.try_closure(Needs::none(Context::None), f, WholeNone, WholeNone, Site::caller())
     }
 
-    /// Posts an event of several steps, as [`event`](Self::event), unless too many are uncommitted.
+    /// Posts an event of several steps, as [`event`](Self::event) does, unless the domain is full.
     ///
     /// # Errors
     ///
-    /// `Full`: as many events are uncommitted as [`DomainBuilder::max_uncommitted`] allows.
-    /// `Closed`: a shutdown has begun, and the calling thread is not a worker. Both hand `f` back.
+    /// Returns `Full` if as many events are uncommitted as [`DomainBuilder::max_uncommitted`]
+    /// allows, and `Closed` if a shutdown has begun and the calling thread runs no work of this
+    /// runtime. Both errors contain `f`.
     #[track_caller]
     pub fn try_event<F>(&self, f: F) -> Result<(), TryPostError<F>>
     where
@@ -322,13 +344,13 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.try_closure(entry, f, Step::new, Step::new, Site::caller())
     }
 
-    /// Posts an event of several steps that stays out of global, as
-    /// [`event_anon`](Self::event_anon), unless too many are uncommitted.
+    /// Posts an event as [`event_anon`](Self::event_anon) does, unless the domain is full.
     ///
     /// # Errors
     ///
-    /// `Full`: as many events are uncommitted as [`DomainBuilder::max_uncommitted`] allows.
-    /// `Closed`: a shutdown has begun, and the calling thread is not a worker. Both hand `f` back.
+    /// Returns `Full` if as many events are uncommitted as [`DomainBuilder::max_uncommitted`]
+    /// allows, and `Closed` if a shutdown has begun and the calling thread runs no work of this
+    /// runtime. Both errors contain `f`.
     #[track_caller]
     pub fn try_event_anon<F>(&self, f: F) -> Result<(), TryPostError<F>>
     where
@@ -339,41 +361,44 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.try_closure(entry, f, Step::new, Step::new, Site::caller())
     }
 
-    /// Posts `f` to a color when less than the [most](DomainBuilder::max_uncommitted) events are
-    /// uncommitted, which may be at once. There may be none left when it runs.
+    /// Posts `f` to a color when the domain has room for an event, which may be at once.
+    ///
+    /// There is room when fewer events are uncommitted than [`DomainBuilder::max_uncommitted`]
+    /// allows. The room may be gone again when `f` runs. If the runtime stops first, `f` is dropped
+    /// unrun.
     #[track_caller]
     pub fn when_room<F: FnOnce(&mut Cx) + Send + 'static>(&self, color: &Color, f: F) {
         if is_large::<F>() {
             return self.when_room(color, Box::new(f) as Box<dyn FnOnce(&mut Cx) + Send>);
         }
         let (color, site) = (color.clone(), Site::caller());
-        // It holds a handle, so that the domain is there while somebody waits.
+        // The waiter owns a handle, which keeps the domain until there is room.
         let waiter = Room { domain: self.clone(), color, f, site };
         waiter.wait();
     }
 
-    /// How many events have not committed.
+    /// Returns the number of events that have not committed.
     pub fn uncommitted(&self) -> usize {
         self.0.store.with(|store| store.order().uncommitted())
     }
 
-    /// Says whether as many events are uncommitted as there [should
-    /// be](DomainBuilder::max_uncommitted) at most.
+    /// Returns `true` if as many events are uncommitted as [`DomainBuilder::max_uncommitted`]
+    /// allows, or more.
     pub fn is_full(&self) -> bool {
         self.0.store.with(|store| store.order().is_full())
     }
 
-    /// Says whether the state is poisoned for the event that enters next.
+    /// Returns `true` if the state is poisoned for the event that enters next.
     pub fn is_poisoned(&self) -> bool {
         self.0.store.with(|store| store.order().is_poisoned())
     }
 
-    /// How readers and writers get along.
+    /// Returns the mode of the domain: snapshot or read_write.
     pub fn mode(&self) -> Mode {
         self.0.mode
     }
 
-    /// A handle of the runtime that the domain belongs to.
+    /// Returns a handle of the runtime to which the domain belongs.
     pub fn runtime(&self) -> Handle {
         Handle::new(self.0.core.clone())
     }

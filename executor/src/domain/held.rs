@@ -1,11 +1,11 @@
-//! Which tickets an async task holds, so that a debug build notices a wait that could stop the
-//! order (I15).
+//! The tickets that an async task holds: a debug build notices a wait that could stop the order
+//! (I15).
 //!
-//! An event may wait for those with smaller tickets of its own domain: they do not wait for it.
-//! While a domain's task is polled, a thread-local leads to the tickets that it holds; a task that
-//! waits for another event compares. A token may be sent to another thread, and end its event
-//! there; so there is a table of all that are held, which leads from a ticket to its holder. A
-//! release build keeps none of this.
+//! An event may wait for events of its own domain with smaller tickets, because those do not wait
+//! for it. While a domain's task is polled, a thread-local leads to the tickets that it holds. A
+//! task that is about to wait for an event compares them with the ticket of that event. A token may
+//! be sent to another thread and end its event there, so a table leads from each ticket to its
+//! holder. A release build keeps none of this.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use super::event_id::EventId;
 #[cfg(debug_assertions)]
 use super::event_id::tickets;
 
-/// What gives a token back to a task.
+/// The result of a wait that returns a token to a task.
 pub trait Gives {
     #[doc(hidden)]
     #[allow(private_interfaces)]
@@ -50,7 +50,7 @@ type HeldByTask = tickets::Held;
 type HeldByTask = ();
 
 pin_project_lite::pin_project! {
-    /// A domain's task, with the tickets that it holds.
+    /// The future of a domain's task, with the tickets that the task holds.
     pub(super) struct Holding<F> {
         #[pin]
         future: F,
@@ -59,7 +59,7 @@ pin_project_lite::pin_project! {
 }
 
 impl<F> Holding<F> {
-    /// Makes the future of a task that holds a ticket, which may be given up in that already.
+    /// Makes the future of a task that holds a ticket. `make` may already release the ticket.
     pub(super) fn make(place: EventId, make: impl FnOnce() -> F) -> Self {
         let held = HeldByTask::default();
         let future = while_held(&held, || {
@@ -70,12 +70,12 @@ impl<F> Holding<F> {
     }
 }
 
-/// Runs `f` while the calling thread polls the task that holds these tickets.
+/// Runs `f` as a part of polling the task that holds these tickets.
 #[inline]
 fn while_held<R>(held: &HeldByTask, f: impl FnOnce() -> R) -> R {
     #[cfg(debug_assertions)]
     {
-        /// The outer task again, also if it panics.
+        /// Restores the tickets of the outer task, also after a panic.
         struct Back(Option<HeldByTask>);
         impl Drop for Back {
             fn drop(&mut self) {

@@ -1,9 +1,10 @@
-//! What all handles and tickets of a domain share, and how long it lives.
+//! The data that all handles and tickets of a domain share, and how long it lives.
 //!
-//! The domain's memory is kept by its handles, by every ticket that has not committed, and by a
+//! A domain's memory is kept by its handles, by every ticket that has not committed, and by each
 //! thread between two collections of decisions (`settling`). The last handle marks the store as an
-//! orphan (see `store::Handles`); the thread that then sees under the lock that nothing is left
-//! frees it, after the lock, whose release is the last access of the one before.
+//! orphan (see `store::Handles`). The thread that then sees under the lock that nothing is left
+//! frees the domain after it has released the lock. That release is a thread's last access, so a
+//! thread that had the lock before no longer uses the memory.
 
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -20,48 +21,50 @@ use crate::runtime::core::{Core, CoreRef};
 use crate::site::Site;
 use crate::sync::{Arc, AtomicUsize, DomainStep, Ordering, domain_decides};
 
-/// An event without color that waits for its turn.
+/// An event without color that waits for its turn in the order.
 pub(super) struct Waiting(pub(super) Owned);
 
-/// What is kept with a ticket.
+/// The data that the domain keeps with a ticket, besides the version.
 pub(super) struct Deferred {
-    /// What was deferred before the event left global; or, once it is ready, all of it.
+    /// The actions that were deferred before the event left global, or, once it is ready to commit,
+    /// all of them.
     pub(super) actions: Actions,
-    /// The event was in global, and is no longer.
+    /// Whether the event was in global and has left it.
     pub(super) left_global: bool,
-    /// What it deferred was dropped, as nothing runs any more.
+    /// Whether its deferred actions were dropped because the runtime stops.
     pub(super) is_given_up: bool,
-    /// When it became ready to commit, if that is sampled; otherwise 0.
+    /// The time when the event became ready to commit, in nanoseconds on the runtime's clock, or 0
+    /// if it is not sampled.
     pub(super) ready: u64,
-    /// Where it was posted.
+    /// The site that posted the event.
     pub(super) site: Site,
-    /// For the task that it is, if it is one.
+    /// The fate of the event, if it is an async task.
     pub(super) fate: Option<Undecided>,
 }
 
 pub(super) type DomainStore<S> = Store<S, Waiting, Deferred>;
 
-/// What all handles and tickets of a domain share.
+/// The data that all handles and tickets of a domain share.
 pub(super) struct Inner<S> {
     pub(super) core: CoreRef,
     pub(super) handles: Handles,
     pub(super) mode: Mode,
-    /// How to copy the state; none in read_write mode, which needs no copy unless it is
-    /// transactional.
+    /// The function that copies the state. It is `None` in read_write mode, which needs no copy
+    /// unless it is transactional.
     pub(super) copy: Option<fn(&S) -> S>,
-    /// An event in global works on a copy, which is dropped if it panics.
+    /// Whether an event in global works on a copy, which is dropped if the event panics.
     pub(super) transactional: bool,
     pub(super) label: Option<Arc<str>>,
-    /// The label's number in figures; 0: none.
+    /// The number of the label in figures, or 0 if there is no label.
     pub(super) label_number: u32,
-    /// Where it stands in the register; see `watch`.
+    /// The key of the domain in the register; see `watch`.
     pub(super) key: AtomicUsize,
     pub(super) store: Lock<DomainStore<S>>,
 }
 
-/// The word of a step that poison covers: it is not a version's address.
+/// The word of a step that poison covers. It is not the address of a version.
 pub(super) const SKIPPED: Word = Word::number(1);
-/// Marks a version that others may read, in the word of a step.
+/// A tag in the word of a step: other events may read the version.
 pub(super) const READ: usize = 1;
 
 impl Deferred {
@@ -78,7 +81,7 @@ impl Deferred {
     }
 }
 
-/// A pointer to a domain. Its holder has a handle, or a ticket, or settles.
+/// A pointer to a domain. Its owner keeps the domain: it has a handle or a ticket, or settles.
 pub(super) struct DomainPtr<S: 'static>(pub(super) NonNull<Inner<S>>);
 
 impl<S> Clone for DomainPtr<S> {
@@ -89,28 +92,28 @@ impl<S> Clone for DomainPtr<S> {
 
 impl<S> Copy for DomainPtr<S> {}
 
-// SAFETY: `Inner` is reached from all threads by its lock; S: Send + Sync is asked for when it is
-// made.
+// SAFETY: threads share `Inner` by `&`. Its store is behind a lock, its counts are atomic, and the
+// rest does not change. The state, which any thread may read or drop, is `Send` and `Sync`.
 unsafe impl<S: Send + Sync> Send for DomainPtr<S> {}
-// SAFETY: a shared pointer gives what a pointer gives.
+// SAFETY: a shared pointer gives no more than a copy of it, which is `Send`.
 unsafe impl<S: Send + Sync> Sync for DomainPtr<S> {}
 
 impl<S> Deref for DomainPtr<S> {
     type Target = Inner<S>;
     #[inline]
     fn deref(&self) -> &Inner<S> {
-        // SAFETY: the holder of the pointer keeps the domain; see the module.
+        // SAFETY: the owner of the pointer keeps the domain by a handle or a ticket, or settles.
         unsafe { self.0.as_ref() }
     }
 }
 
 impl<S> DomainPtr<S> {
-    /// Which domain it is.
+    /// Returns the address of the domain, which identifies it.
     pub(super) fn address(self) -> usize {
         self.0.as_ptr().addr()
     }
 
-    /// The order has decided this of an event.
+    /// Reports to a simulation what the order has decided about an event.
     #[inline(always)]
     pub(super) fn tell(self, ticket: Ticket, step: impl FnOnce() -> DomainStep) {
         domain_decides(self.address(), ticket.number(), step);
@@ -118,7 +121,7 @@ impl<S> DomainPtr<S> {
 }
 
 impl<S: Send + Sync + 'static> DomainPtr<S> {
-    /// The oldest event that has not committed.
+    /// Returns the oldest event that has not committed.
     fn oldest(self) -> Option<Found> {
         self.store.with(|store| {
             let oldest = store.order().oldest()?;
@@ -127,28 +130,29 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
         })
     }
 
-    /// Takes out who waits for room, which will no longer come: events that are to be dropped
-    /// unrun.
+    /// Takes out the events that wait for room. They are to be dropped: no room comes any longer.
     pub(super) fn take_waiters(self) -> Vec<Owned> {
         let waiters = self.store.with(|store| store.take_waiters());
         waiters.into_iter().map(|waiting| waiting.0).collect()
     }
 
-    /// Gives back a handle.
+    /// Releases a handle.
     pub(super) fn drop_handle(self) {
         if self.handles.remove(&self.store) {
-            // We are the last one to know the domain.
+            // No other thread knows the domain.
             let core = self.core.clone();
             self.free(&core);
         }
     }
 
-    /// Frees the domain, as an event: its state is the user's.
+    /// Frees the domain. The state is the user's, so an event drops it.
     pub(super) fn free(self, core: &Core) {
         core.domains.leave(self.key.load(Ordering::Relaxed));
-        // SAFETY: nobody keeps it any more, and it was a box.
+        // SAFETY: the pointer came from `Box::leak` in `DomainBuilder::open`, and the caller has
+        // seen under the lock that neither a handle nor a ticket is left. Only one thread sees
+        // that, so this is the only call.
         let inner = unsafe { Box::from_raw(self.0.as_ptr()) };
-        // The core outlives the event: what runs or discards it keeps it.
+        // The core outlives the event: the thread that runs or discards the event keeps it.
         core.queue_event(Owned::housekeeping(core.memory_here(), inner, Site::caller()));
     }
 }
@@ -166,13 +170,14 @@ impl<S: Send + Sync + 'static> Looked for DomainPtr<S> {
 }
 
 impl Waiting {
-    /// The event is in anon or global, with this version.
+    /// Sets the version that the event gets in anon or global.
     #[inline]
     pub(super) fn set_version<S>(&mut self, version: VersionPtr<S>, is_read: bool) {
         self.set_word(Word::pointer(version.as_ptr()).tagged(if is_read { READ } else { 0 }));
     }
 
-    /// What it waited for is not a delay of a queue; that counts from here.
+    /// Lets the queue delay of the event count from now on. The time that it waited in the order
+    /// does not count.
     #[inline]
     pub(super) fn may_go_on(&mut self, core: &Core) {
         self.0.restamp(|| core.clock().now());
@@ -186,13 +191,14 @@ impl Waiting {
 
 const _: () = assert!(usize::BITS == 64, "a ticket's number stands in a word");
 
-/// The word of a sub-event that gets its ticket.
+/// Returns the word that tells a sub-event its ticket.
 pub(super) fn word_of(ticket: Ticket) -> Word {
     Word::number(ticket.number() as usize)
 }
 
-/// An event without color of the domain's own, which is not counted.
+/// Creates an event without color for a step of the domain itself, which is not counted.
 pub(super) fn own_event<T: Step>(core: &Core, step: T, site: Site) -> Owned {
-    // SAFETY: it gets no color, and its word is null: that of the domain's own steps says nothing.
+    // SAFETY: the event is put into no color's queue. Its word stays null, and a step of the domain
+    // itself does not look at it.
     unsafe { Owned::step(core.memory_here(), step, Kind::Housekeeping, site, 0) }
 }

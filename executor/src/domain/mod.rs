@@ -1,21 +1,21 @@
 //! Domains: a state, and events that read and write it in contexts, in the order of their tickets
 //! (rules I1-I13, I15, I16).
 //!
-//! * `store`: the state's versions and the order, which the domain's lock guards.
-//! * `inner`: what all handles and tickets share, and how long it lives.
-//! * `engine`: what the order decides is carried out.
-//! * `commit`: the end of an event, and what it leaves.
+//! * `builder`, `handle`: opening a domain, and the handle of a domain.
+//! * `store`: the versions of the state and the order, which the domain's lock guards.
+//! * `inner`: the data that all handles and tickets share, and how long it lives.
+//! * `engine`: carries out what the order decides.
+//! * `commit`: the end of an event, and what it leaves behind.
 //! * `post`: posting to a domain.
-//! * `token`: the right to a place and a context, and what a step does with it.
+//! * `token`: the right to a place in the order and to a context, and the ends of steps.
 //! * `done`: how one step leads to the next.
 //! * `part`: the user's closures, and the events in which they wait.
-//! * `task`: events as async tasks; `reach`: how their tokens get to a context and back; `held`:
-//!   what they must not wait for.
-//! * `actions`: what is deferred.
-//! * `contexts`, `dynamic`: what the closures get.
+//! * `task`: events as async tasks; `reach`: how their tokens get to a context and back; `fate`:
+//!   what becomes of them; `held`, `event_id`: what they must not wait for.
+//! * `actions`: deferred actions.
+//! * `contexts`, `dynamic`: the contexts that are passed to the closures.
 //! * `stretch`: how long a worker stays with one domain.
-//! * `builder`: how a domain is opened.
-//! * `watch`: tickets that do not commit.
+//! * `register`, `watch`: the domains of a runtime, and tickets that do not commit.
 
 #[cfg(not(loom))]
 mod actions;

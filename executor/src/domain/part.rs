@@ -1,4 +1,4 @@
-//! The parts of an event: closures that run in one context, and the events that they wait in.
+//! The parts of an event: closures that run in one context, and the events in which they wait.
 
 use dapple_colors::Ticket;
 
@@ -15,13 +15,13 @@ use crate::site::Site;
 use crate::sync::Arc;
 use crate::turn::local::Local;
 
-/// A closure of the user's that runs in a context.
+/// A user's closure that runs in a context.
 pub(super) trait Part<S: Send + Sync + 'static>: Send + 'static {
-    /// The event is in the context of the part.
+    /// Runs the closure. The event is in the context of the part.
     fn run(self, token: Token<S>, cx: &mut Cx);
-    /// It will be dropped unrun, as poison covers the event.
+    /// Notes that the part is about to be dropped unrun, because poison covers its event.
     fn is_covered(&mut self) {}
-    /// Who is to be told what becomes of the event.
+    /// Returns the fate that the order decides when the event leaves it, if there is one.
     #[inline]
     fn fate(&self) -> Option<Arc<Fate>> {
         None
@@ -31,45 +31,47 @@ pub(super) trait Part<S: Send + Sync + 'static>: Send + 'static {
 /// A part that waits in an event: for its context, for its ticket, or for a worker.
 pub(super) struct Continue<S: Send + Sync + 'static, K> {
     pub(super) domain: DomainPtr<S>,
-    /// The number of the ticket, perhaps with [`LATER`]. 0: a sub-event, to which it comes as the
-    /// word of its step.
+    /// The number of the ticket, perhaps with [`LATER`]. It is 0 for a sub-event, which gets the
+    /// number as the word of its step.
     pub(super) ticket: u64,
     pub(super) part: K,
 }
 
-/// Not the first step of an event that was posted. No ticket's number is so great.
+/// Marks a step that is not the first one of a posted event. No ticket's number is that large.
 pub(super) const LATER: u64 = 1 << 63;
 
 impl<S: Send + Sync + 'static, K: Part<S>> Continue<S, K> {
-    /// As an event, which gets its word from the domain: a version, or the number of a ticket.
+    /// Writes the part into an event. The domain sets the word of the event: a version, or the
+    /// number of a ticket.
     #[inline]
     pub(super) fn write(self, memory: Memory, site: Site, posted: u64) -> Waiting {
-        // SAFETY: it gets no color, and a word by `Waiting::set_word` or none.
+        // SAFETY: the event is put into no color's queue. Its word is null, or set by
+        // `Waiting::set_word` to what `open` expects.
         Waiting(unsafe { Owned::step(memory, self, Kind::Closure, site, posted) })
     }
 
-    /// Makes an event of the continuation, on a worker.
+    /// Writes the part into an event, with memory of this worker.
     pub(super) fn into_event(self, cx: &Cx, site: Site) -> Waiting {
         let local: &Local = cx.local();
         let posted = local.core.stamp(Some(local));
         self.write(local.take_memory(), site, posted)
     }
 
-    /// Says whether it is a part of an event whose first step has run.
+    /// Returns `true` if the first step of the event has already run.
     fn is_later(&self, word: Word) -> bool {
         match self.ticket {
-            // A sub-event is one for itself, unless it ends with the one before.
+            // A sub-event counts as an event of its own, unless it ends with the one before.
             0 => word == SKIPPED,
             ticket => ticket & LATER != 0,
         }
     }
 
-    /// The token, and the part. `None`: a sub-event that never got a ticket.
+    /// Returns the token and the part. A sub-event that never got a ticket has no token.
     #[inline]
     fn open(self, word: Word) -> (Option<Token<S>>, K) {
         let Continue { domain, ticket, part } = self;
         let (number, version) = match ticket & !LATER {
-            // No sub-event has the first ticket, so its number is not `SKIPPED`.
+            // The first ticket is never a sub-event's, so a sub-event's number is not `SKIPPED`.
             0 if word == SKIPPED => (0, word),
             0 => (word.number_of() as u64, Word::NONE),
             ticket if word == SKIPPED => (ticket, Word::NONE),
@@ -84,8 +86,9 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
     fn run(mut self, word: Word, cx: &mut Cx) {
         let is_over = cx.local().core.phase() >= Phase::Stopping;
         if word == SKIPPED {
-            // Poison covers it. Its place goes when what it was has been dropped; it is counted at
-            // its commit, unless there is none.
+            // Poison covers the event. Its place in the order is released after the part has been
+            // dropped. The event is counted at its commit, or here if the runtime stops and there
+            // is no commit.
             self.part.is_covered();
             if is_over {
                 cx.local().count_skipped();
@@ -93,8 +96,8 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
             return self.discard(word);
         }
         if is_over {
-            // An earlier event's actions may have been dropped already, so this one must not act
-            // (E11, I9).
+            // Actions of an earlier event may have been dropped, so this one must not act (E11,
+            // I9).
             cx.local().count_skipped();
             return self.discard(word);
         }
@@ -108,7 +111,8 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
 
     fn discard(self, word: Word) {
         if self.is_later(word) {
-            // The event is counted as dropped, so its first step ran in vain; or this one did.
+            // The event counts as dropped, so its step that counts as run, the first or this one,
+            // ran in vain.
             self.domain.core.count_in_vain(1);
         }
         let (token, part) = self.open(word);
@@ -116,7 +120,7 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
     }
 }
 
-/// A part that can give its closure back.
+/// A part that can return its closure.
 pub(super) trait Holds {
     type Closure;
     fn into_closure(self) -> Self::Closure;
@@ -173,7 +177,7 @@ macro_rules! step {
 step!(GlobalStep, GlobalCx, "A step in global.");
 step!(AnonStep, AnonCx, "A step in anon.");
 
-/// A step in none, by an event with these rights.
+/// A step in none, by an event with the rights `R`.
 pub(super) struct NoneStep<R, F>(F, std::marker::PhantomData<R>);
 
 impl<R, F> NoneStep<R, F> {
@@ -200,7 +204,7 @@ impl<R, F> Holds for NoneStep<R, F> {
     }
 }
 
-/// A step of the dynamic form, in whatever context.
+/// A step of the dynamic form, in any context.
 pub(super) struct DynStep<F> {
     pub(super) context: dapple_colors::Context,
     pub(super) highest: dapple_colors::Context,

@@ -1,4 +1,4 @@
-//! Posting to a domain: an event gets its ticket (I1), and the context that it wants, if that is
+//! Posting to a domain: an event takes its ticket (I1), and the context that it wants, if that is
 //! free.
 
 use dapple_colors::{Access, Context, Ticket};
@@ -20,12 +20,12 @@ use crate::turn::local::Local;
 use crate::turn::outside::Outside;
 use crate::{Color, Cx};
 
-/// How an event enters the order.
+/// The way in which an event enters the order.
 #[derive(Clone, Copy)]
 pub(super) struct Needs {
-    /// How high it may go.
+    /// The highest context that the event may enter.
     highest: Context,
-    /// Where it goes at once.
+    /// The context in which the event begins.
     wants: Context,
     repairs: bool,
 }
@@ -36,7 +36,7 @@ impl Needs {
     pub(super) const ANON: Needs = Needs { wants: Context::Anon, ..Needs::none(Context::Anon) };
     pub(super) const REPAIR: Needs = Needs { repairs: true, ..Needs::GLOBAL };
 
-    /// One of several steps that begins in none, with these rights.
+    /// Returns the needs of an event of several steps that begins in none, with the rights `R`.
     pub(super) const fn of<R: Rights>() -> Needs {
         Needs::none(R::HIGHEST)
     }
@@ -47,7 +47,7 @@ impl Needs {
 }
 
 impl<S: Send + Sync + 'static> Domain<S> {
-    /// Says which ticket it has got; `None`: it was refused.
+    /// Posts an event, and returns its ticket, or `None` if the post was refused.
     #[inline]
     pub(super) fn post<K: Part<S>>(&self, entry: Needs, part: K, site: Site) -> Option<Ticket> {
         match self.enter(entry, part, false, site) {
@@ -69,8 +69,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
         entered.map(|_| ()).map_err(|error| error.map(K::into_closure))
     }
 
-    /// Posts a closure as what `part` makes of it, or `boxed` if it is large, unless too many are
-    /// uncommitted.
+    /// Posts the part that `part` makes of a closure, or that `boxed` makes of a large one, unless
+    /// the domain is full.
     #[inline]
     pub(super) fn try_closure<F, K, L>(
         &self,
@@ -91,7 +91,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.try_post(entry, part(f), site)
     }
 
-    /// Takes a ticket (I1), and queues the event or lets it wait for its context.
+    /// Takes a ticket (I1), and queues the event or has it wait for its context.
     #[inline]
     fn enter<K: Part<S>>(
         &self,
@@ -119,7 +119,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         }
         let (memory, posted) = (core.memory(local), core.stamp(local));
         let fate = part.fate();
-        // Made before the lock is taken, and completed under it.
+        // The event is made before the lock is taken, and completed under it.
         let event = Continue { domain, ticket: 0, part }.write(memory, site, posted);
         let _outside = Outside::on(core, local);
         let mut batch = Batch::new();
@@ -147,7 +147,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
                 core.queue_event(event.0);
             }
             Some(Waiting(mut event)) => {
-                // SAFETY: it holds this, and is of this runtime.
+                // SAFETY: this call wrote a `Continue<S, K>` into the event, with memory of this
+                // runtime. The event was refused, so it has not run.
                 unsafe {
                     let step = event.take_step::<Continue<S, K>>();
                     core.free_memory(event.into_memory());
@@ -160,11 +161,11 @@ impl<S: Send + Sync + 'static> Domain<S> {
     }
 }
 
-/// An event that enters the order.
+/// An event that is about to enter the order.
 struct Guest<S: Send + Sync + 'static> {
     domain: DomainPtr<S>,
-    /// `None`: it stands in the order, and what follows has been collected. If it is still here, it
-    /// may run, and nothing else follows.
+    /// The event, until it waits in the order. If it is still here after [`enter`](Self::enter), it
+    /// may run, and nothing else follows. Otherwise the decisions that follow have been collected.
     event: Option<Waiting>,
     fate: Option<Arc<Fate>>,
     site: Site,
@@ -172,8 +173,7 @@ struct Guest<S: Send + Sync + 'static> {
 }
 
 impl<S: Send + Sync + 'static> Guest<S> {
-    /// Gives it its ticket, under the lock, and the context that it wants, if it can have it at
-    /// once.
+    /// Gives the event its ticket, under the lock, and the context that it wants, if that is free.
     #[inline]
     fn enter<K: Part<S>>(
         &mut self,
@@ -217,8 +217,8 @@ impl<S: Send + Sync + 'static> Guest<S> {
         });
         self.ticket = ticket.number();
         if let Some(event) = &mut self.event {
-            // SAFETY: `enter_from`, which alone makes a guest, has written a step of such a part
-            // into it, and it has not run.
+            // SAFETY: only `enter_from` makes a `Guest`. It has written a `Continue<S, K>` with the
+            // same `K` into the event, which has not run.
             unsafe { event.0.step_mut::<Continue<S, K>>().ticket = ticket.number() };
         }
         if let Some(fate) = self.fate.take() {
@@ -227,7 +227,7 @@ impl<S: Send + Sync + 'static> Guest<S> {
     }
 }
 
-/// Somebody who waits for room.
+/// A closure that waits for room in a domain, and is then posted to a color.
 pub(super) struct Room<S: Send + Sync + 'static, F> {
     pub(super) domain: Domain<S>,
     pub(super) color: Color,
@@ -248,8 +248,8 @@ impl<S: Send + Sync + 'static, F: FnOnce(&mut Cx) + Send + 'static> Room<S, F> {
             domain.collect(store, &mut batch);
         });
         domain.settle(core, &mut batch, None, None);
-        // Partner: the fence of `Core::advance`. Who stops the runtime sees the waiter, or it is
-        // seen here.
+        // Partner: the fence of `Core::advance`. Either the thread that stops the runtime sees the
+        // waiter, or this thread sees the new phase.
         fence(Ordering::SeqCst);
         if core.phase() >= Phase::Stopping {
             domain.take_waiters().into_iter().for_each(|event| core.queue_event(event));

@@ -1,7 +1,7 @@
-//! How a token of an async event gets to another context and back: sections in global, anon,
+//! How the token of an async event gets to another context and back: sections in global, anon,
 //! sub-events, and the commit.
 //!
-//! The token leaves the future with a step of the domain's, and a promise brings it back.
+//! The token leaves the future in a step of the domain, and a promise returns it.
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -22,7 +22,7 @@ use crate::sync::Arc;
 use crate::task::error::JoinError;
 use crate::task::packet::{Packet, Promise, promise};
 
-/// A section in global, and what it returns.
+/// A section in global, and the promise of its result.
 struct Section<F, T> {
     f: F,
     promise: Promise<T>,
@@ -87,7 +87,7 @@ where
     }
 }
 
-/// The second half.
+/// The second half of a section in global, while the event is alone (I9).
 struct Alone<G, B, T> {
     alone: G,
     before: B,
@@ -117,7 +117,7 @@ where
     }
 }
 
-/// The event is in anon: the future has its token again.
+/// Returns the token of an event in anon to its future, with the value of a section.
 struct HandOver<V, T> {
     promise: Promise<T>,
     value: V,
@@ -133,7 +133,7 @@ where
     }
 }
 
-/// Hands the token of an event in anon to a task, without a value.
+/// Returns the token of an event in anon to its future, without a value.
 struct HandAnon<T>(Promise<T>);
 
 impl<S: Send + Sync + 'static> Part<S> for HandAnon<AnonCx<S>> {
@@ -146,7 +146,7 @@ impl<S: Send + Sync + 'static> Part<S> for HandAnon<AnonCx<S>> {
     }
 }
 
-/// A sub-event has begun.
+/// Returns the token of a sub-event, which has begun in none, to the future.
 struct HandNone<T>(Promise<T>);
 
 impl<S: Send + Sync + 'static> Part<S> for HandNone<NoneCx<S, MayGlobal>> {
@@ -159,11 +159,13 @@ impl<S: Send + Sync + 'static> Part<S> for HandNone<NoneCx<S, MayGlobal>> {
     }
 }
 
-/// A token on its way back to the future that waits for it. Dropping it cancels the event.
+/// A future that returns the token of an async event when the event is in the context it asked for.
+///
+/// Dropping the future cancels the event. A section that has begun is finished.
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Reaching<T> {
     packet: Arc<Packet<T>>,
-    /// Of the event that waits, until it does not any more.
+    /// The event that waits, until its token has come back.
     place: Option<EventId>,
 }
 
@@ -204,7 +206,7 @@ impl<T> std::fmt::Debug for Reaching<T> {
     }
 }
 
-/// Has a token leave for `what`, and waits until it comes back by `part`.
+/// Hands the token to the domain for `what`, and returns the future to which `part` returns it.
 fn reach<S, T, K>(
     token: Token<S>,
     what: What,
@@ -217,21 +219,24 @@ where
 {
     let place = token.place();
     let (promise, packet) = promise();
-    // Dropped, it is queued.
+    // The drop queues it.
     drop(token.then(what, part(promise), site));
-    // The task still waits for it.
+    // The task still holds the ticket while it waits.
     place.begins();
     Reaching { packet, place: Some(place) }
 }
 
 impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
-    /// Runs `f` in global, and goes on in anon: for async events. It begins when no earlier event
-    /// is in global, or may still enter global or anon; in read_write mode when all earlier ones
-    /// have left anon, too.
+    /// Enters global, runs `f` there, and goes on in anon (for async events).
+    ///
+    /// `f` runs when no earlier event is in global, or may still enter global or anon. In
+    /// read_write mode it also waits until all earlier events have left anon. The future returns
+    /// the value of `f`, and the token of the event in anon.
     ///
     /// # Errors
     ///
-    /// When `f` panicked; when an earlier event has poisoned the domain; when the runtime stops.
+    /// The future returns an error if `f` panicked, if an earlier event has poisoned the domain, or
+    /// if the runtime stops.
     #[track_caller]
     pub fn global<T, F>(self, f: F) -> Reaching<(T, AnonCx<S>)>
     where
@@ -246,14 +251,16 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
         reach(self.token, What::Upgrade(Context::Global), part, site)
     }
 
-    /// Enters global for two parts: `before` runs in global; then all earlier events commit, and
-    /// what this one has deferred runs; then `alone` runs with the domain to itself, and may do
-    /// what cannot be deferred (I9). It gets what `before` has returned.
+    /// Enters global for `before`, and has the domain to itself for `alone` (for async events).
+    ///
+    /// After `before`, all earlier events commit, and the actions that this event has deferred run.
+    /// Then `alone` runs with the value of `before`, and may do what cannot be deferred (I9). The
+    /// future returns the value of `alone`, and the token of the event in anon.
     ///
     /// # Errors
     ///
-    /// When `before` or `alone` panicked; when an earlier event has poisoned the domain; when the
-    /// runtime stops.
+    /// The future returns an error if `before` or `alone` panicked, if an earlier event has
+    /// poisoned the domain, or if the runtime stops.
     #[track_caller]
     pub fn global_exclusive<B, T, F, G>(self, before: F, alone: G) -> Reaching<(T, AnonCx<S>)>
     where
@@ -274,12 +281,15 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
 }
 
 impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
-    /// Goes to anon: for async events. It is entered when no earlier event is in global, or may
-    /// still reach it.
+    /// Enters anon (for async events).
+    ///
+    /// The event enters when no earlier event is in global, or may still enter it. The future
+    /// returns the token of the event in anon.
     ///
     /// # Errors
     ///
-    /// When an earlier event has poisoned the domain; when the runtime stops.
+    /// The future returns an error if an earlier event has poisoned the domain, or if the runtime
+    /// stops.
     #[track_caller]
     pub fn anon(self) -> Reaching<AnonCx<S>> {
         let site = Site::caller();
@@ -290,12 +300,15 @@ impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
 macro_rules! commits {
     ($name:ident [$($rights:ident)?]) => {
         impl<S: Send + Sync + 'static $(, $rights: Rights)?> $name<S $(, $rights)?> {
-            /// Commits, and goes on as a sub-event, which takes its ticket when this one has
-            /// committed: for async events.
+            /// Commits, and goes on as a sub-event (for async events).
+            ///
+            /// The sub-event takes its ticket when this event has committed, begins in none, and
+            /// may go up to global. The future returns the token of the sub-event.
             ///
             /// # Errors
             ///
-            /// When an earlier event has poisoned the domain; when the runtime stops.
+            /// The future returns an error if an earlier event has poisoned the domain, or if the
+            /// runtime stops.
             #[track_caller]
             pub fn commit_next(self) -> Reaching<NoneCx<S, MayGlobal>> {
                 let what = What::Commit(MayGlobal::HIGHEST);
@@ -308,13 +321,12 @@ macro_rules! commits {
 commits!(NoneCx[R]);
 commits!(AnonCx[]);
 
-/// The commit of an async event: it ends when the event has committed, its deferred actions
-/// included.
+/// A future that ends when an async event has committed, and its deferred actions have run.
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Committing(Option<CommitPacket>);
 
-/// Which event it is of, too.
+/// The packet of a commit, and the event that commits.
 struct CommitPacket(Arc<Packet<()>>, EventId);
 
 impl std::fmt::Debug for CommitPacket {
@@ -327,8 +339,10 @@ impl IntoFuture for Done {
     type Output = Result<(), JoinError>;
     type IntoFuture = Committing;
 
-    /// Carries it out. After a `commit` the future ends when the event has committed; it says so if
-    /// the event was covered by poison, or the runtime stops. After anything else it ends at once.
+    /// Carries out the step, and returns a future of the commit.
+    ///
+    /// After a `commit` the future ends when the event has committed. It returns an error if poison
+    /// covered the event, or if the runtime stops. After any other step it ends at once.
     fn into_future(mut self) -> Committing {
         let (promise, packet) = promise();
         let committing = self.notify(promise).map(|place| CommitPacket(packet, place));

@@ -1,4 +1,4 @@
-//! The domains of a runtime, for those that look at all of them; see `watch`.
+//! The register of a runtime's domains, for the workers that look at all of them; see `watch`.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use crate::chunks::Chunks;
 use crate::site::Site;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 
-/// What a look at a domain finds.
+/// The oldest uncommitted event of a domain, as a look at the domain finds it.
 pub(super) struct Found {
     pub(super) oldest: Oldest,
     pub(super) site: Site,
     pub(super) uncommitted: usize,
 }
 
-/// A domain as the register sees it. It does not keep the domain, which leaves the register before
+/// A domain as the register sees it. The register does not keep the domain, which leaves it before
 /// it is freed.
 pub(super) trait Looked: Send {
-    /// The oldest event that has not committed.
+    /// Returns the oldest event that has not committed.
     fn look(&self) -> Option<Found>;
-    /// Takes out who waits for room; what is left to be done then is done without a lock.
+    /// Takes out the events that wait for room. The returned closure drops them, outside any lock.
     fn end_waits(&self) -> Box<dyn FnOnce() + Send>;
 }
 
@@ -28,46 +28,48 @@ pub(super) trait Looked: Send {
 pub(super) struct Watched {
     domain: Box<dyn Looked>,
     label: Option<Arc<str>>,
-    /// What was the oldest at the last look, since when, and whether that has been reported.
+    /// The oldest ticket at the last look, the time since when it has been the oldest, and whether
+    /// it has been reported.
     last: Option<(Ticket, u64, bool)>,
 }
 
-/// The domains of a runtime.
+/// The domains of a runtime, and the state of the watch over them.
 #[derive(Default)]
 pub(crate) struct Register {
     pub(super) watched: Mutex<Chunks<Watched>>,
     pub(super) len: AtomicUsize,
-    /// When the next look is due, on the runtime's clock.
+    /// The time when the next look is due, in nanoseconds on the runtime's clock.
     pub(super) due: AtomicU64,
-    /// Where it begins, and whether a ticket has been seen open since the first domain.
+    /// The key at which the next look begins, and whether a ticket has been seen open since the
+    /// first key.
     pub(super) next: AtomicUsize,
     pub(super) seen_open: AtomicBool,
-    /// Number plus one of the watcher; 0: none.
+    /// The index of the watcher plus one, or 0 if there is none.
     pub(super) watcher: AtomicUsize,
 }
 
 impl Register {
-    /// Takes a domain in, and says under which key.
+    /// Adds a domain, and returns its key.
     pub(super) fn enter(&self, domain: Box<dyn Looked>, label: Option<Arc<str>>) -> usize {
         let mut all = lock(&self.watched);
         self.len.store(all.len() + 1, Ordering::Relaxed);
         all.insert(Watched { domain, label, last: None })
     }
 
-    /// Takes a domain out, which is about to be freed.
+    /// Removes a domain, which is about to be freed.
     pub(super) fn leave(&self, key: usize) {
         let mut all = lock(&self.watched);
         drop(all.remove(key));
         self.len.store(all.len(), Ordering::Relaxed);
     }
 
-    /// Says whether any domain has a ticket that has not committed.
+    /// Returns `true` if a domain has a ticket that has not committed.
     pub(crate) fn is_open(&self) -> bool {
         lock(&self.watched).iter().any(|watched| watched.domain.look().is_some())
     }
 
-    /// Lets go who waits for room in a domain: none commits any more. They are dropped unrun, which
-    /// tells them.
+    /// Ends the waits for room in all domains, since no event commits any longer. The events that
+    /// wait are dropped unrun, which tells their owners.
     pub(crate) fn end_waits(&self) {
         let ends: Vec<_> = lock(&self.watched).iter().map(|w| w.domain.end_waits()).collect();
         ends.into_iter().for_each(|end| end());
@@ -75,7 +77,7 @@ impl Register {
 }
 
 impl Watched {
-    /// Looks at the domain; `None`: all of its events have committed.
+    /// Looks at the domain, and returns its figures, or `None` if all of its events have committed.
     fn figures(&mut self, now: u64) -> Option<DomainFigures> {
         let Found { oldest, site, uncommitted } = self.domain.look()?;
         let (ticket, doing) = (oldest.ticket, oldest.doing);
@@ -85,8 +87,8 @@ impl Watched {
         Some(DomainFigures { label, uncommitted, ticket, doing, site, waiting })
     }
 
-    /// Since when this ticket has been known to be the oldest one, and whether that has been
-    /// reported.
+    /// Returns the time since when this ticket has been known to be the oldest one, and whether
+    /// that has been reported.
     fn since(&mut self, ticket: Ticket, now: u64) -> (u64, bool) {
         match self.last {
             Some((last, since, reported)) if last == ticket => (since, reported),
@@ -97,9 +99,8 @@ impl Watched {
         }
     }
 
-    /// Looks at the domain, and says whether it has a ticket that has not committed; and, if that
-    /// ticket is to be reported now, what it is, with the nanoseconds for which it has been the
-    /// oldest one.
+    /// Looks at the domain. Returns whether it has a ticket that has not committed, and that ticket
+    /// if it is to be reported now: if it has been the oldest one for `stall_after` nanoseconds.
     pub(super) fn look(&mut self, now: u64, stall_after: u64) -> (bool, Option<Stalled>) {
         let Some(found) = self.domain.look() else {
             self.last = None;
@@ -119,31 +120,34 @@ impl Watched {
     }
 }
 
-/// A domain that has events which have not committed; see
+/// The figures of a domain that has uncommitted events; see
 /// [`Handle::open_domains`](crate::Handle::open_domains).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DomainFigures {
     /// The label of the domain, if it has one.
     pub label: Option<Arc<str>>,
-    /// How many of its events have not committed.
+    /// The number of its events that have not committed.
     pub uncommitted: usize,
-    /// The oldest ticket of these.
+    /// The oldest ticket that has not committed.
     pub ticket: Ticket,
-    /// What its event is about.
+    /// What the event of this ticket does, or waits for.
     pub doing: Doing,
-    /// Where that event was posted.
+    /// The site that posted this event.
     pub site: Site,
-    /// For how long it has been the oldest one, at least: since a look at the domain first found it
-    /// so. The runtime looks a few times in the stall threshold, and with each call.
+    /// The time for which the ticket has been known to be the oldest one.
+    ///
+    /// It counts from the first look at the domain that found it so, so the true time may be
+    /// longer. The runtime looks four times in the stall threshold, but at most once in 1 ms. Each
+    /// call of `open_domains` is a look, too.
     pub waiting: Duration,
 }
 
-/// Domains that are looked at before the lock is left for a moment.
+/// The number of domains that are looked at before the lock is released for a moment.
 const AT_ONCE: usize = 256;
 
 impl Register {
-    /// Domains with events that have not committed, `most` of them at most.
+    /// Returns the domains that have uncommitted events, but at most `most` of them.
     pub(crate) fn open(&self, now: u64, most: usize) -> Vec<DomainFigures> {
         let (mut open, mut next) = (Vec::new(), Some(0));
         while let Some(first) = next {
@@ -167,7 +171,7 @@ impl Register {
 /// A ticket that is to be reported.
 pub(super) struct Stalled {
     pub(super) found: Found,
-    /// For how many nanoseconds it has been the oldest one, at least.
+    /// The time for which it has been known to be the oldest one, in nanoseconds.
     pub(super) waiting: u64,
     pub(super) label: Option<Arc<str>>,
 }

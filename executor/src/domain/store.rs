@@ -1,20 +1,20 @@
-//! The state of a domain and its order: what the domain's lock guards.
+//! The state of a domain and its order, which the domain's lock guards.
 //!
-//! The order is the step functions of `dapple_colors::domain`, as they are. Here they meet the
+//! The order is the step functions of `dapple_colors::domain`, unchanged. Here they meet the
 //! versions of the state, which are read and written *outside* the lock:
 //!
-//! * An event that enters anon, or downgrades, pins the current version under the lock, and reads
-//!   it until it releases, which unpins it under the lock. So a thread that sees under the lock
-//!   that nobody has a version pinned comes after all its readers.
-//! * An event in global has the current version to itself if nobody had it pinned when the event
-//!   entered, or at any later look under the lock: nobody can pin it while the event is in global.
-//!   Then it writes in place. Otherwise it writes to a copy, which becomes current when it leaves.
-//! * A version that is neither current nor pinned is handed out to be freed, outside the lock,
-//!   since its drop is user code.
+//! * An event that enters anon, or downgrades, pins the current version under the lock. It reads
+//!   the version until it releases, and then unpins it under the lock. So a thread that sees under
+//!   the lock that no event has a version pinned comes after all readers of the version.
+//! * An event in global has the current version to itself if no event had it pinned when the event
+//!   entered, or at any later look under the lock: no event can pin it while this one is in global.
+//!   It then writes in place. Otherwise it writes to a copy, which becomes current when it leaves.
+//! * A version that is neither current nor pinned is handed out to be freed outside the lock, since
+//!   its drop is user code.
 //!
-//! What one event wrote the next one sees: each step on a state lies between two times under the
-//! lock, that of the grant and that of the release; what is granted is handed on through run
-//! queues, which order it, too.
+//! An event sees what the one before it wrote. Each step on a state lies between two moments under
+//! the lock, that of the grant and that of the release. Granted events are handed on through run
+//! queues, which order them, too.
 
 use std::ptr::NonNull;
 
@@ -23,9 +23,9 @@ use dapple_colors::{Abandoned, Context, Fate, Mode, Next, Order, Pins, Ticket};
 use crate::lock::Lock;
 use crate::sync::{AtomicUsize, Ordering, UnsafeCell};
 
-/// A state of the domain, and who needs it.
+/// A version of the state, and the count of the events that need it.
 pub(crate) struct Version<S> {
-    /// Touched under the lock only.
+    /// The pins, which are used only under the lock.
     pins: UnsafeCell<Pins>,
     state: UnsafeCell<S>,
 }
@@ -36,21 +36,23 @@ impl<S> Version<S> {
         Box::new(Version { pins, state: UnsafeCell::new(state) })
     }
 
-    /// The state, for the event that may read or write it now by the module's rules.
+    /// Returns the state, for an event that may read or write it now by the rules of the module.
     pub(crate) fn state(&self) -> &UnsafeCell<S> {
         &self.state
     }
 
+    /// Calls `f` with the pins.
+    ///
     /// # Safety
     ///
-    /// The caller has the lock.
+    /// The caller has the domain's lock.
     unsafe fn pins<R>(&self, f: impl FnOnce(&mut Pins) -> R) -> R {
-        // SAFETY: the lock keeps everybody else from the pins.
+        // SAFETY: the caller has the lock, so no other thread uses the pins.
         self.pins.with_mut(|pins| f(unsafe { &mut *pins }))
     }
 }
 
-/// A version of some store, which frees it when nobody needs it any more.
+/// A pointer to a version. The store frees the version when it is no longer needed.
 pub(crate) struct VersionPtr<S>(NonNull<Version<S>>);
 
 impl<S> Clone for VersionPtr<S> {
@@ -72,48 +74,48 @@ impl<S> VersionPtr<S> {
     }
 }
 
-/// A version that nobody needs, or `None`. It is to be dropped outside the lock.
+/// A version that is no longer needed, or `None`. It must be dropped outside the lock.
 pub(crate) type Freed<S> = Option<Box<Version<S>>>;
 
-/// What is kept with a ticket.
+/// The data that the order keeps with a ticket.
 pub(crate) struct Kept<S, D> {
-    /// What the event has pinned.
+    /// The version that the event has pinned.
     version: Option<VersionPtr<S>>,
     pub(crate) data: D,
 }
 
-/// See the module. `W` and `D` are those of [`Order`].
+/// The state and the order of a domain. `W` and `D` are those of [`Order`].
 pub(crate) struct Store<S, W, D> {
     order: Order<W, Kept<S, D>>,
     current: VersionPtr<S>,
-    /// No handle of the domain is left.
+    /// Whether no handle of the domain is left.
     pub(crate) orphaned: bool,
-    /// Who is about to come back for more decisions.
+    /// The number of threads and events that are about to come back for more decisions.
     pub(crate) settling: usize,
 }
 
-// SAFETY: the pointers are to boxes that the store owns. Readers on other threads have `&S`, hence
-// Sync.
+// SAFETY: the pointers lead to boxes that the store owns. Events on other threads read the state by
+// `&S`, so `S` is `Sync`.
 unsafe impl<S: Send + Sync, W: Send, D: Send> Send for Store<S, W, D> {}
 
-/// Counts the handles of a domain.
+/// The count of a domain's handles.
 ///
-/// It is brought to zero under the lock only, and by the holder of the last handle, so that handle
-/// keeps the domain until the lock is taken. A ticket can make a first handle again: then the
-/// domain is no orphan any more. That is said under the lock, too, and before it the ticket keeps
+/// It reaches zero only under the lock, by the owner of the last handle, so that handle keeps the
+/// domain until the lock is taken. An event with a ticket can make a new first handle. Then the
+/// domain is no longer an orphan, which is noted under the lock, too. Until then the ticket keeps
 /// the domain.
 ///
-/// Orderings: a handle's drop releases, and the last one acquires, so that what was done with the
-/// others comes before the end.
+/// Orderings: the drop of a handle releases, and the drop of the last one acquires. So what was
+/// done with the other handles happens before the end of the domain.
 pub(crate) struct Handles(AtomicUsize);
 
 impl Handles {
-    /// Counts one handle.
+    /// Creates the count of one handle.
     pub(crate) fn new() -> Self {
         Handles(AtomicUsize::new(1))
     }
 
-    /// One more. The caller has a handle, or a ticket.
+    /// Adds a handle. The caller has a handle, or a ticket.
     pub(crate) fn add<S, W, D>(&self, store: &Lock<Store<S, W, D>>) {
         match self.0.fetch_add(1, Ordering::Relaxed) {
             0 => store.with(|store| store.orphaned = false),
@@ -122,8 +124,8 @@ impl Handles {
         }
     }
 
-    /// One less. True: it was the last one, and nothing else is left, so the caller frees the
-    /// domain.
+    /// Removes a handle. Returns `true` if it was the last one and nothing else is left: then the
+    /// caller frees the domain.
     pub(crate) fn remove<S, W, D>(&self, store: &Lock<Store<S, W, D>>) -> bool {
         let mut handles = self.0.load(Ordering::Relaxed);
         while handles > 1 {
@@ -143,10 +145,10 @@ impl Handles {
     }
 }
 
-/// What is to be done next; see [`Next`].
+/// A decision of the order, with the version that it concerns; see [`Next`].
 pub(crate) enum Decision<S, W> {
-    /// In this context, anon or global, with the version that the event reads, and whether others
-    /// read it, too.
+    /// The event enters this context, anon or global, with this version. `is_read` says whether
+    /// other events read the version, too.
     Enter {
         ticket: Ticket,
         context: Context,
@@ -182,26 +184,26 @@ impl<S, W, D> Store<S, W, D> {
         }
     }
 
-    /// What does not concern versions.
+    /// Returns the order, for questions that do not concern versions.
     #[inline]
     pub(crate) fn order(&self) -> &Order<W, Kept<S, D>> {
         &self.order
     }
 
-    /// Says whether there is neither a handle nor an event, nor anybody who is about to come back.
+    /// Returns `true` if there is no handle, no event, and no thread that is about to come back.
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
         self.orphaned && self.settling == 0 && self.order.is_empty()
     }
 
-    /// A place behind all others.
+    /// Takes a place behind all others.
     #[inline]
     pub(crate) fn take_ticket(&mut self, highest: Context, data: D) -> Ticket {
         self.order.take_ticket(highest, Kept { version: None, data })
     }
 
-    /// A place behind all others, and a context at once, if nothing is in the way: with the
-    /// version, and whether others read it.
+    /// Takes a place behind all others, and enters a context at once if nothing is in the way.
+    /// Returns the ticket, the version, and whether other events read that.
     #[inline]
     pub(crate) fn enter_at_once(
         &mut self,
@@ -217,7 +219,8 @@ impl<S, W, D> Store<S, W, D> {
         Some((ticket, version, is_read))
     }
 
-    /// The oldest event commits, if nothing follows from that. False: nothing has changed.
+    /// Commits the oldest event, if nothing else follows from that. `copy` is the event's copy of
+    /// the state, and afterwards the version to free. Returns `false` if nothing has changed.
     #[inline]
     pub(crate) fn commit_at_once(&mut self, ticket: Ticket, copy: &mut Freed<S>) -> bool {
         if self.orphaned {
@@ -231,7 +234,7 @@ impl<S, W, D> Store<S, W, D> {
         true
     }
 
-    /// See [`Order::take_ticket_to_repair`].
+    /// Takes a place for an event that repairs the state; see [`Order::take_ticket_to_repair`].
     pub(crate) fn take_ticket_to_repair(&mut self, data: D) -> Ticket {
         self.order.take_ticket_to_repair(Kept { version: None, data })
     }
@@ -249,12 +252,12 @@ impl<S, W, D> Store<S, W, D> {
         self.order.wait_for_room(with);
     }
 
-    /// See [`Order::take_waiters`].
+    /// Takes out the events that wait for room; see [`Order::take_waiters`].
     pub(crate) fn take_waiters(&mut self) -> Vec<W> {
         self.order.take_waiters()
     }
 
-    /// What the caller keeps with a ticket.
+    /// Returns the data that the domain keeps with a ticket.
     #[inline]
     pub(crate) fn data(&mut self, ticket: Ticket) -> &mut D {
         &mut self.order.data(ticket).data
@@ -266,7 +269,7 @@ impl<S, W, D> Store<S, W, D> {
             Next::Run { ticket, context: Context::None, with } => Decision::Begin { ticket, with },
             Next::Run { ticket, context, with } => {
                 let version = self.current;
-                // SAFETY: the current version is there; we have the lock.
+                // SAFETY: the store owns the current version, and is used only under the lock.
                 let is_read = unsafe { version.0.as_ref().pins(|pins| pins.is_read()) };
                 if context == Context::Anon {
                     self.pin(ticket);
@@ -280,14 +283,14 @@ impl<S, W, D> Store<S, W, D> {
         })
     }
 
-    /// Says whether anybody has the current version pinned. The caller is in global.
+    /// Returns `true` if an event has the current version pinned. The caller is in global.
     pub(crate) fn is_read(&self) -> bool {
-        // SAFETY: the current version is there; we have the lock.
+        // SAFETY: the store owns the current version, and is used only under the lock.
         unsafe { self.current.0.as_ref().pins(|pins| pins.is_read()) }
     }
 
-    /// The event in global goes to anon, and leaves this copy, if it made one. Also: the version
-    /// that it reads from now on.
+    /// Moves the event from global to anon, and makes its copy, if there is one, the current
+    /// version. Returns the version to free, and the version that the event reads from now on.
     pub(crate) fn downgrade(
         &mut self,
         ticket: Ticket,
@@ -299,14 +302,15 @@ impl<S, W, D> Store<S, W, D> {
         (freed, self.current)
     }
 
-    /// The event in global waits to be alone, and leaves this copy, if it made one.
+    /// Has the event in global wait to be alone, and makes its copy, if there is one, the current
+    /// version. Returns the version to free.
     pub(crate) fn alone(&mut self, ticket: Ticket, copy: Freed<S>, with: W) -> Freed<S> {
         let freed = self.install(copy);
         self.order.alone(ticket, with);
         freed
     }
 
-    /// The event leaves the state, and commits when its turn comes.
+    /// Has the event leave the state, and commit when its turn comes. Returns the version to free.
     #[inline]
     pub(crate) fn commit(
         &mut self,
@@ -319,8 +323,9 @@ impl<S, W, D> Store<S, W, D> {
         self.unpin(ticket).or(freed)
     }
 
-    /// The event ends without a commit of its own. With `restores`, a copy that it made is dropped,
-    /// and the state is as it was before, unless it has been alone.
+    /// Ends the event without a commit of its own, and returns the version to free. With
+    /// `restores`, a copy that it made is dropped and the state is as it was before, unless the
+    /// event has been alone.
     pub(crate) fn abandon(
         &mut self,
         ticket: Ticket,
@@ -329,15 +334,15 @@ impl<S, W, D> Store<S, W, D> {
     ) -> (Abandoned, Freed<S>) {
         let abandoned = self.order.abandon(ticket, restores);
         let freed = match abandoned {
-            // It had a version pinned, or a copy, not both.
+            // The event had either a version pinned or a copy, never both.
             Abandoned::Left(_) => copy.or_else(|| self.unpin(ticket)),
             Abandoned::Poisons => self.install(copy),
         };
         (abandoned, freed)
     }
 
-    /// What the last [`Decision::Commit`] was about has been done. The answer is what was kept with
-    /// the ticket, if nothing follows.
+    /// Tells the order that the last [`Decision::Commit`] has been carried out. Returns the data
+    /// that was kept with the ticket, if nothing follows.
     #[inline]
     pub(crate) fn committed(&mut self) -> Option<D> {
         self.order.committed().map(|kept| kept.data)
@@ -345,7 +350,7 @@ impl<S, W, D> Store<S, W, D> {
 
     #[inline]
     fn pin(&mut self, ticket: Ticket) {
-        // SAFETY: the current version is there; we have the lock.
+        // SAFETY: the store owns the current version, and is used only under the lock.
         unsafe { self.current.0.as_ref().pins(Pins::pin) };
         self.order.data(ticket).version = Some(self.current);
     }
@@ -359,8 +364,9 @@ impl<S, W, D> Store<S, W, D> {
     #[inline]
     fn unpin_version(&mut self, version: Option<VersionPtr<S>>) -> Freed<S> {
         let version = version?;
-        // SAFETY: what is pinned is there; we have the lock. If nobody needs it, nobody frees it
-        // but us.
+        // SAFETY: a pinned version is not freed, and the store is used only under the lock. A
+        // version that is `Fate::Free` is neither current nor pinned, so no other call frees it; it
+        // was a box (`VersionPtr::of`).
         unsafe {
             match version.0.as_ref().pins(Pins::unpin) {
                 Fate::Kept => None,
@@ -369,12 +375,13 @@ impl<S, W, D> Store<S, W, D> {
         }
     }
 
-    /// Makes a copy the current version.
+    /// Makes a copy the current version, and returns the version before it if that is to be freed.
     #[inline]
     fn install(&mut self, copy: Freed<S>) -> Freed<S> {
         let before = std::mem::replace(&mut self.current, VersionPtr::of(copy?));
-        // SAFETY: the version was current, so it is there; we have the lock. If nobody needs it,
-        // nobody else frees it.
+        // SAFETY: the version was current, so it is not freed, and the store is used only under the
+        // lock. A version that is `Fate::Free` is not pinned, so no other call frees it; it was a
+        // box (`VersionPtr::of`).
         unsafe {
             match before.0.as_ref().pins(Pins::retire) {
                 Fate::Kept => None,
@@ -386,8 +393,8 @@ impl<S, W, D> Store<S, W, D> {
 
 impl<S, W, D> Drop for Store<S, W, D> {
     fn drop(&mut self) {
-        // SAFETY: every event has committed, so nobody but the store needs a version, and that is
-        // the current one.
+        // SAFETY: every event has committed, so the current version is the only one left. It was a
+        // box (`VersionPtr::of`), and only the store owns it.
         drop(unsafe { Box::from_raw(self.current.0.as_ptr()) });
     }
 }

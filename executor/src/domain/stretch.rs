@@ -1,12 +1,12 @@
-//! How long a worker stays with one domain before other work gets its turn: for a turn's time, as
-//! with a color. The first few things that it does have no clock read for them.
+//! How long a worker stays with one domain before other work gets its turn: for the time of a turn,
+//! as with a color. The first four steps or commits are not timed, which saves the clock reads.
 
 use crate::runtime::core::Core;
 
-/// Things that are done without a look at the clock.
+/// The number of steps or commits that are done without reading the clock.
 const UNTIMED: u32 = 4;
 
-/// See the module.
+/// The work that a worker does for one domain without a break.
 pub(super) struct Stretch {
     done: u32,
     begin: u64,
@@ -17,7 +17,7 @@ impl Stretch {
         Stretch { done: 0, begin: 0 }
     }
 
-    /// Says whether one more thing is to be done.
+    /// Returns `true` if one more step or commit may be done.
     pub(super) fn goes_on(&mut self, core: &Core) -> bool {
         self.done += 1;
         if self.done <= UNTIMED {

@@ -1,14 +1,14 @@
 //! Events of a domain as async tasks.
 //!
-//! An event that is spawned takes its ticket at once, as any other one does; its future is made
-//! when the event begins, in none, and gets the token. Sections in global are closures, run by the
-//! domain as steps are; what waits for one is a promise. So a token is in one place at a time: in
-//! the future, which may keep it across an `.await` but for one in global, or in a step of the
-//! domain's.
+//! A spawned event takes its ticket at once, like any other event. Its future is made when the
+//! event begins, in none, and gets the token. Sections in global are closures, which the domain
+//! runs like steps. The future waits for a section by a promise. So a token is in one place at a
+//! time: in a step of the domain, or in the future, which may keep it across an `.await` unless it
+//! is a token in global.
 //!
-//! *Cancelling* is dropping the future. A token in it is released as any token is that is dropped
-//! without a commit. While the event waits for a section the token is in the domain, where it stays
-//! until its turn: if nobody waits any more by then, the section does not run, and the event ends
+//! *Cancelling* is dropping the future. A token in the future is released like any token that is
+//! dropped without a commit. While the event waits for a section, the token is in the domain, where
+//! it stays until its turn. If nobody waits by then, the section does not run, and the event ends
 //! as if it had panicked in none. A section that has begun is finished.
 
 use std::future::Future;
@@ -32,7 +32,7 @@ use crate::task::register::Key;
 use crate::task::spawn::spawn_reserved;
 use crate::turn::local::Local;
 
-/// An event whose future is made when it begins.
+/// An event that makes its future when it begins.
 struct Begin<R, F, T> {
     f: F,
     key: Key,
@@ -54,7 +54,7 @@ where
         let Begin { f, key, mut promise, fate, site, .. } = self;
         let core = &cx.local().core;
         if !core.tasks.has(key) {
-            // Aborted before it began.
+            // The task was aborted before it began.
             return drop(token);
         }
         promise.panics();
@@ -76,7 +76,7 @@ where
     }
 }
 
-/// The place of a task that is not made after all.
+/// The reserved place of a task, which is given up unless the task is made.
 struct Gone<'a>(&'a Core, Option<Key>);
 
 impl Gone<'_> {
@@ -119,23 +119,27 @@ impl<S: Send + Sync + 'static> Domain<S> {
         JoinHandle::of_domain(packet, core, key, waits_for)
     }
 
-    /// Posts an event that is an async task: `f` gets its token when the event begins, in none, and
-    /// makes the future. The event may go up to global; until it has been there, or has renounced,
-    /// later events cannot enter global or anon.
+    /// Posts an event that is an async task, and returns a handle to its output.
     ///
-    /// The future has no color; its polls run beside everything. It goes to global by
-    /// [`NoneCx::global`], to anon by [`NoneCx::anon`], and ends by awaiting a `commit`. While it
-    /// holds its token it must not wait for anything outside of the domain, since everything behind
-    /// it would wait, too (in anon it may wait for a timer that stands for a computation); nor for
-    /// another domain, nor for an event with a later ticket: that panics in debug builds.
+    /// `f` gets the token when the event begins, in none, and makes the future. The event may go up
+    /// to global. While it may still enter global, later events cannot enter global or anon.
+    ///
+    /// The future has no color, and its polls run in parallel with everything else. It enters
+    /// global by [`NoneCx::global`] and anon by [`NoneCx::anon`], and ends its event by awaiting a
+    /// `commit`.
+    ///
+    /// While the future owns its token, it must not wait for anything outside the domain, because
+    /// every event behind it would wait, too. (In anon it may wait for a timer that stands for a
+    /// computation.) It must not wait for another domain either, or for an event with a later
+    /// ticket: debug builds panic at such a wait.
     ///
     /// # Errors
     ///
-    /// The handle says that the event panicked, or was aborted. Poison does not end the future:
-    /// what waits for a section or a commit is told by these, and passes it on. If the future does
-    /// not await its commit, the handle waits for it, and says that the event was poisoned if
-    /// nothing of what it deferred will run. A token that was given to somebody else is not waited
-    /// for.
+    /// Awaiting the handle returns an error if the event panicked or was aborted. Poison does not
+    /// end the future: the wait for a section or a commit returns the error, and the future may
+    /// pass it on. If the future does not await its commit, the handle waits for it, and returns an
+    /// error if the event was poisoned so that nothing of what it deferred runs. The handle does
+    /// not wait for a token that the future gave away.
     ///
     /// # Examples
     ///
@@ -166,7 +170,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.spawn_as(f, Site::caller())
     }
 
-    /// Runs an async event that may go up to anon; see [`spawn`](Self::spawn).
+    /// Posts an event that is an async task and may go up to anon; see [`spawn`](Self::spawn).
     #[track_caller]
     pub fn spawn_anon<F, Fut>(&self, f: F) -> JoinHandle<Fut::Output>
     where
@@ -177,7 +181,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         self.spawn_as(f, Site::caller())
     }
 
-    /// Runs an async event that stays in none; see [`spawn`](Self::spawn).
+    /// Posts an event that is an async task and stays in none; see [`spawn`](Self::spawn).
     #[track_caller]
     pub fn spawn_none<F, Fut>(&self, f: F) -> JoinHandle<Fut::Output>
     where

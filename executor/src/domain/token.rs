@@ -1,9 +1,9 @@
-//! The token of an event: its domain, its ticket, and what it has deferred. Holding it is the right
-//! to the place in the order and to the context (I16); all types of the public API wrap it, and the
-//! runtime acts on nothing else.
+//! The token of an event: its domain, its ticket, and the actions that it has deferred.
 //!
-//! A token that is dropped without a commit releases state and place as a panic does (I12). That
-//! runs no user code: what it leaves is dropped as an event.
+//! Owning the token is the right to the place in the order and to the context (I16). All types of
+//! the public API wrap it, and the runtime acts on nothing else. A token that is dropped without a
+//! commit releases the state and the place, as a panic does (I12). That runs no user code: what the
+//! event leaves behind is dropped by another event.
 
 use std::ptr::NonNull;
 
@@ -26,28 +26,28 @@ use crate::task::packet::Promise;
 use crate::turn::local::Local;
 use crate::turn::outside::Outside;
 
-/// The version is a copy of the event's own.
+/// A tag of the version: it is a copy that belongs to the event alone.
 const COPY: usize = 2;
 const TAGS: usize = READ | COPY;
 
-/// See the module.
+/// The token of an event; see the module.
 pub(super) struct Token<S: Send + Sync + 'static> {
     pub(super) domain: DomainPtr<S>,
     pub(super) ticket: Ticket,
-    /// Deferred since the last step under the lock that took them.
+    /// The actions that were deferred since the last step under the lock, which took the others.
     actions: Actions,
-    /// The state in anon and global, with tags; null in none.
+    /// The version of the state in anon and global, with tags; null in none.
     version: Word,
 }
 
-// SAFETY: the state is Send and Sync, the actions are Send, and a version is reached by the rules
-// of `store`.
+// SAFETY: the state is `Send` and `Sync`, the actions are `Send`, and the rules of `store` say
+// which event may use a version.
 unsafe impl<S: Send + Sync> Send for Token<S> {}
-// SAFETY: a shared token gives `&S` and nothing else.
+// SAFETY: a shared token gives `&S` and nothing else, and `S` is `Sync`.
 unsafe impl<S: Send + Sync> Sync for Token<S> {}
 
 impl<S: Send + Sync + 'static> Token<S> {
-    /// The token of an event that goes on. `version`: the word of its step, null in none.
+    /// Creates the token of an event that goes on. `version` is the word of its step, null in none.
     #[inline]
     pub(super) fn new(domain: DomainPtr<S>, ticket: Ticket, version: Word) -> Self {
         const { assert!(align_of::<Version<S>>() > TAGS) };
@@ -64,17 +64,21 @@ impl<S: Send + Sync + 'static> Token<S> {
         self.domain.tell(self.ticket, || DomainStep::Defers(action));
     }
 
+    /// Returns the state.
+    ///
     /// # Safety
     ///
     /// The event is in anon or global.
     #[inline]
     pub(super) unsafe fn state(&self) -> &S {
         self.domain.tell(self.ticket, || DomainStep::Reads);
-        // SAFETY: in anon and global the version is there, and nobody writes to it: in anon it is
-        // pinned, in global only this event does, through `&mut self`.
+        // SAFETY: in anon and global there is a version, and no event writes to it now. In anon it
+        // is pinned. In global only this event writes to it, through `&mut self`.
         unsafe { &*self.plain().as_ref().state().get() }
     }
 
+    /// Returns the state, to change it, and copies it first if necessary.
+    ///
     /// # Safety
     ///
     /// The event is in global.
@@ -86,12 +90,13 @@ impl<S: Send + Sync + 'static> Token<S> {
             // SAFETY: the caller says that the event is in global.
             unsafe { self.make_own() };
         }
-        // SAFETY: the event is in global. By the rules of `store` a copy is this event's own, and
-        // the current version is if nobody reads it.
+        // SAFETY: the event is in global. By the rules of `store`, a copy belongs to this event
+        // alone, and so does the current version if no event has it pinned.
         unsafe { &mut *self.plain().as_ref().state().get() }
     }
 
-    /// Somebody may read the version, or it has to be kept: writes go to a copy.
+    /// Makes sure that this event may write: to the current version if no event reads that by now,
+    /// otherwise to a copy. In a transactional domain it is always a copy.
     ///
     /// # Safety
     ///
@@ -113,16 +118,17 @@ impl<S: Send + Sync + 'static> Token<S> {
         self.version.without(TAGS).as_pointer().expect("in anon and global there is a version")
     }
 
-    /// The copy, if the event has made one.
+    /// Takes the copy out, if the event has made one. The token then has no version.
     #[inline]
     fn take_copy(&mut self) -> Freed<S> {
         let version = std::mem::replace(&mut self.version, Word::NONE);
         let copy = version.without(TAGS).as_pointer().filter(|_| version.tags(COPY) != 0);
-        // SAFETY: a copy is the event's own, and was a box.
+        // SAFETY: `make_own` leaked the copy from a box, the event owns it alone, and the token
+        // forgets it here.
         copy.map(|copy: NonNull<Version<S>>| unsafe { Box::from_raw(copy.as_ptr()) })
     }
 
-    /// The parts, without the drop.
+    /// Takes the token apart, without its drop.
     #[inline]
     fn dismantle(mut self) -> (DomainPtr<S>, Ticket, Actions, Freed<S>) {
         let parts = (self.domain, self.ticket, std::mem::take(&mut self.actions), self.take_copy());
@@ -130,7 +136,8 @@ impl<S: Send + Sync + 'static> Token<S> {
         parts
     }
 
-    /// The event has left the state, and commits when its turn comes; below a worker's own loop.
+    /// Has the event leave the state, and commit when its turn comes. Called directly below a
+    /// worker's own loop.
     #[inline]
     pub(super) fn commit(self, then: Option<(Context, Waiting)>, cx: &mut Cx) {
         cx.split(|local, cx| self.commit_on(local, then, cx));
@@ -162,7 +169,8 @@ impl<S: Send + Sync + 'static> Token<S> {
         });
         if !is_done {
             if !batch.has_actions() {
-                // This worker is as good as free for what may go on now.
+                // The event ends with this step, so the worker is as good as free for the events
+                // that may go on now.
                 local.steps.set(local.steps.get().ending());
             }
             domain.settle(core, &mut batch, None, Some(cx));
@@ -170,7 +178,7 @@ impl<S: Send + Sync + 'static> Token<S> {
         drop_freed(core, copy);
     }
 
-    /// Ends the step by doing `what`, and then `part`.
+    /// Ends the step by `what`, and then goes on with `part`.
     pub(super) fn then<K: Part<S>>(self, what: What, part: K, site: Site) -> Done {
         let domain = self.domain;
         self.place().ends();
@@ -178,27 +186,27 @@ impl<S: Send + Sync + 'static> Token<S> {
             .with_notice(Act::<S, K>::notice)
     }
 
-    /// Ends the step by a commit.
+    /// Ends the step, and the event, by a commit.
     pub(super) fn end(self, site: Site) -> Done {
         let domain = self.domain;
         self.place().ends();
         Done::new(&domain.core, End(self), site).with_notice(End::<S>::notify)
     }
 
-    /// Which event it is.
+    /// Returns the identity of the event.
     pub(super) fn place(&self) -> EventId {
         EventId::new(self.domain.address(), self.ticket)
     }
 
-    /// Ends an event that is in global and has not touched the state, as if it had panicked before:
-    /// nobody waits for it any more.
+    /// Ends an event that is in global and has not touched the state, as if it had panicked before
+    /// it entered. Called when nobody waits for its section.
     pub(super) fn cancel(mut self) {
         self.domain.core.count_panic();
         self.abandon(true, false);
         std::mem::forget(self);
     }
 
-    /// Goes to a lower declaration.
+    /// Gives up the right to enter a context higher than `highest`.
     pub(super) fn renounce(&mut self, highest: Context) {
         let domain = self.domain;
         let _outside = Outside::enter(&domain.core);
@@ -213,15 +221,15 @@ impl<S: Send + Sync + 'static> Token<S> {
 }
 
 impl<S: Send + Sync + 'static> Token<S> {
-    /// Releases state and place of an event that will not go on, as it was covered by poison, or as
-    /// nothing runs any more.
+    /// Releases the state and the place of an event that does not go on, because poison covers it
+    /// or the runtime stops.
     pub(super) fn release(mut self) {
         self.abandon(false, true);
         std::mem::forget(self);
     }
 
-    /// `untouched`: the state is as it was before. `counted`: it is counted as dropped, if nothing
-    /// runs any more.
+    /// Releases the state and the place. `untouched` says that the event has not changed the state.
+    /// `counted` says that the caller counts the event as dropped if the runtime stops.
     fn abandon(&mut self, untouched: bool, counted: bool) {
         let (domain, ticket) = (self.domain, self.ticket);
         // When the ticket is gone, the domain may go, and its core with it.
@@ -230,7 +238,7 @@ impl<S: Send + Sync + 'static> Token<S> {
         let _outside = Outside::enter(&core);
         let mut batch = Batch::new();
         let (abandoned, remains, site) = domain.store.with(|store| {
-            // Once nothing runs any more, there is nobody to be kept from the state.
+            // When the runtime stops, no other event uses the state, so it need not be poisoned.
             let restores = untouched || domain.transactional || core.phase() >= Phase::Stopping;
             domain.tell(ticket, || DomainStep::Abandons);
             let (abandoned, version) = store.abandon(ticket, copy, restores);
@@ -238,7 +246,8 @@ impl<S: Send + Sync + 'static> Token<S> {
                 domain.tell(ticket, || DomainStep::Poisons);
             }
             let kept = store.data(ticket);
-            // What is left to the commit is counted there, if it is dropped.
+            // If the runtime stops, actions that are left to the commit are counted there, when
+            // they are dropped.
             let counted = counted && core.phase() >= Phase::Stopping;
             let mut dropped = match kept.left_global && !counted {
                 true => Actions::default(),
@@ -254,7 +263,7 @@ impl<S: Send + Sync + 'static> Token<S> {
         remains.drop_later(&core, site);
         domain.settle(&core, &mut batch, None, None);
         if abandoned == Abandoned::Poisons && core.phase() < Phase::Stopping {
-            // The logger is foreign code, so it comes last.
+            // The logger is foreign code, so it is called last.
             let label = label.as_deref();
             core.guard(Some(site), || {
                 tracing::warn!(domain = label, %ticket, posted_at = %site, "a domain is poisoned");
@@ -264,10 +273,10 @@ impl<S: Send + Sync + 'static> Token<S> {
 }
 
 impl<S: Send + Sync + 'static> Drop for Token<S> {
-    /// Its holder has not committed.
+    /// Releases the state and the place, as the owner of the token has not committed.
     fn drop(&mut self) {
-        // A panic that unwinds, or has ended a task that is dropped now, is counted where it is
-        // caught.
+        // A panic that unwinds now, or that has ended the task whose contents are dropped now, is
+        // counted where it is caught.
         if !crate::sync::panicking() && !crate::task::polled::is_after_a_panic() {
             self.domain.core.count_panic();
         }
@@ -276,7 +285,7 @@ impl<S: Send + Sync + 'static> Drop for Token<S> {
     }
 }
 
-/// How a step ends.
+/// The end of a step.
 #[derive(Clone, Copy)]
 pub(super) enum What {
     /// Another step in the same context follows.
@@ -285,7 +294,7 @@ pub(super) enum What {
     Downgrade,
     /// The event waits to be alone (I9).
     Alone,
-    /// A commit; what follows is a sub-event that may go so high.
+    /// The event commits. The part that follows is a sub-event that may go up to this context.
     Commit(Context),
 }
 
@@ -298,13 +307,13 @@ struct Act<S: Send + Sync + 'static, K> {
 }
 
 impl<S: Send + Sync + 'static, K: Part<S>> Act<S, K> {
-    /// Which event it is. It is not the end of it.
+    /// Returns the event of the step, and `false`, because the event does not end with the step.
     ///
     /// # Safety
     ///
-    /// The event is the caller's, and holds an `Act<S, K>` that has not been consumed.
+    /// The caller owns the event, which contains an `Act<S, K>` that has not been consumed.
     unsafe fn notice(event: &mut Owned, _: Option<Promise<()>>) -> (EventId, bool) {
-        // SAFETY: the caller has the event, which holds such a step.
+        // SAFETY: the caller says that the event contains an unconsumed `Act<S, K>`.
         (unsafe { event.step_mut::<Self>() }.token.place(), false)
     }
 }
@@ -330,7 +339,7 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Act<S, K> {
                 })
             }
             What::Commit(highest) => {
-                // It has no ticket yet: that comes as its word.
+                // The sub-event has no ticket yet, but gets it as its word.
                 let with = Continue { domain: token.domain, ticket: 0, part }.into_event(cx, site);
                 token.commit(Some((highest, with)), cx)
             }
@@ -344,7 +353,7 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Act<S, K> {
     }
 }
 
-/// Releases a token when something else has been dropped, also if that drop panics.
+/// Releases a token after something else has been dropped, even if that drop panics.
 pub(super) struct Last<S: Send + Sync + 'static>(Option<Token<S>>);
 
 impl<S: Send + Sync + 'static> Last<S> {
@@ -365,7 +374,7 @@ impl<S: Send + Sync + 'static> Drop for Last<S> {
 }
 
 impl<S: Send + Sync + 'static> Token<S> {
-    /// The event goes from global to anon.
+    /// Moves the event from global to anon.
     fn downgrade(&mut self, cx: &mut Cx) {
         let (domain, ticket, copy) = (self.domain, self.ticket, self.take_copy());
         let actions = std::mem::take(&mut self.actions);
@@ -385,7 +394,8 @@ impl<S: Send + Sync + 'static> Token<S> {
         drop_freed(core, freed);
     }
 
-    /// The event goes on with `part` when the order says so, which may be at once.
+    /// Goes on with `part` when the order allows it, which may be at once. `ask` tells the order
+    /// what the event waits for.
     fn wait<K: Part<S>>(
         self,
         part: K,
@@ -414,11 +424,11 @@ impl<S: Send + Sync + 'static> Token<S> {
     }
 }
 
-/// The end of an event.
+/// The last step of an event, which commits.
 struct End<S: Send + Sync + 'static>(Token<S>);
 
-/// The last action of an event whose commit is awaited. If it is dropped instead of run, poison
-/// covers the event, or nothing runs any more.
+/// The last action of an event whose commit is awaited. If it is dropped unrun, poison covers the
+/// event, or the runtime stops.
 struct Told(Option<Promise<()>>);
 
 impl Told {
@@ -440,14 +450,14 @@ impl Drop for Told {
 }
 
 impl<S: Send + Sync + 'static> End<S> {
-    /// Has a promise kept when the event has committed, after everything that it has deferred.
-    /// Also: which event it is.
+    /// Has a promise kept when the event has committed, after all of its deferred actions. Returns
+    /// the event, and `true`, because the event ends with the step.
     ///
     /// # Safety
     ///
-    /// The event is the caller's, and holds an `End<S>` that has not been consumed.
+    /// The caller owns the event, which contains an `End<S>` that has not been consumed.
     unsafe fn notify(event: &mut Owned, promise: Option<Promise<()>>) -> (EventId, bool) {
-        // SAFETY: the caller says that the event holds an `End<S>`.
+        // SAFETY: the caller says that the event contains an `End<S>` that has not been consumed.
         let end = unsafe { event.step_mut::<Self>() };
         if let Some(promise) = promise {
             let told = Told(Some(promise));

@@ -1,16 +1,20 @@
-//! Watching over tickets: which is the oldest that has not committed, and for how long (I15, E12).
+//! The watch over tickets: which is the oldest uncommitted one, and for how long (I15, E12).
 //!
-//! A token that is kept somewhere, or forgotten, holds up every commit behind it, and no worker is
-//! busy meanwhile. So now and then some worker looks at the domains of the runtime: the worker that
-//! finds that a look is due, be it between two entries or before it sleeps. As long as there are
-//! tickets that have not committed, one of the sleeping workers wakes up for the next look, the
-//! *watcher*; otherwise none does, when it has seen all. A watcher that rises gives that up: it
-//! looks between two entries, or becomes the watcher again when it has nothing to do; and if it
-//! gets stuck in an event, the sentinel looks (see `worker::sleep`). Where there is no sentinel, as
-//! nobody steals, the others wake up for it now and then.
+//! A token that is kept somewhere, or forgotten, delays every commit behind it, and no worker is
+//! busy meanwhile. So the workers look at the domains of the runtime, four times in the stall
+//! threshold but at most once in 1 ms. The worker that finds that a look is due does it, between
+//! two entries or before it sleeps. As long as there are tickets that have not committed, one of
+//! the sleeping workers, the *watcher*, wakes up for the next look. Once a look has seen all
+//! domains and no such ticket, none does.
 //!
-//! A domain is in the register (`register`) from its opening until it is freed. Who looks holds the
-//! register's lock, and the domain's for a moment; who frees takes the domain out first.
+//! A watcher that wakes up gives up the watch. It looks between two entries, or becomes the watcher
+//! again when it has nothing to do. If it gets stuck in an event, the sentinel looks (see
+//! `worker::sleep`). A runtime that does not steal has no sentinel. There the other workers wake up
+//! for a look, too, at intervals that are 16 times as long.
+//!
+//! A domain is in the register (`register`) from its opening until it is freed. A thread that looks
+//! has the register's lock, and each domain's lock for a moment. A thread that frees a domain takes
+//! it out of the register first.
 
 use std::time::Duration;
 
@@ -21,24 +25,24 @@ use crate::sync::{Ordering, lock};
 use crate::turn::local::Local;
 use crate::worker::counters::add;
 
-/// Looks in the time after which a ticket counts as stalled.
+/// The number of looks in the time after which a ticket counts as stalled.
 const LOOKS: u64 = 4;
 
-/// How much more rarely those look that are not the watcher, where nobody stands sentinel.
+/// The factor by which workers other than the watcher look more rarely, where there is no sentinel.
 const RARELY: u64 = 16;
 
-/// Domains that one look sees; the next one goes on behind them.
+/// The number of domains that one look sees. The next look goes on behind them.
 const DOMAINS: usize = 256;
 
 impl Local {
-    /// Says whether a look at the domains is due.
+    /// Returns `true` if a look at the domains is due.
     pub(crate) fn is_look_due(&self, now: u64) -> bool {
         let register = &self.core.domains;
         register.len.load(Ordering::Relaxed) > 0 && now >= register.due.load(Ordering::Relaxed)
     }
 
-    /// Looks at the domains, if that is due. The answer: how many nanoseconds a worker may sleep
-    /// until the next look; none if there is nothing to look at.
+    /// Looks at the domains, if that is due. Returns the nanoseconds that a worker may sleep until
+    /// the next look, or `None` if no ticket has to be watched.
     pub(crate) fn watch_tickets(&self, now: u64) -> Option<u64> {
         let register = &self.core.domains;
         if register.len.load(Ordering::Relaxed) == 0 {
@@ -56,9 +60,9 @@ impl Local {
         (!mine || self.look_at_domains(now)).then_some(interval)
     }
 
-    /// For how many nanoseconds a worker may sleep that is about to, and has been told by
-    /// [`watch_tickets`](Self::watch_tickets) when the next look is due. `None`: as long as it
-    /// likes, as somebody else watches.
+    /// Returns the nanoseconds that this worker, which is about to sleep, may sleep. `nanos` is the
+    /// time until the next look, as [`watch_tickets`](Self::watch_tickets) has returned it. `None`
+    /// means that another worker watches, so this one may sleep without a limit.
     pub(crate) fn sleep_until_look(&self, nanos: u64) -> Option<u64> {
         let (watcher, me) = (&self.core.domains.watcher, self.index() + 1);
         let taken = watcher.compare_exchange(0, me, Ordering::Relaxed, Ordering::Relaxed);
@@ -69,7 +73,7 @@ impl Local {
         }
     }
 
-    /// Has the worker give up being the watcher, as it no longer sleeps.
+    /// Gives up the watch, as the worker no longer sleeps.
     pub(crate) fn end_watch(&self) {
         let watcher = &self.core.domains.watcher;
         if watcher.load(Ordering::Relaxed) == self.index() + 1 {
@@ -77,7 +81,8 @@ impl Local {
         }
     }
 
-    /// True: some ticket has not committed.
+    /// Looks at the domains. Returns `true` if a ticket has not committed, or if some domains have
+    /// not been seen yet.
     fn look_at_domains(&self, now: u64) -> bool {
         let register = &self.core.domains;
         let mut stalls = Vec::new();
@@ -97,7 +102,7 @@ impl Local {
                 is_open |= has_ticket;
                 stalls.extend(stalled);
             }
-            // Whether there is anything to look at again is known when all have been seen.
+            // Only when all domains have been seen is it known whether another look is needed.
             is_open |= register.seen_open.load(Ordering::Relaxed);
             register.seen_open.store(is_open && !is_round, Ordering::Relaxed);
             if is_round {

@@ -1,4 +1,4 @@
-//! Making events, and taking out what they hold.
+//! Creating events, and taking out their steps.
 
 use std::cell::Cell;
 
@@ -10,7 +10,7 @@ use crate::site::Site;
 use crate::sync::{Sort, event_made};
 
 impl Owned {
-    /// An event that holds a closure.
+    /// Creates an event with a closure.
     #[inline]
     pub(crate) fn closure<F: FnOnce(&mut Cx) + Send + 'static>(
         memory: Memory,
@@ -19,18 +19,18 @@ impl Owned {
         site: Site,
         posted: u64,
     ) -> Owned {
-        // SAFETY: a closure asks for no word.
+        // SAFETY: a closure does not use its word.
         unsafe { Self::step(memory, Closure(f), kind, site, posted) }
     }
 
-    /// Says whether a closure stands best in [memory of its own](Self::closure_in_slot).
+    /// Returns `true` if a closure should be put into [memory of its own](Self::closure_in_slot).
     #[inline(always)]
     pub(crate) const fn needs_slot<F>() -> bool {
         Payload::<Closure<F>>::IN_SLOT
     }
 
-    /// An event that holds a closure, which does not fit into it, in memory for another event. That
-    /// goes back when the closure is taken out.
+    /// Creates an event with a closure that does not fit into it. The closure goes into `slot`,
+    /// which is memory for another event and is freed when the closure is taken out.
     #[inline]
     pub(crate) fn closure_in_slot<F: FnOnce(&mut Cx) + Send + 'static>(
         memory: Memory,
@@ -45,17 +45,17 @@ impl Owned {
         Self::write(memory, place, Stepping::<Closure<F>, InSlot>::as_kind(kind), site, posted)
     }
 
-    /// An event of the runtime's own, which drops what it holds whether it is run or discarded.
+    /// Creates an event of the runtime's own, which drops `holds` whether it is run or discarded.
     pub(crate) fn housekeeping<T: Send + 'static>(memory: Memory, holds: T, site: Site) -> Owned {
         Self::closure(memory, move |_: &mut Cx| drop(holds), Kind::Housekeeping, site, 0)
     }
 
-    /// An event that holds a step.
+    /// Creates an event with a step.
     ///
     /// # Safety
     ///
-    /// If the step asks for its word, the event is put into no color's queue, and gets the word
-    /// that it expects.
+    /// If the step uses its word, the event is put into no color's queue and gets the word that the
+    /// step expects.
     #[inline]
     pub(crate) unsafe fn step<T: Step>(
         memory: Memory,
@@ -71,12 +71,12 @@ impl Owned {
         Self::write(memory, step, ops, site, posted)
     }
 
-    /// `ops` are those of a `T`, or do not touch it.
+    /// Writes an event into `memory`. `ops` belong to a `T`, or do not touch it.
     #[inline]
     fn write<T>(memory: Memory, payload: T, ops: &'static Ops, site: Site, posted: u64) -> Owned {
         let event = memory.0.as_ptr();
-        // SAFETY: the memory is the caller's and large enough; raw writes, so that no reference to
-        // what is not initialised is made.
+        // SAFETY: the caller owns the memory, which is large enough for an event. The writes are
+        // raw, so that no reference to uninitialized memory is made.
         unsafe {
             (&raw mut (*event).header).write(Header { link: Link::new(), ops: Cell::new(ops) });
             (&raw mut (*event).site).write(site);
@@ -90,14 +90,15 @@ impl Owned {
         Owned(memory.0)
     }
 
-    /// The step that it holds.
+    /// Returns the step of the event.
     ///
     /// # Safety
     ///
-    /// It holds a `T` that has not been consumed.
+    /// The event contains a `T` that has not been consumed.
     #[inline]
     pub(crate) unsafe fn step_mut<T: Step>(&mut self) -> &mut T {
-        // SAFETY: the caller says that a T stands there, which the owner may change.
+        // SAFETY: the caller guarantees that a T is there, and the owner of the event may change
+        // it.
         unsafe {
             let payload = &raw mut (*self.0.as_ptr()).payload;
             match Payload::<T>::INLINE {
@@ -107,14 +108,15 @@ impl Owned {
         }
     }
 
-    /// Takes the step out; the event is spent then.
+    /// Takes out the step. The event is then spent.
     ///
     /// # Safety
     ///
-    /// As [`step_mut`](Self::step_mut).
+    /// The event contains a `T` that has not been consumed.
     pub(crate) unsafe fn take_step<T: Step>(&mut self) -> T {
         self.get().header.ops.set(&SPENT);
-        // SAFETY: the caller says that a T stands there; the event is spent, so it is read once.
+        // SAFETY: the caller guarantees that a T is there. The event is spent now, so the T is read
+        // once.
         unsafe {
             match Payload::<T>::INLINE {
                 true => InEvent::read(self.0).0,

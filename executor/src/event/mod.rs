@@ -1,13 +1,12 @@
-//! Events: a link for the queue, the closure, and where it was posted.
+//! Events: a link for the queue, a closure, and the site that posted it.
 //!
-//! An event has one
-//! owner at a time: the poster, then the queue, then the worker that runs it. `run` and `discard`
-//! consume the closure and leave the memory to the caller, which recycles it.
+//! An event has one owner at a time: the poster, then the queue, then the worker that runs it.
+//! `run` and `discard` consume the closure and leave the memory to the caller, which recycles it.
 //!
-//! An event without color stands in no queue, so its link is free for a word (see [`Step`]).
+//! An event without a color is in no queue, so its link is free for a word (see [`Step`]).
 //!
-//! Left out on purpose: reference counts. What an event points to is kept alive by the order of the
-//! queue: whatever frees it is itself an event of the same color, posted later.
+//! Left out on purpose: reference counts. The order of the queue keeps alive what an event points
+//! to, because it is freed by a later event of the same color.
 
 pub(crate) mod chain;
 pub(crate) mod large;
@@ -28,58 +27,58 @@ use crate::site::Site;
 use crate::slab::{Slab, Slot};
 use crate::sync::{event_dropped, event_moved};
 
-/// What a link stands for.
+/// The kind of object that a link belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A closure: the header is that of an [`Event`].
     Closure,
-    /// A closure of the runtime's own: it drops something where and when it has to be. Not counted.
+    /// A closure of the runtime's own, which drops something on its color. It is not counted.
     Housekeeping,
-    /// A closure with shared access to its color. Once it has been let go its word is the color.
+    /// A closure with shared access to its color. Once it has left the queue as a reader, its word
+    /// is the color.
     Shared,
-    /// The closure of a color set. It stands in no color's queue; its word is the set (see
+    /// The closure of a color set. It is in no color's queue, and its word is the set (see
     /// `color::set`).
     Set,
-    /// The place of a set in the queue of one of its colors; the header is part of the set.
+    /// The place of a set in the queue of one of its colors. The header is part of the set.
     Request,
     /// A [`Request`](Kind::Request) with shared access.
     SharedRequest,
-    /// A request of either kind that is over and still stands in a queue: the set has the color, or
-    /// a gap is behind it.
+    /// A request of either kind that is over and still in a queue: the set has the color, or a gap
+    /// is behind the request.
     SpentRequest,
-    /// An event that is over and still stands in a queue: a gap is behind it, or own posts of it
-    /// run first.
+    /// An event that is over and still in a queue: a gap is behind it, or its own posts run first.
     Spent,
-    /// The color's own grave: the header is part of a color (see `color::cell`).
+    /// The grave of a color: the header is part of the color (see `color::cell`).
     Grave,
 }
 
 impl Kind {
-    /// Says whether, in a color's queue, it may begin only when the color has no readers.
+    /// Returns `true` if a link of this kind may begin only when its color has no readers.
     #[inline]
     pub(crate) fn is_exclusive(self) -> bool {
         matches!(self, Kind::Closure | Kind::Housekeeping | Kind::Grave | Kind::Request)
     }
 
-    /// Says whether the header is part of a set.
+    /// Returns `true` if the header is part of a set.
     #[inline]
     pub(crate) fn is_request(self) -> bool {
         matches!(self, Kind::Request | Kind::SharedRequest | Kind::SpentRequest)
     }
 }
 
-/// Where in the memory of its set a request stands.
+/// The place of a request in the memory of its set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestPlace {
-    /// It is the first one of a set of two colors.
+    /// The first request of a set of two colors.
     First,
-    /// It is the second one.
+    /// The second request of a set of two colors.
     Second,
-    /// It is one of a larger set.
+    /// A request of a larger set.
     OfMany,
 }
 
-/// The start of everything that stands in a color's queue.
+/// The first field of everything that is put into a color's queue.
 #[repr(C)]
 pub(crate) struct Header {
     link: Link,
@@ -96,32 +95,32 @@ impl Header {
         self.ops.get().kind
     }
 
-    /// The header of a link. Every link is the first field of a header, and pointers to links are
-    /// made from pointers to the whole (see `as_link`).
+    /// Returns the header of a link. Every link is the first field of a header, and pointers to
+    /// links are made from pointers to the whole object (see `into_link`).
     #[inline]
     pub(crate) fn of(link: NonNull<Link>) -> NonNull<Header> {
         link.cast()
     }
 }
 
-/// Words of closure that an event holds without a box.
+/// The size of the largest closure that an event stores without a box, in words.
 const INLINE_WORDS: usize = 4;
 
-/// What can be done with what an event holds. Both consume it.
+/// The operations on the contents of an event. Both functions consume the contents.
 struct Ops {
     kind: Kind,
-    /// The place of a request.
+    /// The place of a request; it means nothing for other kinds.
     place: RequestPlace,
     run: unsafe fn(NonNull<Event>, &mut Cx),
     discard: unsafe fn(NonNull<Event>),
 }
 
-/// One callback. Aligned for the tags of run-queue entries.
+/// One callback. Aligned so that the lowest bits of its address are free for run-queue tags.
 #[repr(C, align(64))]
 pub(crate) struct Event {
     header: Header,
     site: Site,
-    /// When it was posted, in nanoseconds of the runtime's clock; 0: not sampled.
+    /// The time of the post in nanoseconds of the runtime's clock, or 0 if it is not sampled.
     posted: u64,
     payload: MaybeUninit<[usize; INLINE_WORDS]>,
 }
@@ -130,7 +129,7 @@ static SPENT: Ops = Ops::of_nothing(Kind::Spent);
 static GRAVE: Ops = Ops::of_nothing(Kind::Grave);
 
 impl Ops {
-    /// What holds no step.
+    /// Returns the operations of a kind whose header has no step.
     const fn of_nothing(kind: Kind) -> Ops {
         Ops { kind, place: RequestPlace::OfMany, run: nothing_to_run, discard: nothing_to_discard }
     }
@@ -139,14 +138,16 @@ impl Ops {
 unsafe fn nothing_to_run(_: NonNull<Event>, _: &mut Cx) {}
 unsafe fn nothing_to_discard(_: NonNull<Event>) {}
 
-/// Memory for one event. Its owner is the only one that uses it.
+/// The memory of one event. Only its owner uses it.
 #[must_use = "memory that is not given back is lost to its slab"]
 pub(crate) struct Memory(NonNull<Event>);
 
 impl Memory {
+    /// Takes ownership of a slot.
+    ///
     /// # Safety
     ///
-    /// A free slot of a slab of events, and the caller's.
+    /// The slot is a free slot of a slab of events, and the caller owns it.
     #[inline]
     pub(crate) unsafe fn of(slot: Slot) -> Memory {
         Memory(slot.cast())
@@ -157,77 +158,82 @@ impl Memory {
         self.0.cast()
     }
 
-    /// Where [`hold`](Self::hold) will put something.
+    /// Returns the address to which [`hold`](Self::hold) would write.
     #[inline]
     pub(crate) fn address<T>(&self) -> NonNull<T> {
         self.0.cast()
     }
 
-    /// Uses the memory for something else than an event. The pointer is for all of it.
+    /// Uses the memory for something other than an event. The returned pointer is valid for the
+    /// whole slot.
     ///
     /// # Panics
     ///
-    /// When a `T` is larger than an event.
+    /// Panics if a `T` is larger than an event, or needs a larger alignment.
     #[inline]
     pub(crate) fn hold<T>(self, value: T) -> NonNull<T> {
         let fits = size_of::<T>() <= size_of::<Event>() && align_of::<T>() <= align_of::<Event>();
         assert!(fits, "it fits into memory for an event");
         let place = self.0.cast();
-        // SAFETY: the memory is large enough, and who has it is the only one that uses it.
+        // SAFETY: the memory is large enough for a `T`, and its owner is the only one that uses it.
         unsafe { place.write(value) };
         place
     }
 }
 
-/// An event, and its only owner. A queue owns it as a [`Link`], a run queue as an `Entry`.
+/// An event, owned. A queue owns an event as a [`Link`], and a run queue owns it as an `Entry`.
 ///
-/// Its closure is consumed once, by [`run`](Self::run) or [`discard`](Self::discard); after that it
-/// is spent, and both do nothing. It has no drop: one that is forgotten leaks its closure and its
-/// memory.
+/// The closure is consumed once, by [`run`](Self::run) or [`discard`](Self::discard). After that
+/// the event is spent, and both do nothing. There is no `Drop`: an `Owned` that is dropped leaks
+/// its closure and its memory.
 #[must_use = "an event is queued, run, or discarded"]
 #[derive(Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub(crate) struct Owned(NonNull<Event>);
 
-// SAFETY: what an event holds is Send, and it has one owner.
+// SAFETY: the contents of an event are Send, and an event has one owner.
 unsafe impl Send for Owned {}
 
 impl Owned {
-    /// What stands for it in a color's queue, which owns it from now on.
+    /// Converts the event to its link, for a color's queue, which owns it from now on.
     #[inline]
     pub(crate) fn into_link(self) -> NonNull<Link> {
         self.0.cast()
     }
 
+    /// Takes an event back from its link.
+    ///
     /// # Safety
     ///
-    /// The link is that of an event, and the caller's: it holds the color whose head it is, or has
-    /// taken it out of a queue.
+    /// The link is that of an event. The caller holds the color that has this link at its front, or
+    /// has taken the link out of a queue.
     #[inline]
     pub(crate) unsafe fn of_link(link: NonNull<Link>) -> Owned {
         Owned(link.cast())
     }
 
-    /// The address, for a tagged word.
+    /// Returns the address of the event, for a tagged word, which owns it from now on.
     #[inline]
     pub(crate) fn into_raw(self) -> NonNull<Event> {
         self.0
     }
 
-    /// The address of an event that is owned on, for a tagged word.
+    /// Returns the address of the event, for a tagged word. `self` still owns it.
     pub(crate) fn as_raw(&self) -> NonNull<Event> {
         self.0
     }
 
+    /// Takes an event back from its address.
+    ///
     /// # Safety
     ///
-    /// It came from [`into_raw`](Self::into_raw), and is used once.
+    /// The address came from [`into_raw`](Self::into_raw), and is used once.
     #[inline]
     pub(crate) unsafe fn of_raw(raw: NonNull<Event>) -> Owned {
         Owned(raw)
     }
 
-    /// The memory of an event that is spent.
+    /// Returns the memory of a spent event.
     #[inline]
     pub(crate) fn into_memory(self) -> Memory {
         debug_assert!(self.kind() == Kind::Spent, "what holds a closure is run or discarded first");
@@ -236,7 +242,7 @@ impl Owned {
 
     #[inline]
     fn get(&self) -> &Event {
-        // SAFETY: the owner has it.
+        // SAFETY: `self` owns the event, so its memory is valid.
         unsafe { self.0.as_ref() }
     }
 
@@ -245,41 +251,41 @@ impl Owned {
         self.get().header.kind()
     }
 
-    /// Says whether it counts for the bound of its color.
+    /// Returns `true` if the event counts for the bound of its color.
     pub(crate) fn is_counted(&self) -> bool {
         self.kind() != Kind::Housekeeping
     }
 
-    /// Where it is, as a number, by which it is told from others.
+    /// Returns the address of the event as a number, which identifies it.
     #[inline]
     pub(crate) fn address(&self) -> usize {
         self.0.as_ptr().addr()
     }
 
-    /// Where it was posted.
+    /// Returns the site that posted the event.
     #[inline]
     pub(crate) fn site(&self) -> Site {
         self.get().site
     }
 
-    /// When it was posted; 0: not sampled.
+    /// Returns the time of the post in nanoseconds, or 0 if the event is not sampled.
     #[inline]
     pub(crate) fn posted(&self) -> u64 {
         self.get().posted
     }
 
-    /// Its time counts from now on, if it is sampled: for events that waited for something else
-    /// first, as timers do.
+    /// Restarts the measurement of a sampled event's waiting time, for events that first waited for
+    /// something else, as timers do.
     #[inline]
     pub(crate) fn restamp(&mut self, now: impl FnOnce() -> u64) {
-        // SAFETY: the owner has it.
+        // SAFETY: `self` owns the event, so nothing else has a reference to it.
         let posted = unsafe { &mut (*self.0.as_ptr()).posted };
         if *posted != 0 {
             *posted = now();
         }
     }
 
-    /// The word of an event that is in no color's queue.
+    /// Returns the word of an event that is in no color's queue.
     #[inline]
     pub(crate) fn word(&self) -> Word {
         Word::of_raw(self.get().header.link.word())
@@ -289,11 +295,11 @@ impl Owned {
     #[inline]
     pub(crate) fn set_word(&mut self, word: Word) {
         debug_assert!(!self.has_claims(), "this one's word says what colors it has");
-        // SAFETY: the owner of an event has its link.
+        // SAFETY: the event is in no queue, so its link belongs to its owner.
         unsafe { self.get().header.link.set_word(word.raw()) };
     }
 
-    /// Says whether its word stands for colors that it has.
+    /// Returns `true` if the word of this event stands for colors that it has.
     #[inline]
     pub(crate) fn has_claims(&self) -> bool {
         matches!(self.kind(), Kind::Shared | Kind::Set)
@@ -303,20 +309,21 @@ impl Owned {
     ///
     /// # Safety
     ///
-    /// It is that of a reader that is given to the event, or of a set whose event this is.
+    /// The word is that of a reader that is given to the event, or that of the set to which this
+    /// event belongs.
     #[inline]
     pub(crate) unsafe fn set_claims(&mut self, word: Word) {
-        // SAFETY: the owner of an event has its link.
+        // SAFETY: the event is in no queue, so its link belongs to its owner.
         unsafe { self.get().header.link.set_word(word.raw()) };
     }
 
-    /// Runs the closure; it is consumed, whether it returns or panics.
+    /// Runs the closure, which is consumed whether it returns or panics.
     #[inline]
     pub(crate) fn run(&mut self, cx: &mut Cx) {
-        // Marking it spent first keeps anybody from consuming it twice.
+        // The event is marked as spent first, so that a panic cannot lead to a second consumption.
         let ops = self.get().header.ops.replace(&SPENT);
-        // SAFETY: the ops fit what it holds, which has not been consumed. An event runs in the
-        // runtime to which it was posted, whose memory it has.
+        // SAFETY: the ops fit the contents, which have not been consumed. An event runs in the
+        // runtime to which it was posted, from which its memory comes.
         unsafe { (ops.run)(self.0, cx) }
     }
 
@@ -324,17 +331,17 @@ impl Owned {
     pub(crate) fn discard(&mut self) {
         event_dropped(self.address());
         let ops = self.get().header.ops.replace(&SPENT);
-        // SAFETY: the ops fit what it holds, which has not been consumed. Who discards events keeps
-        // the core of their runtime.
+        // SAFETY: the ops fit the contents, which have not been consumed. Code that discards events
+        // keeps the core of their runtime alive.
         unsafe { (ops.discard)(self.0) }
     }
 
-    /// Moves what it holds to other memory, and leaves a spent one behind.
+    /// Moves the contents and the site to other memory, and leaves a spent event behind.
     pub(crate) fn relocate(&mut self, memory: Memory) -> Owned {
         let (from, to) = (self.0.as_ptr(), memory.0.as_ptr());
         event_moved(from.addr(), to.addr());
-        // SAFETY: both are the caller's. A closure can be moved; the old event is spent, so that it
-        // is consumed once.
+        // SAFETY: the caller owns both memories. A closure can be moved, and the old event is
+        // spent, so the closure is consumed once.
         unsafe {
             let ops = (*from).header.ops.replace(&SPENT);
             (&raw mut (*to).header).write(Header { link: Link::new(), ops: Cell::new(ops) });
@@ -346,8 +353,7 @@ impl Owned {
     }
 }
 
-/// An event that is discarded when this is dropped, and whose memory goes back then, even if that
-/// panics.
+/// An event that is discarded when this is dropped. Its memory is freed then, even if that panics.
 pub(crate) struct Discarded(Option<Owned>);
 
 impl Discarded {
@@ -362,8 +368,8 @@ impl Drop for Discarded {
         impl Drop for Last {
             fn drop(&mut self) {
                 if let Some(event) = self.0.take() {
-                    // SAFETY: it has been discarded, and what drops it keeps the core, and the slab
-                    // in it.
+                    // SAFETY: the event has been discarded, and the code that drops it keeps the
+                    // core alive, which contains the slab.
                     unsafe { Slab::free(event.into_memory().into_slot()) }
                 }
             }
@@ -374,14 +380,14 @@ impl Drop for Discarded {
 }
 
 impl Event {
-    /// The word of an event that runs, or is discarded.
+    /// Returns the word of an event that runs or is discarded.
     ///
     /// # Safety
     ///
-    /// The event is alive and the caller's.
+    /// The event is alive and the caller owns it.
     #[inline]
     unsafe fn word(event: NonNull<Event>) -> Word {
-        // SAFETY: the caller has the event, which is there.
+        // SAFETY: the caller owns the event, which is alive.
         Word::of_raw(unsafe { (*event.as_ptr()).header.link.word() })
     }
 }

@@ -1,5 +1,7 @@
-//! What an event holds, and what can be done with it: a closure of up to four words in the event
-//! itself, one that is posted and has up to eight in memory for another event, any other in a box.
+//! The contents of an event and the operations on them.
+//!
+//! A closure of up to four words is stored in the event itself. A posted closure of up to eight
+//! words is stored in the memory of another event. All others are boxed.
 
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, align_of, size_of};
@@ -10,56 +12,58 @@ use super::{Event, INLINE_WORDS, Kind, Memory, Ops};
 use crate::cx::Cx;
 use crate::slab::Slab;
 
-/// What an event holds, in itself or elsewhere.
+/// The contents of an event, stored in the event or elsewhere.
 pub(super) struct Payload<T>(T);
 
 impl<T> Payload<T> {
     pub(super) const INLINE: bool = size_of::<T>() <= size_of::<[usize; INLINE_WORDS]>()
         && align_of::<T>() <= align_of::<[usize; INLINE_WORDS]>();
 
-    /// `T` does not fit into the event, but into memory for another one.
+    /// `T` does not fit into the event, but fits into the memory of another one.
     pub(super) const IN_SLOT: bool = !Self::INLINE
         && size_of::<T>() <= size_of::<Event>()
         && align_of::<T>() <= align_of::<Event>();
 
+    /// Writes the contents into an event, in a box if they do not fit.
+    ///
     /// # Safety
     ///
     /// `slot` is valid for a write of the payload.
     #[inline]
     pub(super) unsafe fn write(value: T, slot: *mut MaybeUninit<[usize; INLINE_WORDS]>) {
         if Self::INLINE {
-            // SAFETY: INLINE says that T fits in size and alignment.
+            // SAFETY: INLINE says that T fits, by size and alignment.
             unsafe { slot.cast::<T>().write(value) }
         } else {
-            // SAFETY: a box is one pointer, which fits into the first of the words.
+            // SAFETY: a box is one pointer, which fits into the first word.
             unsafe { slot.cast::<Box<T>>().write(Box::new(value)) }
         }
     }
 }
 
-/// Where an event holds something.
+/// The storage in which an event keeps its contents.
 pub(super) trait Storage {
-    /// Takes a T out; and the memory in which it stood, if that was not the event's.
+    /// Takes a T out. Returns it with the memory in which it was, if that was not the event's own.
     ///
     /// # Safety
     ///
-    /// The event holds a T there, which is read once.
+    /// The event contains a T in this storage, which is read once.
     unsafe fn read<T>(event: NonNull<Event>) -> (T, Option<Memory>);
 }
 
-/// What the event holds is in the event itself.
+/// The contents are in the event itself.
 pub(super) struct InEvent;
 
-/// What the event holds is in memory for another event.
+/// The contents are in the memory of another event.
 pub(super) struct InSlot;
 
-/// What the event holds is in a box.
+/// The contents are in a box.
 pub(super) struct InBox;
 
 impl Storage for InEvent {
     #[inline]
     unsafe fn read<T>(event: NonNull<Event>) -> (T, Option<Memory>) {
-        // SAFETY: the caller says that a T stands there itself; it is read once.
+        // SAFETY: the caller guarantees that the event contains a T itself, which is read once.
         (unsafe { (&raw const (*event.as_ptr()).payload).cast::<T>().read() }, None)
     }
 }
@@ -67,8 +71,8 @@ impl Storage for InEvent {
 impl Storage for InSlot {
     #[inline]
     unsafe fn read<T>(event: NonNull<Event>) -> (T, Option<Memory>) {
-        // SAFETY: the caller says that a pointer to a T stands there, which was put into memory for
-        // an event; both are read once, and the memory is free then.
+        // SAFETY: the caller guarantees that the event contains a pointer to a T in the memory of
+        // another event. Both are read once, and that memory is free afterwards.
         unsafe {
             let slot = (&raw const (*event.as_ptr()).payload).cast::<NonNull<T>>().read();
             (slot.read(), Some(Memory::of(slot.cast())))
@@ -79,17 +83,19 @@ impl Storage for InSlot {
 impl Storage for InBox {
     #[inline]
     unsafe fn read<T>(event: NonNull<Event>) -> (T, Option<Memory>) {
-        // SAFETY: the caller says that a box stands there; it is read once.
+        // SAFETY: the caller guarantees that the event contains a box, which is read once.
         (*unsafe { (&raw const (*event.as_ptr()).payload).cast::<Box<T>>().read() }, None)
     }
 }
 
-/// What an event holds: a closure or, without a color, something that gets a word. The word stands
-/// in the link, which such an event does not need, and the thread that queues it may
-/// [set](super::Owned::set_word) it; [none](Word::NONE) if nobody did.
+/// The contents of an event: a closure, or, in an event without a color, something that gets a
+/// word.
+///
+/// The word is in the link, which an event without a color does not need. The thread that queues
+/// the event may [set](super::Owned::set_word) it; otherwise it is [`NONE`](Word::NONE).
 pub(crate) trait Step: Send + 'static {
     fn run(self, word: Word, cx: &mut Cx);
-    /// Drops the step unrun.
+    /// Drops the step without running it.
     fn discard(self, word: Word);
 }
 
@@ -105,7 +111,7 @@ impl<F: FnOnce(&mut Cx) + Send + 'static> Step for Closure<F> {
     fn discard(self, _: Word) {}
 }
 
-/// A step that an event holds in a place.
+/// The operations on a step `T` that an event stores in `P`.
 pub(super) struct Stepping<T, P>(PhantomData<(T, P)>);
 
 impl<T: Step, P: Storage> Stepping<T, P> {
@@ -114,7 +120,7 @@ impl<T: Step, P: Storage> Stepping<T, P> {
     const SHARED: Ops = Self::ops(Kind::Shared);
     const SET: Ops = Self::ops(Kind::Set);
 
-    /// What can be done with a step in an event of this kind, which must be one that holds a step.
+    /// Returns the operations of an event of this kind, which must be a kind that has a step.
     #[inline]
     pub(super) fn as_kind(kind: Kind) -> &'static Ops {
         match kind {
@@ -136,12 +142,15 @@ impl<T: Step, P: Storage> Stepping<T, P> {
         Ops { run: Self::run, discard: Self::discard, ..Ops::of_nothing(kind) }
     }
 
+    /// Runs the step.
+    ///
     /// # Safety
     ///
-    /// The event holds a T in this place, which has not been consumed, and is of the runtime of the
-    /// worker that runs it.
+    /// The event contains a T in this storage, which has not been consumed. The event belongs to
+    /// the runtime of the worker that runs it.
     unsafe fn run(event: NonNull<Event>, cx: &mut Cx) {
-        // SAFETY: passed on from the caller; the memory is of the event's runtime, too.
+        // SAFETY: the caller guarantees that a T is there. The memory is from the event's runtime
+        // as well.
         let (word, step) = unsafe {
             let (step, memory) = P::read::<T>(event);
             if let Some(memory) = memory {
@@ -152,12 +161,15 @@ impl<T: Step, P: Storage> Stepping<T, P> {
         step.run(word, cx)
     }
 
+    /// Drops the step without running it.
+    ///
     /// # Safety
     ///
-    /// The event holds a T in this place, which has not been consumed. What drops it keeps the core
-    /// of its runtime.
+    /// The event contains a T in this storage, which has not been consumed. The caller keeps the
+    /// core of the event's runtime alive.
     unsafe fn discard(event: NonNull<Event>) {
-        // SAFETY: passed on from the caller; the core has the slab in it.
+        // SAFETY: the caller guarantees that a T is there, and that the core, which contains the
+        // slab, is alive.
         let (word, step) = unsafe {
             let (step, memory) = P::read::<T>(event);
             if let Some(memory) = memory {

@@ -1,7 +1,7 @@
-//! Requests: the place of a set in the queue of one of its colors.
+//! Requests: the places of sets in the queues of their colors.
 //!
-//! A request is a header only. It is part of the memory of its set (see `color::set`), and says
-//! where in that memory it stands.
+//! A request is only a header. It is part of the memory of its set (see `color::set`), and says
+//! where in that memory it is.
 
 use std::cell::Cell;
 
@@ -25,7 +25,7 @@ const fn ops(kind: Kind, place: RequestPlace) -> Ops {
 }
 
 impl Header {
-    /// A request that is in no queue yet.
+    /// Creates a request that is in no queue yet.
     #[inline]
     pub(crate) fn request(place: RequestPlace, access: Access) -> Header {
         let ops = match access {
@@ -35,14 +35,14 @@ impl Header {
         Header { link: Link::new(), ops: Cell::new(&ops[place as usize]) }
     }
 
-    /// Where a request stands.
+    /// Returns the place of a request in the memory of its set.
     #[inline]
     pub(crate) fn request_place(&self) -> RequestPlace {
         debug_assert!(self.kind().is_request());
         self.ops.get().place
     }
 
-    /// The request has come to the front of its queue: it is spent.
+    /// Marks a request that has come to the front of its queue as spent.
     #[inline]
     pub(crate) fn spend_request(&self) {
         debug_assert!(matches!(self.kind(), Kind::Request | Kind::SharedRequest));

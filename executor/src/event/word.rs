@@ -1,9 +1,9 @@
-//! The word of an event that stands in no color's queue: what the thread that queues it tells its
-//! step.
+//! The word of an event that is in no color's queue: a message from the thread that queues the
+//! event to its step.
 
 use std::ptr::NonNull;
 
-/// A number, or an address with tags in its lowest bits. At first it is [`NONE`](Self::NONE).
+/// A number, or an address with tags in its lowest bits. The initial word is [`NONE`](Self::NONE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Word(*mut ());
 
@@ -20,31 +20,31 @@ impl Word {
         Word(pointer.as_ptr().cast())
     }
 
-    /// Adds tags.
+    /// Returns the word with these tags added.
     #[inline]
     pub(crate) fn tagged(self, tags: usize) -> Word {
         Word(self.0.map_addr(|address| address | tags))
     }
 
-    /// The number, or the address with its tags.
+    /// Returns the number, or the address with its tags.
     #[inline]
     pub(crate) fn number_of(self) -> usize {
         self.0.addr()
     }
 
-    /// The tags among `tags` that the word has.
+    /// Returns the tags among `tags` that the word has.
     #[inline]
     pub(crate) fn tags(self, tags: usize) -> usize {
         self.0.addr() & tags
     }
 
-    /// Without these tags.
+    /// Returns the word without these tags.
     #[inline]
     pub(crate) fn without(self, tags: usize) -> Word {
         Word(self.0.map_addr(|address| address & !tags))
     }
 
-    /// The pointer, which has no tags; `None` if the word says nothing.
+    /// Returns the pointer of a word without tags, or `None` if the word is [`NONE`](Self::NONE).
     #[inline]
     pub(crate) fn as_pointer<T>(self) -> Option<NonNull<T>> {
         NonNull::new(self.0.cast())

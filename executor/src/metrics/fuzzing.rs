@@ -1,4 +1,4 @@
-//! Rules for the figures as text, with labels of any bytes.
+//! The checks of the text formats of [`Metrics`], with labels of arbitrary bytes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,9 +10,10 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use super::snapshot::COUNTERS;
 use super::{Distribution, Measure, Metrics};
 
-/// Checks the texts with these labels, one a line: they can be read, and tell all of them.
+/// Checks that both text formats can be read back and contain each of these labels. The input has
+/// one label per line.
 pub fn labels(input: &[u8]) {
-    // A color without a label has none, and not an empty one.
+    // An empty label does not exist: a color without a label has `None`.
     let lines = input.split(|b| *b == b'\n').filter(|line| !line.is_empty());
     let labels: BTreeSet<String> =
         lines.map(|line| String::from_utf8_lossy(line).into_owned()).collect();
@@ -84,7 +85,7 @@ fn exposition_is_read(metrics: &Metrics, labels: &BTreeSet<String>) {
         assert_eq!(rest.as_str().split_once(' ').map(|(end, _)| end), Some("}"), "{line}");
         assert!(told.insert(label), "there is one series for a label");
     }
-    // That of all events has an empty one.
+    // The series of the events without a label has an empty label.
     let mut expected = labels.clone();
     expected.insert(String::new());
     assert_eq!(told, expected);

@@ -1,18 +1,20 @@
-//! Names for kinds of colors.
+//! Labels: names for kinds of colors and domains.
 
 use crate::sync::{Arc, PoisonError, RwLock};
 
-/// Labels that a runtime keeps.
+/// The largest number of labels that a runtime keeps.
 const MOST: usize = 255;
 
-/// Label 0 is no label; label *n* is the name number *n - 1*.
+/// The names of a runtime's labels. Label 0 means "no label"; label *n* is the name at index *n -
+/// 1*.
 #[derive(Default)]
 pub(crate) struct Labels(RwLock<Vec<Arc<str>>>);
 
 impl Labels {
-    /// The number of a name, which is new or not; 0 when there are too many.
+    /// Returns the number of a label, and adds the name if it is new. Returns 0 if the name is
+    /// empty or [`MOST`] names are in use.
     pub(crate) fn intern(&self, name: &str) -> u32 {
-        // In a text format it could not be told from no label.
+        // In a text format an empty label cannot be told from no label.
         if name.is_empty() {
             return 0;
         }

@@ -1,10 +1,10 @@
-//! What a runtime tells about itself (E10): histograms per worker, merged when they are read, and
-//! counters with one writer each.
+//! The metrics of a runtime (E10): histograms per worker, merged when they are read, and counters
+//! with one writer each.
 //!
-//! Measuring must cost less than what it measures. An event is stamped when it is posted if it is
-//! sampled, one in 64 on average, with random distances so that no pattern hides in it; only
-//! stamped events have the clock read around them. Samples gather in a plain buffer of the worker,
-//! and go to the histograms, which have a lock, a few dozen at a time.
+//! Measuring must cost less than what it measures. So only sampled events are stamped when they are
+//! posted: one in 64 on average, at random distances so that no pattern of the program hides in
+//! them. The clock is read only around stamped events. Samples gather in a plain buffer of the
+//! worker and move in batches to the histograms, which have a lock.
 
 #[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
@@ -30,40 +30,42 @@ pub(crate) use stalls::LatestStalls;
 pub use stalls::Stall;
 pub use workers::WorkerFigures;
 
-/// How much is measured; see [`Builder::histograms`](crate::Builder::histograms).
+/// How much a runtime measures; see [`Builder::histograms`](crate::Builder::histograms).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Histogramming {
-    /// Counters only.
+    /// Only the counters are kept.
     Off,
-    /// Measures one event in 64, on average.
+    /// One event in 64, on average, is measured.
     #[default]
     Sampled,
-    /// Every event: two or three readings of the clock for each.
+    /// Every event is measured, which takes two or three readings of the clock per event.
     Exact,
 }
 
-/// What is measured. All are durations in nanoseconds.
+/// The durations that a runtime measures, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Measure {
-    /// From an event's post, or its timer's firing, to its start. Of an event of a domain the wait
-    /// for its context is no part of it: its time begins anew when the domain lets it go on.
+    /// The time from an event's post, or its timer's firing, to its start. An event of a domain
+    /// does not count its wait for a context: its delay starts anew when the domain lets it go on.
     QueueDelay,
-    /// From an event's start to its end.
+    /// The time from an event's start to its end.
     RunTime,
-    /// The part of an event's queue delay in which a worker was idle that is so still when the
-    /// event begins. What is long of it is the wait for a color that is busy, which another worker
-    /// does not shorten, and a finer color would. In a runtime that has little to do, most of it is
-    /// the time to wake a worker.
+    /// The part of an event's queue delay during which another worker was idle. Only the worker
+    /// that has been idle for longest when the event starts counts.
+    ///
+    /// A long idle delay means that events wait for a color that is busy. Another worker does not
+    /// shorten that wait, but a finer color would. In a runtime that has little to do, most of the
+    /// idle delay is the time to wake a worker.
     IdleDelay,
-    /// Length of a worker's visit to a color.
+    /// The length of a turn: a worker's visit to a color.
     TurnLength,
-    /// From a timer's deadline to its firing.
+    /// The time from a timer's deadline to its firing.
     TimerLateness,
-    /// Of a look at the descriptors while there is other work.
+    /// The length of a look at the descriptors while the worker has other work.
     PollTime,
-    /// From the last step of a domain's event to its commit.
+    /// The time from the last step of a domain's event to its commit.
     CommitWait,
 }
 
@@ -79,7 +81,7 @@ impl Measure {
         Measure::CommitWait,
     ];
 
-    /// Its name in text formats, without unit.
+    /// Returns the name of the measure in text formats, without its unit.
     pub fn name(self) -> &'static str {
         match self {
             Measure::QueueDelay => "queue_delay",
@@ -92,25 +94,25 @@ impl Measure {
         }
     }
 
-    /// Says whether it is kept by the color's label, too.
+    /// Returns `true` if the measure is also kept by the color's label.
     fn is_by_label(self) -> bool {
         (self as usize) < BY_LABEL
     }
 }
 
-/// How many measures are kept by label; these come first.
+/// The number of measures that are kept by label. They are the first ones of the enum.
 const BY_LABEL: usize = 3;
 const _: () = assert!(Measure::IdleDelay as usize + 1 == BY_LABEL);
 
-/// Longest duration that a histogram tells apart: an hour.
+/// The longest duration that a histogram tells apart, in nanoseconds: one hour.
 const HIGHEST: u64 = 3_600_000_000_000;
 
 fn new_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, HIGHEST, 2).expect("the bounds are valid")
 }
 
-/// The histograms of one worker: one per measure, and one per measure and label, made when first
-/// used; and the sums by site.
+/// The histograms of one worker, and its sums by site. There is one histogram per measure, and one
+/// per label for the measures that are kept by label. Each is made when it is first used.
 #[derive(Default)]
 pub(crate) struct Histograms {
     all: [Option<Box<Histogram<u64>>>; Measure::ALL.len()],

@@ -1,9 +1,11 @@
-//! Histograms of the program's own: by name, a part for each worker, merged when they are read.
+//! Histograms of the program's own: found by name, with a part per worker, merged when they are
+//! read.
 //!
-//! A worker's part has one writer, so that recording is a load and a store; a part for all other
-//! threads has atomic additions. The counts stand in the layout of an hdrhistogram of two digits
-//! up to an hour, to which they are added one by one; so each value comes into the bucket where it
-//! would be if it had been recorded there.
+//! A worker's part has one writer, so recording is a load and a store. All threads outside the
+//! runtime share one part, which they change by atomic additions. The counts have the layout of an
+//! hdrhistogram with two significant digits and a range of up to one hour. Reading adds them to
+//! such a histogram one by one, so each value lands in the bucket where direct recording would have
+//! put it.
 
 use std::sync::OnceLock;
 
@@ -13,10 +15,11 @@ use hdrhistogram::Histogram;
 use super::{HIGHEST, new_histogram};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 
-/// Values up to this one have a bucket each; above, each doubling has half as many.
+/// The number of values, from 0 on, that have a bucket each. Above them, each doubling has half as
+/// many buckets.
 const EXACT: u64 = 256;
 
-/// Bits of a value below which it is not told apart, beyond those of [`EXACT`].
+/// Returns the number of low bits of a value that its bucket does not tell apart.
 fn shift_of(value: u64) -> u32 {
     64 - (value | (EXACT - 1)).leading_zeros() - EXACT.trailing_zeros()
 }
@@ -26,7 +29,7 @@ fn index_of(value: u64) -> usize {
     (shift as usize) * (EXACT as usize / 2) + (value >> shift) as usize
 }
 
-/// The least value of a bucket.
+/// Returns the least value of a bucket.
 fn value_of(index: usize) -> u64 {
     let half = EXACT as usize / 2;
     match index < EXACT as usize {
@@ -38,14 +41,14 @@ fn value_of(index: usize) -> u64 {
     }
 }
 
-/// The counts of one writer, made when it records for the first time.
+/// The counts of one writer, allocated when it first records a value.
 type Part = OnceLock<Box<[AtomicU64]>>;
 
-/// See the module.
+/// A histogram of the program's own; see the module.
 pub(crate) struct OwnHistogram {
     name: Box<str>,
     parts: Box<[CachePadded<Part>]>,
-    /// The part of threads that are not workers.
+    /// The part of the threads outside the runtime.
     outside: Part,
 }
 
@@ -55,7 +58,7 @@ impl OwnHistogram {
         OwnHistogram { name: name.into(), parts, outside: Part::new() }
     }
 
-    /// The count of a value.
+    /// Returns the counter of a value's bucket.
     fn count(part: &Part, value: u64) -> &AtomicU64 {
         let make = || (0..=index_of(HIGHEST)).map(|_| AtomicU64::new(0)).collect();
         &part.get_or_init(make)[index_of(value.clamp(1, HIGHEST))]
@@ -65,11 +68,13 @@ impl OwnHistogram {
         &self.name
     }
 
-    /// `worker`: which of them this thread is, if it is one.
+    /// Records a value. `worker` is the number of the worker that runs on this thread, if there is
+    /// one.
     #[inline]
     pub(crate) fn record(&self, worker: Option<usize>, value: u64) {
         match worker {
-            // Nobody else writes into a worker's part; who reads does not need to see it at once.
+            // No other thread writes to a worker's part, and a reader need not see the new count at
+            // once.
             Some(worker) => {
                 let count = Self::count(&self.parts[worker], value);
                 count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -95,12 +100,12 @@ impl OwnHistogram {
     }
 }
 
-/// All histograms that a runtime has.
+/// All histograms of the program's own that a runtime has.
 #[derive(Default)]
 pub(crate) struct OwnHistograms(Mutex<Vec<Arc<OwnHistogram>>>);
 
 impl OwnHistograms {
-    /// The one of this name, which is new or not.
+    /// Returns the histogram of this name, and creates it if it does not exist.
     pub(crate) fn get(&self, name: &str, workers: usize) -> Arc<OwnHistogram> {
         let mut all = lock(&self.0);
         if let Some(known) = all.iter().find(|one| &*one.name == name) {
@@ -111,7 +116,7 @@ impl OwnHistograms {
         new
     }
 
-    /// The histograms that have values, with their names.
+    /// Returns the merged histograms that have values, with their names.
     pub(super) fn read(&self) -> Vec<(Arc<str>, Histogram<u64>)> {
         let all = lock(&self.0).clone();
         let read = all.iter().map(|one| (Arc::from(&*one.name), one.merged()));

@@ -1,4 +1,4 @@
-//! Which events are stamped, and what a stamp brings.
+//! Sampling: which events are stamped, and the buffer of what was measured.
 
 use std::cell::{Cell, RefCell};
 
@@ -6,10 +6,10 @@ use super::{Histogramming, Histograms, Measure};
 use crate::site::Site;
 use crate::sync::{Mutex, lock};
 
-/// Mean distance of sampled events.
+/// The mean distance between two sampled events.
 const MEAN: u32 = 64;
 
-/// A measurement.
+/// A single measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(super) measure: Measure,
@@ -23,21 +23,21 @@ impl Sample {
     }
 }
 
-/// What was measured of one event, in nanoseconds.
+/// The measurements of one event, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ran {
     pub(crate) site: Site,
     pub(crate) label: u32,
-    /// From its post to its start.
+    /// The time from the event's post to its start.
     pub(crate) delay: u64,
-    /// The part of that in which a worker was idle.
+    /// The part of `delay` during which a worker was idle.
     pub(crate) idle_delay: u64,
-    /// From its start to its end.
+    /// The time from the event's start to its end.
     pub(crate) run: u64,
 }
 
-/// Draws the events that are stamped. Distances are random from a seed, uniform from 1 to twice the
-/// mean.
+/// Draws the events that are stamped. The distances are pseudorandom, from a seed, and uniform from
+/// 1 to twice the mean.
 pub(crate) struct Sampler {
     left: Cell<u32>,
     random: Cell<u64>,
@@ -46,12 +46,12 @@ pub(crate) struct Sampler {
 
 impl Sampler {
     pub(crate) fn new(mode: Histogramming, seed: u64) -> Self {
-        // SplitMix64's increment spreads neighbouring seeds.
+        // SplitMix64's increment spreads neighboring seeds.
         let random = Cell::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         Sampler { left: Cell::new(0), random, mode }
     }
 
-    /// Says whether this event is one of them.
+    /// Returns `true` if this event is to be stamped.
     #[inline]
     pub(crate) fn hit(&self) -> bool {
         let left = self.left.get();
@@ -83,17 +83,17 @@ impl Sampler {
         }
     }
 
-    /// Creates the sampling of a thread that is not a worker.
+    /// Creates the sampler of a thread outside the runtime.
     pub(crate) const fn outside() -> Self {
         let (left, random) = (Cell::new(0), Cell::new(0x9E37_79B9_7F4A_7C15));
         Sampler { left, random, mode: Histogramming::Sampled }
     }
 }
 
-/// Samples that gather before the histograms are locked.
+/// The number of samples that gather before the histograms are locked.
 const BATCH: usize = 128;
 
-/// What a worker has measured, and not put into its histograms.
+/// The samples of a worker that are not in its histograms yet.
 pub(crate) struct Samples {
     sampler: Sampler,
     gathered: RefCell<Vec<Sample>>,
@@ -106,13 +106,13 @@ impl Samples {
         Samples { sampler: Sampler::new(mode, seed), gathered, events }
     }
 
-    /// Says whether the event that is posted now is one of those that are measured.
+    /// Returns `true` if the event that is posted now is to be measured.
     #[inline]
     pub(crate) fn hit(&self) -> bool {
         self.sampler.hit()
     }
 
-    /// Keeps a sample, unless nothing is measured.
+    /// Keeps a sample, unless histograms are off.
     pub(crate) fn keep(&self, sample: Sample, histograms: &Mutex<Histograms>) {
         if self.sampler.mode == Histogramming::Off {
             return;
@@ -123,7 +123,7 @@ impl Samples {
         }
     }
 
-    /// Keeps what was measured of an event that was sampled.
+    /// Keeps the measurements of a sampled event.
     pub(crate) fn keep_event(&self, ran: Ran, histograms: &Mutex<Histograms>) {
         self.events.borrow_mut().push(ran);
         if self.events.borrow().len() >= BATCH {
@@ -131,7 +131,8 @@ impl Samples {
         }
     }
 
-    /// Moves the samples to the histograms; `all`, or only if there are enough to be worth a lock.
+    /// Moves the samples to the histograms. Unless `all` is set, it does so only if there are at
+    /// least [`BATCH`] samples, enough to be worth a lock.
     pub(crate) fn flush(&self, all: bool, histograms: &Mutex<Histograms>) {
         let (mut gathered, mut events) = (self.gathered.borrow_mut(), self.events.borrow_mut());
         if gathered.len() + events.len() >= if all { 1 } else { BATCH } {

@@ -1,5 +1,4 @@
-//! What the events of each place in the program have taken: by the site that posted them, and the
-//! label.
+//! Run times and delays of events, summed by the site that posted them and by label.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -10,41 +9,42 @@ use super::sampling::Ran;
 use crate::site::Site;
 use crate::sync::Arc;
 
-/// Sites that a worker keeps apart. A program has as many as there are posts in its source; those
-/// of further ones are counted in the figures of their label only.
+/// The number of pairs of site and label that a worker keeps apart. A program has as many sites as
+/// there are posts in its source. Events of further pairs count only in the figures of their label.
 const MOST: usize = 4_096;
 
-/// What was sampled of the events that one place in the program has posted; see
+/// The sums of the sampled events that one site has posted; see
 /// [`Metrics::sites`](crate::Metrics::sites).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SiteFigures {
-    /// Where they were posted.
+    /// The line of the source that posted the events.
     pub site: Site,
-    /// The label of their color or domain; `None`: it has none, or they have no color.
+    /// The label of the events' color or domain. `None` if it has no label, or if the events have
+    /// no color.
     pub label: Option<Arc<str>>,
-    /// How many were sampled.
+    /// The number of sampled events.
     pub sampled: u64,
-    /// How long these have run, together.
+    /// The sum of the sampled events' run times.
     pub run_time: Duration,
-    /// The longest of these runs.
+    /// The longest run time of a sampled event.
     pub longest_run: Duration,
-    /// How long these have waited from their post to their begin, together.
+    /// The sum of the sampled events' queue delays, each from the post to the start.
     pub queue_delay: Duration,
-    /// The longest of these waits.
+    /// The longest queue delay of a sampled event.
     pub longest_delay: Duration,
-    /// The part of these waits in which a worker was idle; see
+    /// The part of `queue_delay` during which a worker was idle; see
     /// [`Measure::IdleDelay`](crate::Measure::IdleDelay).
     pub idle_delay: Duration,
 }
 
 impl SiteFigures {
-    /// How long one of them has run, on average.
+    /// Returns the mean run time of the sampled events.
     pub fn mean_run(&self) -> Duration {
         mean(self.run_time, self.sampled)
     }
 
-    /// How long one of them has waited, on average.
+    /// Returns the mean queue delay of the sampled events.
     pub fn mean_delay(&self) -> Duration {
         mean(self.queue_delay, self.sampled)
     }
@@ -54,7 +54,7 @@ fn mean(sum: Duration, of: u64) -> Duration {
     Duration::from_nanos((sum.as_nanos() / u128::from(of.max(1))) as u64)
 }
 
-/// Sums of one site and label, in nanoseconds.
+/// The sums of one site and label, in nanoseconds.
 #[derive(Clone, Copy, Default)]
 struct Sums {
     sampled: u64,
@@ -76,8 +76,8 @@ impl Sums {
     }
 }
 
-/// The sums of one worker, by the site's word, which is cheaper to compare than what it stands for,
-/// and the label.
+/// The sums of one worker, by site and label. The key is the address of the site, which is cheaper
+/// to compare than its file, line and column.
 #[derive(Default)]
 pub(super) struct Sites(BTreeMap<(usize, u32), (Site, Sums)>);
 
@@ -99,11 +99,11 @@ impl Sites {
     }
 }
 
-/// The sums of several workers.
+/// The sums of several workers, merged by file, line and column.
 #[derive(Default)]
 pub(super) struct Merged(BTreeMap<(SiteKey, u32), (Site, Sums)>);
 
-/// File, line and column.
+/// The file, line and column of a site.
 type SiteKey = (&'static str, u32, Option<u32>);
 
 impl Merged {
@@ -114,7 +114,7 @@ impl Merged {
         }
     }
 
-    /// The figures, the greatest run time first.
+    /// Returns the figures, sorted by run time, the longest first.
     pub(super) fn into_figures(self, labels: &Labels) -> Vec<SiteFigures> {
         let nanos = Duration::from_nanos;
         let figures = self.0.into_iter().map(|((_, label), (site, sums))| SiteFigures {

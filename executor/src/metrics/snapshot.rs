@@ -1,4 +1,4 @@
-//! A reading of everything at one time.
+//! A snapshot of all metrics of a runtime.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,11 +13,12 @@ use crate::runtime::core::Core;
 use crate::sync::{Arc, AtomicU64, Ordering, lock};
 use crate::worker::counters::Counters;
 
-/// The figures of a runtime since its start, as [`Runtime::metrics`](crate::Runtime::metrics) reads
+/// The metrics of a runtime since its start, as [`Runtime::metrics`](crate::Runtime::metrics) reads
 /// them.
 ///
-/// Counters are exact when nothing runs; while events run, those of the turn that is going on may
-/// be missing. Histograms hold what was sampled; see [`Histogramming`](crate::Histogramming).
+/// Counters are exact while nothing runs. While events run, the counts of each worker's current
+/// turn may be missing. Histograms contain only the sampled events; see
+/// [`Histogramming`](crate::Histogramming).
 #[derive(Clone, Debug)]
 pub struct Metrics {
     pub(super) counters: [u64; 18],
@@ -30,14 +31,15 @@ pub struct Metrics {
     pub(super) uptime: Duration,
 }
 
-/// The histogram of one measure, for all colors or for those of one label.
+/// The histogram of one measure, for all events or for those of one label.
 #[derive(Clone, Debug)]
 pub struct Distribution {
-    /// What was measured.
+    /// The measure.
     pub measure: Measure,
-    /// The label of the colors; `None`: all colors, and events without.
+    /// The label of the events' color or domain. `None` for the histogram of all events, with and
+    /// without a label.
     pub label: Option<Arc<str>>,
-    /// The values, in nanoseconds.
+    /// The histogram, whose values are nanoseconds.
     pub histogram: Histogram<u64>,
 }
 
@@ -103,7 +105,8 @@ impl Metrics {
         };
         let outside = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
-            // Each is counted before, or soon after, it is known to have been in vain.
+            // An event may be counted in `in_vain` shortly before it is counted in `events`, so the
+            // difference saturates.
             sum(|c| &c.events).saturating_sub(sum(|c| &c.in_vain) + outside(&core.outside.in_vain)),
             sum(|c| &c.turns),
             sum(|c| &c.steals),
@@ -125,40 +128,45 @@ impl Metrics {
         ]
     }
 
-    /// The histograms that have values: one per measure, then one per measure and label.
+    /// Returns the histograms that have values: first one per measure, then one per label and
+    /// measure.
     pub fn distributions(&self) -> &[Distribution] {
         &self.distributions
     }
 
-    /// The histogram of a measure over all colors, in nanoseconds; `None` if it has no value.
+    /// Returns the histogram of a measure over all events, in nanoseconds, or `None` if it has no
+    /// value.
     pub fn histogram(&self, measure: Measure) -> Option<&Histogram<u64>> {
         let of = |d: &&Distribution| d.measure == measure && d.label.is_none();
         self.distributions.iter().find(of).map(|d| &d.histogram)
     }
 
-    /// The histogram of a measure over the colors of a label, in nanoseconds; `None` if it has no
-    /// value, or is not kept by label.
+    /// Returns the histogram of a measure over the events of one label, in nanoseconds. Returns
+    /// `None` if it has no value, or if the measure is not kept by label.
     pub fn histogram_of(&self, measure: Measure, label: &str) -> Option<&Histogram<u64>> {
         let of = |d: &&Distribution| d.measure == measure && d.label.as_deref() == Some(label);
         self.distributions.iter().find(of).map(|d| &d.histogram)
     }
 
-    /// The program's own histogram of this name, in nanoseconds; `None` if it has no value. See
-    /// [`Handle::histogram`](crate::Handle::histogram).
+    /// Returns the program's own histogram of this name, in nanoseconds, or `None` if it has no
+    /// value. See [`Handle::histogram`](crate::Handle::histogram).
     pub fn own_histogram(&self, name: &str) -> Option<&Histogram<u64>> {
         self.own.iter().find(|(own, _)| **own == *name).map(|(_, histogram)| histogram)
     }
 
-    /// The program's own histograms that have values, with their names, in nanoseconds.
+    /// Returns the program's own histograms that have values, in nanoseconds, with their names.
     pub fn own_histograms(&self) -> impl Iterator<Item = (&str, &Histogram<u64>)> {
         self.own.iter().map(|(name, histogram)| (&**name, histogram))
     }
 
-    /// What was sampled of the events that each place in the program has posted, the greatest run
-    /// time first. Their shares of the sum are shares of the time of all events; a place whose
-    /// events wait long stands behind a color that is busy. A worker keeps 4,096 places apart, and
-    /// leaves out what others have posted. Steps of a domain's event that a worker runs in one go
-    /// count for the place of the first; actions that were deferred are not measured.
+    /// Returns the sums of the sampled events by the site that posted them, the longest run time
+    /// first.
+    ///
+    /// A site's share of the sum estimates its share of the run time of all events. A site whose
+    /// events have long delays posts to a color that is busy. A worker keeps 4,096 pairs of site
+    /// and label apart, and leaves out the events of further ones. If a worker runs several steps
+    /// of a domain's event in one go, they count for the site of the first step. Deferred actions
+    /// are not measured.
     ///
     /// # Examples
     ///
@@ -181,7 +189,7 @@ impl Metrics {
         &self.sites
     }
 
-    /// What each worker has done, by its number.
+    /// Returns the figures of each worker, indexed by the worker's number.
     ///
     /// # Examples
     ///
@@ -199,18 +207,18 @@ impl Metrics {
         &self.workers
     }
 
-    /// The latest events that ran longer than the stall threshold, at most 32, the oldest first.
-    /// See [`Builder::stall_after`](crate::Builder::stall_after).
+    /// Returns the latest stalls, at most 32, the oldest first. A stall is an event that ran longer
+    /// than the stall threshold; see [`Builder::stall_after`](crate::Builder::stall_after).
     pub fn latest_stalls(&self) -> &[Stall] {
         &self.stalls
     }
 
-    /// When the figures were read.
+    /// Returns the time at which the metrics were read.
     pub fn taken(&self) -> SystemTime {
         self.taken
     }
 
-    /// Time since the start of the runtime.
+    /// Returns the time from the start of the runtime to the reading.
     pub fn uptime(&self) -> Duration {
         self.uptime
     }

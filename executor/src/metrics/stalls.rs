@@ -1,4 +1,4 @@
-//! The latest events that ran long.
+//! The latest stalls.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,7 @@ use crate::report::StallReport;
 use crate::site::Site;
 use crate::sync::{Arc, Mutex, lock};
 
-/// Stalls that are kept.
+/// The number of stalls that are kept.
 const MOST: usize = 32;
 
 /// An event that ran longer than the stall threshold; see
@@ -16,21 +16,21 @@ const MOST: usize = 32;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stall {
-    /// When it was noticed.
+    /// The time at which the stall was noticed.
     pub at: SystemTime,
-    /// The worker that was in it, counted from 0.
+    /// The number of the worker that ran the event, counted from 0.
     pub worker: usize,
-    /// Where the event was posted.
+    /// The site that posted the event.
     pub site: Site,
-    /// The label of its color, if it has one.
+    /// The label of the event's color or domain, if it has one.
     pub label: Option<Arc<str>>,
-    /// For how long it had run by then.
+    /// The time that the event had run when the stall was noticed.
     pub running: Duration,
-    /// Whether it had ended by then.
+    /// Whether the event had ended when the stall was noticed.
     pub ended: bool,
 }
 
-/// See the module.
+/// The latest [`MOST`] stalls.
 #[derive(Default)]
 pub(crate) struct LatestStalls(Mutex<VecDeque<Stall>>);
 
@@ -44,7 +44,7 @@ impl LatestStalls {
         all.push_back(Stall { at: clock::wall(), worker, site, label, running, ended });
     }
 
-    /// The oldest one first.
+    /// Returns the stalls, the oldest first.
     pub(super) fn read(&self) -> Vec<Stall> {
         lock(&self.0).iter().cloned().collect()
     }

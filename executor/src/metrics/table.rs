@@ -1,4 +1,4 @@
-//! The figures as a table for people.
+//! The metrics as a table for people.
 
 use std::cmp::Reverse;
 use std::fmt::{self, Display, Formatter};
@@ -8,18 +8,18 @@ use super::Measure;
 use super::sites::SiteFigures;
 use super::snapshot::Metrics;
 
-/// Sites of each list, unless the precision says otherwise.
+/// The number of sites in each list, unless the format's precision says otherwise.
 const SITES: usize = 10;
 
-/// The longest name that has a column to itself.
+/// The width of the column of labels. A longer label pushes the other columns to the right.
 const LABEL: usize = 20;
 
-/// A table for people: what runs, by label and by the place that posted it, what waits, and how
-/// much of the wait passed while a worker was idle. Each list of places has ten at most, or as many
-/// as the precision says: `{metrics:.20}`.
+/// Writes a table for people. It shows the run times and delays of events, by label and by the site
+/// that posted them, and how much of the delays passed while a worker was idle. Each list of sites
+/// has at most ten, or as many as the precision says: `{metrics:.20}`.
 ///
-/// Where a long wait passes while a worker is idle, a finer color would win it; where all workers
-/// are busy, only less work would. Of what has no label, percentiles are not kept.
+/// If a long delay passes while a worker is idle, a finer color would shorten it. If all workers
+/// are busy, only less work would. Percentiles are not kept for events without a label.
 impl Display for Metrics {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let most = f.precision().unwrap_or(SITES);
@@ -56,7 +56,7 @@ impl Display for Metrics {
 }
 
 impl Metrics {
-    /// A row for each label.
+    /// Writes a row for each label.
     fn labels(&self, f: &mut Formatter<'_>, all: &Sums) -> fmt::Result {
         let mut labels: Vec<Option<&str>> = Vec::new();
         for site in &self.sites {
@@ -150,7 +150,7 @@ impl Sums {
     }
 }
 
-/// A part of a whole, in percent.
+/// A part and the whole, shown as a percentage.
 struct Share(Duration, Duration);
 
 impl Display for Share {
@@ -160,7 +160,7 @@ impl Display for Share {
     }
 }
 
-/// A duration of three digits.
+/// A duration, shown with three digits.
 struct Short(Duration);
 
 impl Display for Short {

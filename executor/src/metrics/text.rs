@@ -1,4 +1,4 @@
-//! The figures as text: Prometheus' exposition format, and HdrHistogram's log.
+//! The metrics as text: Prometheus' exposition format, and HdrHistogram's interval log.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -17,7 +17,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::snapshot::{COUNTERS, Distribution, Metrics};
 
-/// Upper bounds of the buckets, in nanoseconds: 1 us to 10 s, then everything.
+/// The upper bounds of the buckets, in nanoseconds, from 1 us to 10 s. One more bucket has no
+/// bound.
 const BUCKETS: [u64; 22] = [
     1_000,
     2_500,
@@ -44,9 +45,11 @@ const BUCKETS: [u64; 22] = [
 ];
 
 impl Metrics {
-    /// All figures in the text format of Prometheus (OpenMetrics 1.0), durations in seconds.
+    /// Returns all metrics in the text format of Prometheus (OpenMetrics 1.0), with durations in
+    /// seconds.
     ///
-    /// To serve them beside figures of one's own, register the `Metrics` as a collector instead.
+    /// To serve them together with other metrics of the program, register the `Metrics` as a
+    /// collector instead.
     pub fn to_prometheus(&self) -> String {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self.clone()));
@@ -56,14 +59,17 @@ impl Metrics {
         text
     }
 
-    /// Writes the histograms as an HdrHistogram interval log (`.hlog`), a tag per measure and label
-    /// and `own/NAME` for the program's own, values in nanoseconds, as the HdrHistogram tools read
-    /// it. What a tag cannot hold (a comma, white space, control characters) is written as `_`;
-    /// labels that are the same then are told apart by `~2`, `~3` at the end.
+    /// Writes the histograms as an HdrHistogram interval log (`.hlog`), which the HdrHistogram
+    /// tools read.
+    ///
+    /// There is a tag for each measure and label, and a tag `own/NAME` for each of the program's
+    /// own histograms. Values are in nanoseconds. A character that a tag cannot contain (a comma,
+    /// white space, control characters) is written as `_`. If two tags become equal in this way,
+    /// the later ones get `~2`, `~3` and so on at the end.
     ///
     /// # Errors
     ///
-    /// What `out` returns when it is written to.
+    /// Returns the error of `out` if writing to it fails.
     pub fn write_hlog(&self, out: &mut impl Write) -> io::Result<()> {
         let mut serializer = V2DeflateSerializer::new();
         let start = self.taken.checked_sub(self.uptime).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -92,7 +98,7 @@ impl Metrics {
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         for ((name, help), value) in COUNTERS.into_iter().zip(self.counters) {
-            // Durations are seconds in this format.
+            // In this format durations are in seconds.
             let (name, unit) = match name.strip_suffix("_nanos") {
                 Some(name) => (name, Some(Unit::Seconds)),
                 None => (name, None),
@@ -125,14 +131,15 @@ impl Collector for Metrics {
                 Some(&Unit::Seconds),
                 MetricType::Histogram,
             )?;
-            // The series of a family are added up by those who read them, so the events of labelled
-            // colors are taken out of the sum of all.
+            // The tools that read a family add up its series. So the events with a label are taken
+            // out of the series of all events.
             let all: Vec<&Distribution> = all.collect();
             for distribution in &all {
                 let mut histogram = distribution.histogram.clone();
                 if distribution.label.is_none() {
                     for labelled in all.iter().filter(|d| d.label.is_some()) {
-                        // It fails only if there is more to take out than there is.
+                        // Subtracting fails only if `labelled` has more values than the histogram
+                        // of all events.
                         let _ = histogram.subtract(&labelled.histogram);
                     }
                 }
@@ -158,7 +165,7 @@ impl Collector for Metrics {
     }
 }
 
-/// A label as it stands between the quotes of the text format, whose encoder writes it as it is.
+/// Returns a label escaped for the quotes of the text format, whose encoder escapes nothing.
 fn escaped(label: &str) -> Cow<'_, str> {
     if !label.contains(['\\', '"', '\n']) {
         return label.into();
@@ -166,7 +173,7 @@ fn escaped(label: &str) -> Cow<'_, str> {
     label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").into()
 }
 
-/// A name as a tag of an interval log, which none of `used` is.
+/// Returns a name as a tag of an interval log that is not in `used`, and adds it there.
 fn tag(name: &str, used: &mut BTreeSet<String>) -> String {
     let fits = |c: char| c != ',' && !c.is_whitespace() && !c.is_control();
     let plain: String = name.chars().map(|c| if fits(c) { c } else { '_' }).collect();

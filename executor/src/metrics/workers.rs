@@ -1,29 +1,30 @@
-//! What each worker has done.
+//! The figures of each worker.
 
 use std::time::Duration;
 
 use crate::runtime::core::Core;
 use crate::sync::{AtomicU64, Ordering};
 
-/// What one worker has done since the start of the runtime; see
+/// The figures of one worker since the start of the runtime; see
 /// [`Metrics::by_worker`](crate::Metrics::by_worker).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WorkerFigures {
-    /// CPU time of its thread since it is a worker, to the precision of the system; its share of
-    /// the time that passes is how busy the worker is. Of the thread of a [`Here`](crate::Here) it
-    /// includes what that does outside. Zero where the system does not tell, which is everywhere
-    /// but on Linux.
+    /// The CPU time of the worker's thread since it became a worker, with the precision of the
+    /// system. Its share of the time that has passed says how busy the worker is. For the thread of
+    /// a [`Here`](crate::Here) it includes CPU time that the thread uses outside the runtime. It is
+    /// zero where the system does not tell, which is everywhere except on Linux.
     pub cpu_time: Duration,
-    /// Events that it has run, or found to be dropped.
+    /// The number of events that the worker has run, including those that count as dropped because
+    /// they ran in vain.
     pub events: u64,
-    /// Visits to colors.
+    /// The number of turns: visits of the worker to a color.
     pub turns: u64,
-    /// Successful looks at another worker's run queue.
+    /// The number of successful looks at another worker's run queue.
     pub steals: u64,
-    /// Run-queue entries that these took.
+    /// The number of run-queue entries that these looks took.
     pub colors_stolen: u64,
-    /// Times that it slept.
+    /// The number of times that the worker slept.
     pub parks: u64,
 }
 

@@ -1,10 +1,10 @@
 //! C5, C6: readers, sets, and posts of a running event to its own color.
 //!
-//! The run queue orders what a deque does and no more: what was done before an entry was put in is
-//! seen by who takes that entry. An event that is relocated out of a link that has to stay, a head
-//! that is spent, and the own list are as in `color::held` and `turn`; a set's requests are part of
-//! its memory, and what keeps that is the real [`SetCount`]. Loom reports who uses what has been
-//! freed: freeing writes to it.
+//! The run queue of this model orders as much as a deque does and no more: a thread that takes an
+//! entry sees what was done before the entry was put in. Relocating an event out of a link that has
+//! to stay, spent heads, and the own list are as in `color::held` and `turn`. A set's requests are
+//! part of its memory, which the real [`SetCount`] keeps. Loom reports a use of freed memory,
+//! because freeing writes to it.
 
 use std::ptr::NonNull;
 
@@ -20,7 +20,8 @@ use crate::color::set::count::SetCount;
 use crate::color::two_phase::{QueuePlace, take_places};
 use crate::lock::Flag;
 
-/// What stands in a queue. Loom reports who looks at it, and has not seen it being made, or spent.
+/// An entry of a queue. Loom reports a thread that looks at it without having seen it being made or
+/// spent.
 #[repr(C)]
 struct Entry {
     link: Link,
@@ -29,17 +30,17 @@ struct Entry {
 
 #[derive(Clone, Copy)]
 enum Is {
-    /// A plain event. Does it post to its own color?
+    /// A plain event, and whether it posts to its own color.
     Event(Access, bool),
     /// A request of a set.
     Request(NonNull<Set>, Access),
-    /// One that is over.
+    /// A request that is over.
     SpentRequest(NonNull<Set>),
-    /// An event that is over, or has gone on elsewhere.
+    /// An event that is over, or was relocated.
     Spent,
 }
 
-/// A set of the first two colors.
+/// A set of the first two colors of the model.
 struct Set {
     count: SetCount,
     accesses: [Access; 2],
@@ -50,39 +51,41 @@ struct Color {
     queue: Queue,
     readers: Readers,
     lock: Flag,
-    /// In no queue of this model.
+    /// Stands in no queue of this model.
     grave: Link,
-    /// Read by shared events, written by exclusive ones: loom reports an overlap, and an order that
-    /// is not passed on.
+    /// Read by shared events, written by exclusive ones. So loom reports accesses that overlap, or
+    /// whose order is not passed on from thread to thread.
     state: loom::cell::UnsafeCell<usize>,
 }
 
-/// What `turn` and the run queue do, without closures. Outside of a turn only the poster of a set
-/// goes on with colors.
+/// What `turn` and the run queue do, without closures. Outside of a turn, only the poster of a set
+/// goes on with a color.
 struct World {
     colors: Vec<Color>,
     runnable: Vec<AtomicUsize>,
     queued: AtomicUsize,
     left: AtomicUsize,
     written: AtomicUsize,
-    /// Sets that have been made, and not freed. Not loom's: no order hangs on it.
+    /// The number of sets that were made and not freed. The atomic is not loom's, as no order
+    /// depends on it.
     sets: std::sync::atomic::AtomicUsize,
 }
 
 #[derive(Clone, Copy)]
 enum Job {
     Color(usize),
-    /// With what it is, which may have been relocated.
+    /// A reader of the color, with its entry, which may have been relocated.
     Reader(usize, NonNull<Entry>),
     Set(NonNull<Set>),
 }
 
-/// Entries that are queued in all, at most.
+/// The largest number of entries that are queued during one execution.
 const ENTRIES: usize = 16;
 
-// SAFETY: the model: `state` is what is checked.
+// SAFETY: the protocol under test keeps accesses of `state` and of the links apart; loom reports it
+// if it does not.
 unsafe impl Sync for World {}
-// SAFETY: as above.
+// SAFETY: a `World` owns nothing that is tied to a thread.
 unsafe impl Send for World {}
 
 struct TakenPlace<'a>(&'a Color, NonNull<Link>, bool);
@@ -101,29 +104,33 @@ fn entry(is: Is) -> NonNull<Link> {
 }
 
 fn is(entry: NonNull<Entry>) -> Is {
-    // SAFETY: checked by loom; the entry is leaked until it is freed.
+    // SAFETY: the entry is a leaked box, or part of one, until it is freed; loom reports an access
+    // that is not ordered before the freeing.
     unsafe { entry.as_ref() }.is.with(|is| unsafe { *is })
 }
 
 fn set_is(entry: NonNull<Entry>, to: Is) {
-    // SAFETY: as above.
+    // SAFETY: the entry is a leaked box, or part of one, until it is freed; loom reports an access
+    // that overlaps this one.
     unsafe { entry.as_ref() }.is.with_mut(|is| unsafe { *is = to });
 }
 
 /// # Safety
 ///
-/// The link is out of every queue.
+/// The link is that of an [`Entry`] from [`entry`], and stands in no queue. It is freed only once.
 unsafe fn free(link: NonNull<Link>) {
-    // SAFETY: the caller says that the link is out of every queue; it was leaked once.
+    // SAFETY: the caller says that the link is in no queue and is freed once; `entry` leaked its
+    // box.
     let mut entry = unsafe { Box::from_raw(link.cast::<Entry>().as_ptr()) };
     entry.link.is_freed();
 }
 
 /// # Safety
 ///
-/// The last keeper of the set has gone.
+/// The last keeper of the set has gone, and the set is freed only once.
 unsafe fn free_set(set: NonNull<Set>) {
-    // SAFETY: the caller says that nobody uses the set any more; it was leaked once.
+    // SAFETY: the caller says that nobody uses the set and that it is freed once; `take_places`
+    // leaked its box.
     let mut set = unsafe { Box::from_raw(set.as_ptr()) };
     for request in &mut set.requests {
         request.link.is_freed();
@@ -131,10 +138,10 @@ unsafe fn free_set(set: NonNull<Set>) {
     }
 }
 
-/// What is counted of a set that is there.
+/// Returns the count of a set that was not freed.
 fn count(set: &NonNull<Set>) -> &SetCount {
-    // SAFETY: the model is right if this is only done to sets that have not been freed, which their
-    // requests report.
+    // SAFETY: the protocol under test is to call this only for sets that were not freed; otherwise
+    // loom reports it, as freeing writes to their requests.
     unsafe { &(*set.as_ptr()).count }
 }
 
@@ -159,7 +166,7 @@ impl World {
 
     fn queue(&self, job: Job) {
         let at = self.queued.fetch_add(1, Ordering::Relaxed);
-        // Loom's threads share an address space: a leaked box is the job's way through a word.
+        // The threads of the model share an address space, so a leaked box can travel as one word.
         let job = Box::leak(Box::new(job)) as *mut Job;
         self.runnable[at].store(job.expose_provenance(), Ordering::Release);
     }
@@ -170,7 +177,7 @@ impl World {
                 0 => 0,
                 _ => slot.swap(0, Ordering::Acquire),
             };
-            // SAFETY: who takes it out of the slot has it.
+            // SAFETY: the word is a leaked box, and the swap gives it to one thread only.
             (job != 0)
                 .then(|| *unsafe { Box::from_raw(std::ptr::with_exposed_provenance_mut(job)) })
         })
@@ -181,13 +188,13 @@ impl World {
     }
 
     fn push(&self, color: usize, link: NonNull<Link>) {
-        // SAFETY: the link is fresh.
+        // SAFETY: `entry` has made the link, and it has not been in a queue yet.
         if unsafe { self.colors[color].queue.push(link) } == Posted::BecameRunnable {
             self.queue(Job::Color(color));
         }
     }
 
-    /// Posts a set of the first two colors from a thread that is not a worker.
+    /// Posts a set of the first two colors from a thread outside the runtime.
     fn post_set(&self, accesses: [Access; 2]) {
         let (_, places) = self.take_places(accesses);
         for color in [0, 1].into_iter().filter(|color| places[*color]) {
@@ -195,7 +202,8 @@ impl World {
         }
     }
 
-    /// Posts one on a worker, which goes on with the colors that were idle.
+    /// Posts a set of the first two colors on a worker, which goes on with the colors that were
+    /// idle.
     fn post_set_here(&self, accesses: [Access; 2]) {
         let (set, places) = self.take_places(accesses);
         let idle = [0, 1].into_iter().filter(|color| places[*color]);
@@ -211,27 +219,29 @@ impl World {
         }
     }
 
-    /// Makes a set. Its colors that were idle are held by the caller.
+    /// Makes a set and appends its requests. Returns the set, and which of its colors were idle:
+    /// these are held by the caller.
     fn take_places(&self, accesses: [Access; 2]) -> (NonNull<Set>, [bool; 2]) {
         let entry = || Entry { link: Link::new(), is: loom::cell::UnsafeCell::new(Is::Spent) };
         let set = Set { count: SetCount::new(2), accesses, requests: [entry(), entry()] };
         let set = NonNull::from(Box::leak(Box::new(set)));
         self.sets.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let place = |color: usize| {
-            // SAFETY: the set is new.
+            // SAFETY: the set was made above, and nobody can free it before its places are taken.
             let request = unsafe { NonNull::from(&(*set.as_ptr()).requests[color]) };
             set_is(request, Is::Request(set, accesses[color]));
             TakenPlace(&self.colors[color], request.cast(), false)
         };
         let mut places = [place(0), place(1)];
         take_places(&mut places, |place| {
-            // SAFETY: the link is fresh, and pushed once.
+            // SAFETY: the link is that of a new request, and is pushed only here.
             place.2 = unsafe { place.0.queue.push(place.1) } == Posted::BecameRunnable;
         });
         (set, [places[0].2, places[1].2])
     }
 
-    /// Goes on with a color that was idle when a request was posted to it. True: it has arrived.
+    /// Goes on with a color that was idle when a request was posted to it. Returns `true` if the
+    /// request has arrived.
     fn reach(&self, color: usize) -> bool {
         let at = &self.colors[color];
         let head = at.queue.head().cast::<Entry>();
@@ -244,16 +254,18 @@ impl World {
         true
     }
 
-    /// Runs what there is. It does not wait for more: the last to come finds the rest.
+    /// Runs the entries that there are. It does not wait for more, as the last thread to come finds
+    /// the rest.
     fn work(&self) {
         while let Some(job) = self.dequeue() {
             match job {
                 Job::Color(color) => self.turn(color),
                 Job::Reader(color, entry) => {
                     assert!(matches!(is(entry), Is::Event(Shared, _)));
-                    // SAFETY: checked by loom.
+                    // SAFETY: loom reports a conflicting access to the cell.
                     self.colors[color].state.with(|state| assert!(unsafe { *state } <= 2));
-                    // SAFETY: it is out of the queue.
+                    // SAFETY: `let_go` has taken the reader's entry out of the queue, and its job
+                    // exists once.
                     unsafe { free(entry.cast()) };
                     self.leave(color);
                     self.ends();
@@ -263,7 +275,7 @@ impl World {
         }
     }
 
-    /// The same, when nobody else is at it any more.
+    /// Runs the rest after all other threads have ended, and checks that all events have run.
     fn work_alone(&self) {
         self.work();
         assert_eq!(self.left.load(Ordering::Relaxed), 0, "an event has not run");
@@ -276,19 +288,19 @@ impl World {
     }
 
     fn write(&self, color: usize) {
-        // SAFETY: checked by loom.
+        // SAFETY: loom reports a conflicting access to the cell.
         self.colors[color].state.with_mut(|state| unsafe { *state += 1 });
         self.written.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Runs the event of a set, and gives its colors back.
+    /// Runs the event of a set, and then releases its colors.
     fn run_set(&self, set: NonNull<Set>) {
-        // SAFETY: this does not change, and the set is not over.
+        // SAFETY: the accesses never change, and the set exists, as its event has not ended.
         let accesses = unsafe { (*set.as_ptr()).accesses };
         for (color, access) in accesses.into_iter().enumerate() {
             match access {
                 Exclusive => self.write(color),
-                // SAFETY: checked by loom.
+                // SAFETY: loom reports a conflicting access to the cell.
                 Shared => self.colors[color].state.with(|state| assert!(unsafe { *state } <= 4)),
             }
         }
@@ -304,13 +316,13 @@ impl World {
 
     fn release(&self, set: NonNull<Set>) {
         if count(&set).release() {
-            // SAFETY: the last keeper has gone.
+            // SAFETY: `release` has returned `true`, so the caller is the last keeper.
             unsafe { free_set(set) };
             self.sets.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         }
     }
 
-    /// A shared request goes on by itself, and what is behind it, too.
+    /// Lets a shared request go, so that the entry behind it can go on, too.
     fn let_request_go(&self, color: usize, head: NonNull<Entry>, set: NonNull<Set>) {
         let at = &self.colors[color];
         set_is(head, Is::SpentRequest(set));
@@ -318,10 +330,12 @@ impl World {
         self.pass_request(color, set);
     }
 
-    /// The request at the head leaves the queue, or stays and keeps the memory of the set.
+    /// Takes the request at the head out of the queue. If it has to stay, it keeps the memory of
+    /// the set.
     fn pass_request(&self, color: usize, set: NonNull<Set>) {
         let queue = &self.colors[color].queue;
-        // SAFETY: the color is held, or the set has it.
+        // SAFETY: the caller holds the color, or the set has it, so no other thread finishes the
+        // head.
         match unsafe { queue.finish(queue.head()) } {
             Finished::Idle => {}
             Finished::Next(_) => self.queue(Job::Color(color)),
@@ -338,32 +352,32 @@ impl World {
         }
     }
 
-    /// The color's head is spent: it goes on behind it. `None`: it is out of the queue.
+    /// Takes the spent head out of the color's queue, and goes on behind it.
     fn give_back(&self, color: usize) {
         let queue = &self.colors[color].queue;
         let head = queue.head();
-        // SAFETY: the color is held.
+        // SAFETY: the caller holds the color, and this is the head of its queue.
         match unsafe { queue.finish(head) } {
             Finished::Next(_) => {
                 self.queue(Job::Color(color));
             }
             Finished::Idle => {}
             Finished::Gap => {
-                // The link stays; what it stood for is over.
+                // The link stays, and its event is over.
                 set_is(head.cast(), Is::Spent);
                 thread::yield_now();
                 return self.queue(Job::Color(color));
             }
         }
-        // SAFETY: it is out of the queue.
+        // SAFETY: `finish` has taken the head out of the queue, and this thread held the color.
         unsafe { free(head) };
     }
 
-    /// A reader goes on by itself, and what is behind it, too.
+    /// Lets a reader go, so that the entry behind it can go on, too.
     fn let_go(&self, color: usize, head: NonNull<Entry>) {
         let at = &self.colors[color];
         at.readers.enter();
-        // SAFETY: the color is held.
+        // SAFETY: the caller holds the color, and this is the head of its queue.
         let reader = match unsafe { at.queue.finish(head.cast()) } {
             Finished::Gap => {
                 let elsewhere = entry(is(head)).cast();
@@ -381,13 +395,14 @@ impl World {
         self.queue(Job::Reader(color, reader));
     }
 
-    /// Runs one event of the color, or lets one go.
+    /// Runs one event of the color, or lets a reader go.
     fn turn(&self, color: usize) {
         let at = &self.colors[color];
         if let Some(own) = at.queue.own() {
             assert!(matches!(is(own.cast()), Is::Event(Exclusive, false)));
             self.write(color);
-            // SAFETY: we hold the color; then it is out of the list.
+            // SAFETY: this thread holds the color, and `own` is the front of its list; after
+            // `drop_own` the link is in no queue.
             unsafe {
                 at.queue.drop_own(own);
                 free(own);
@@ -398,7 +413,7 @@ impl World {
         let head = at.queue.head().cast::<Entry>();
         match is(head) {
             Is::Spent => self.give_back(color),
-            // SAFETY: the color is held.
+            // SAFETY: the caller holds the color, and this is the head of its queue.
             Is::SpentRequest(set) => match unsafe { at.queue.finish(head.cast()) } {
                 Finished::Gap => {
                     thread::yield_now();
@@ -420,14 +435,15 @@ impl World {
                 self.write(color);
                 if posts {
                     let link = entry(Is::Event(Exclusive, false));
-                    // SAFETY: we hold the color, whose head is this event.
+                    // SAFETY: the link is new, and this thread holds the color, whose head is the
+                    // running event.
                     if !unsafe { at.queue.keep(link, &at.grave) } {
                         self.push(color, link);
                     }
                 }
                 self.ends();
                 match at.queue.own() {
-                    // The turn is over; the own list comes first in the next one.
+                    // The turn is over. The own list comes first in the next turn.
                     Some(_) => {
                         set_is(head, Is::Spent);
                         self.queue(Job::Color(color));
@@ -442,7 +458,7 @@ impl World {
         }
     }
 
-    /// One request has arrived.
+    /// Notes that one request has arrived, and queues the set if it was the last one.
     fn arrive(&self, set: NonNull<Set>) {
         if count(&set).arrive(1) == Arrived::Complete {
             self.queue(Job::Set(set));
@@ -450,7 +466,7 @@ impl World {
     }
 }
 
-/// C5: two readers and a writer, posted by two threads, run by both.
+/// C5: two readers and a writer, or one reader and two writers, are posted and run by two threads.
 #[test]
 fn c5_a_writer_overlaps_no_reader_and_sees_them_leave() {
     for last in [Shared, Exclusive] {
@@ -474,7 +490,7 @@ fn c5_a_writer_overlaps_no_reader_and_sees_them_leave() {
     }
 }
 
-/// C6: a thread that is not a worker and a worker post a set of the same two colors each.
+/// C6: a thread outside the runtime and a worker each post a set of the same two colors.
 #[test]
 fn c6_sets_that_meet_both_run() {
     model(|| {
@@ -493,8 +509,8 @@ fn c6_sets_that_meet_both_run() {
     });
 }
 
-/// C5, C6: two workers post a set each, of which one shares a color: what arrives at once is
-/// counted once, and no request is used after its set is gone.
+/// C5, C6: two workers each post a set, one of which shares a color. A request that arrives at once
+/// is counted once, and no request is used after its set is freed.
 #[test]
 fn c6_sets_posted_by_two_workers_both_run() {
     for shared in [[Shared, Exclusive], [Exclusive, Shared]] {
@@ -515,8 +531,8 @@ fn c6_sets_posted_by_two_workers_both_run() {
     }
 }
 
-/// C6: a plain post stands between, before or behind the places of a set. The set may be over while
-/// the poster is between its two steps behind one of its requests.
+/// C6: a plain post lands before, between or behind the places of a set. The set may be over while
+/// the poster is between its two steps behind one of the set's requests.
 #[test]
 fn c6_a_plain_post_meets_a_set() {
     for access in [Exclusive, Shared] {
@@ -539,8 +555,8 @@ fn c6_a_plain_post_meets_a_set() {
     }
 }
 
-/// C3, C6: an event that posts to its own color meets a set of that color: first comes the event,
-/// at some time its post, and the set before, between or behind them.
+/// C3, C6: an event that posts to its own color meets a set of that color. The event comes first,
+/// its own post later, and the set before, between or behind them.
 #[test]
 fn c6_an_own_post_meets_a_set() {
     model(|| {

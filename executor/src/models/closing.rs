@@ -1,4 +1,4 @@
-//! E11: what is queued while a runtime ends is disposed of, once.
+//! E11: entries that are queued while a runtime ends are disposed of, once.
 
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering, fence};
@@ -11,12 +11,12 @@ use crate::runtime::undertaking::Undertaking;
 struct World {
     phase: PhaseWord,
     undertaking: Undertaking,
-    /// Entries.
+    /// The number of queued entries.
     inbox: AtomicUsize,
     disposed: AtomicUsize,
-    /// Somebody disposes.
+    /// The number of threads that are in a pass: 0 or 1.
     at_it: AtomicUsize,
-    /// What is disposed of queues so many more.
+    /// The number of entries that are queued by those that are disposed of.
     more: AtomicUsize,
 }
 
@@ -32,7 +32,7 @@ impl World {
         })
     }
 
-    /// As `Core::inject`. `patience`: of somebody who is not inside of a pass.
+    /// Queues an entry, as `Core::inject` does. `patience` is 0 inside a pass.
     fn inject(&self, patience: u32) {
         self.inbox.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
@@ -56,15 +56,15 @@ impl World {
         });
     }
 
-    /// As `shutdown::close`.
+    /// Closes the runtime, as `shutdown::close` does.
     fn close(&self) {
         self.phase.advance(Phase::Closed);
         self.undertake(0);
     }
 }
 
-/// `posters` threads queue something each while the runtime is closed; what is disposed of queues
-/// `more`.
+/// Lets `posters` threads queue an entry each while the runtime is closed. Disposing of entries
+/// queues `more` in all.
 fn closes_beside(posters: usize, more: usize, patience: u32) {
     model(move || {
         let world = World::new(more);
@@ -93,7 +93,7 @@ fn e11_what_a_drop_queues_is_disposed_of() {
     closes_beside(2, 1, 0);
 }
 
-/// Two who advance the phase: one of them has done it.
+/// E11: two threads advance the phase, and only one of them reaches each value.
 #[test]
 fn e11_a_phase_is_reached_once() {
     model(|| {

@@ -1,6 +1,6 @@
-//! I3, I5, I11, I12, I16: a domain's state, its versions, its handles, and who frees it. Store and
-//! handles are the product's; the lock is loom's, events are numbers, and workers take them from a
-//! queue.
+//! I3, I5, I11, I12, I16: a domain's state, its versions, its handles, and which thread frees it.
+//! The store and the handles are the real ones. The lock is loom's, events are numbers, and workers
+//! take them from a queue.
 
 use dapple_colors::{Context, Mode, Ticket};
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -12,19 +12,19 @@ use super::model;
 use crate::domain::store::{Decision, Freed, Handles, Store, Version, VersionPtr};
 use crate::lock::Lock;
 
-/// A state of two halves; the counted part tells loom if a version leaks.
+/// A state: a value, and a count by which loom notices if a version leaks.
 #[derive(Clone)]
 struct State {
     value: usize,
     _counted: Arc<()>,
 }
 
-/// What an event does when it has entered its context.
+/// The action of an event that has entered its context.
 #[derive(Clone, Copy, PartialEq)]
 enum What {
     Read,
     Write,
-    /// Writes, downgrades, and reads what it wrote.
+    /// Writes, downgrades, and reads what it has written.
     WriteAndRead,
     WriteAndPanic,
     /// Reads, and makes a handle, which it drops after its commit.
@@ -38,7 +38,8 @@ struct Job {
     is_read: bool,
 }
 
-// SAFETY: as in the store.
+// SAFETY: the version is shared by a pointer that may go to any thread; the store, which is under
+// test, decides which event may use it, and loom reports conflicting accesses.
 unsafe impl Send for Job {}
 
 struct Domain {
@@ -166,24 +167,26 @@ impl Domain {
     }
 
     fn read(&self, ticket: Ticket, version: VersionPtr<State>) {
-        // SAFETY: the event is in anon, and has it pinned. Loom checks that nobody writes to it.
+        // SAFETY: the event is in anon, so the version is pinned. Loom reports a write to it
+        // meanwhile.
         let value = unsafe { version.as_ptr().as_ref() }.state().with(|s| unsafe { (*s).value });
         self.seen.lock().unwrap().push((ticket.number(), value));
     }
 
-    /// As a token does it. The copy, if one was made.
+    /// Writes as a token does. Returns the copy of the state, if one was made.
     fn write(&self, job: &Job) -> Freed<State> {
-        // SAFETY: the event is in global.
+        // SAFETY: the event is in global, so the current version stays until it leaves.
         let version = unsafe { job.version.as_ptr().as_ref() };
         let is_read = job.is_read && self.store.with(|store| store.is_read());
         if self.transactional || is_read {
             assert!(self.transactional || self.mode == Mode::Snapshot);
-            // SAFETY: nobody writes to what others may read.
+            // SAFETY: this event alone is in global, and it does not write to a version that others
+            // may read. Loom reports a conflicting write.
             let mut state = version.state().with(|s| unsafe { (*s).clone() });
             state.value += 1;
             return Some(Version::new(state));
         }
-        // SAFETY: nobody reads it. Loom checks that.
+        // SAFETY: the store says that no event reads this version. Loom reports a conflicting read.
         version.state().with_mut(|s| unsafe { (*s).value += 1 });
         None
     }
@@ -195,7 +198,7 @@ impl Domain {
     }
 }
 
-/// Posts these events, lets two workers run them, and answers what was read, by ticket.
+/// Posts these events and lets two workers run them. Returns the values that were read, by ticket.
 fn run(mode: Mode, transactional: bool, events: &[What]) -> Vec<(u64, usize)> {
     let domain = Domain::new(mode, transactional, events.len());
     for what in events {

@@ -11,22 +11,22 @@ use super::model;
 use crate::color::life::Life;
 use crate::color::queue::{Link, Queue};
 
-/// A color with a life: what `cell` and `turn` do, without closures.
+/// A color with handles and a death: what `cell` and `turn` do, without closures.
 struct Mortal {
     queue: Queue,
     life: Life,
     grave: Link,
-    /// Does its palette know it? A look-up makes a handle, under the lock.
+    /// Whether its palette has it, if there is a palette. A look-up makes a handle, under the lock.
     in_palette: Option<Mutex<bool>>,
-    /// Read by each thread that touches the color, written by its death: loom reports a touch that
-    /// is not ordered before it.
+    /// Read by each thread that touches the color, and written by its death. So loom reports a
+    /// touch that is not ordered before the death.
     alive: loom::cell::UnsafeCell<bool>,
     run_queue: Mutex<usize>,
     queued: loom::sync::Condvar,
     ran: AtomicUsize,
 }
 
-/// An event that, when it runs, may post to its color.
+/// An event that may post to its color when it runs.
 #[repr(C)]
 struct Step {
     link: Link,
@@ -36,16 +36,17 @@ struct Step {
 #[derive(Clone, Copy)]
 enum Revives {
     No,
-    /// It makes a handle and posts through it.
+    /// The event makes a handle and posts through it.
     ByHandle,
-    /// It posts as the running event.
+    /// The event posts to its own color, without a handle.
     Here,
 }
 use Revives::*;
 
-// SAFETY: the model: `alive` is what is checked.
+// SAFETY: the protocol under test keeps accesses of `alive` and of the links apart; loom reports it
+// if it does not.
 unsafe impl Sync for Mortal {}
-// SAFETY: as above.
+// SAFETY: a `Mortal` owns nothing that is tied to a thread.
 unsafe impl Send for Mortal {}
 
 impl Mortal {
@@ -67,12 +68,12 @@ impl Mortal {
     }
 
     fn touch(&self) {
-        // SAFETY: checked by loom.
+        // SAFETY: loom reports a conflicting access to the cell.
         self.alive.with(|alive| assert!(unsafe { *alive }, "a dead color is touched"));
     }
 
     fn push(&self, link: NonNull<Link>) {
-        // SAFETY: the link is the caller's.
+        // SAFETY: the caller has made the link, or is the one that may post the grave.
         if unsafe { self.queue.push(link) } == Posted::BecameRunnable {
             *self.run_queue.lock().unwrap() += 1;
             self.queued.notify_one();
@@ -85,12 +86,12 @@ impl Mortal {
         self.push(NonNull::from(step).cast());
     }
 
-    /// A post by an event of the color, without a handle.
+    /// Posts from an event of the color, without a handle.
     fn post_here(&self) {
         self.touch();
         let step =
             NonNull::from(Box::leak(Box::new(Step { link: Link::new(), revives: No }))).cast();
-        // SAFETY: the link is fresh, and an event of the color runs.
+        // SAFETY: the link is new, and an event of the color runs on this thread.
         if !unsafe { self.queue.keep(step, &self.grave) } {
             self.push(step);
         }
@@ -103,7 +104,8 @@ impl Mortal {
         }
     }
 
-    /// Has it got a handle again? As `Palette::color`; false: a new color would be made.
+    /// Looks the color up in its palette, as `Palette::color` does. Returns `true` if it has a
+    /// handle more, and `false` if a new color would be made.
     fn look_up(&self) -> bool {
         let is_there = self.in_palette.as_ref().unwrap().lock().unwrap();
         if *is_there {
@@ -113,8 +115,8 @@ impl Mortal {
         *is_there
     }
 
-    /// Is the color dead, now that its holder has come to the grave? As `ColorCell`'s death and
-    /// `Retire`.
+    /// Returns `true` if the color dies, now that its holder has come to the grave. As in the death
+    /// of `ColorCell`, and `Retire`.
     fn dies(&self) -> bool {
         match &self.in_palette {
             None => self.life.is_over(&self.queue),
@@ -142,12 +144,12 @@ impl Mortal {
                 self.touch();
                 let is_grave = std::ptr::eq(link.as_ptr(), &self.grave);
                 if is_grave && self.dies() {
-                    // SAFETY: checked by loom.
+                    // SAFETY: loom reports a conflicting access to the cell.
                     self.alive.with_mut(|alive| unsafe { *alive = false });
                     return;
                 }
                 if !is_grave && !spent {
-                    // SAFETY: the head of the color that we hold.
+                    // SAFETY: the link is the front event of the color, which this thread holds.
                     match unsafe { link.cast::<Step>().as_ref() }.revives {
                         No => {}
                         ByHandle => {
@@ -159,7 +161,9 @@ impl Mortal {
                     }
                     self.ran.fetch_add(1, Ordering::Relaxed);
                     if self.queue.own() == Some(link) {
-                        // SAFETY: we hold the color; it was leaked.
+                        // SAFETY: this thread holds the color, and `link` is the front of its own
+                        // list; `post_here` leaked its box, and after `drop_own` the link is in no
+                        // queue.
                         unsafe {
                             self.queue.drop_own(link);
                             drop(Box::from_raw(link.cast::<Step>().as_ptr()));
@@ -171,7 +175,7 @@ impl Mortal {
                     }
                     link = self.queue.head();
                 }
-                // SAFETY: we hold the color, and this is its head.
+                // SAFETY: this thread holds the color, and `link` is its head.
                 let finished = unsafe { self.queue.finish(link) };
                 if finished == Finished::Gap {
                     spent = true;
@@ -180,7 +184,8 @@ impl Mortal {
                 }
                 match is_grave {
                     true => self.drop_handle(),
-                    // SAFETY: it was leaked, and is out of the queue.
+                    // SAFETY: `post` or `post_here` leaked the box, and `finish` has taken the link
+                    // out of the queue.
                     false => drop(unsafe { Box::from_raw(link.cast::<Step>().as_ptr()) }),
                 }
                 spent = false;
@@ -195,9 +200,9 @@ impl Mortal {
     }
 }
 
-/// C10: two handles in two threads, each posts and is dropped; the color dies once, after all
-/// events, and nobody touches it afterwards. One of the events makes a handle when there may be
-/// none.
+/// C10: two threads have a handle each, post through it and drop it. The color dies once, after all
+/// events, and nobody touches it afterwards. One of the events makes a handle, possibly after the
+/// last other one was dropped, or posts without one.
 #[test]
 fn c10_a_color_dies_once_and_after_everything() {
     for revives in [No, ByHandle, Here] {
@@ -225,8 +230,8 @@ fn c10_a_color_dies_once_and_after_everything() {
     }
 }
 
-/// C10: a palette is asked for the color while its last handle is dropped: it is revived, or is
-/// dead and out of the palette.
+/// C10: a palette is asked for the color while its last handle is dropped. The color is revived, or
+/// is dead and no longer in the palette.
 #[test]
 fn c10_a_palette_revives_a_color_or_does_not_find_it() {
     for posts in [false, true] {

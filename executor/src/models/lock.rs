@@ -1,12 +1,13 @@
-//! I11, I16: the lock of a domain, after whose release what it guards may be freed.
+//! I11, I16: the lock of a domain. What it guards may be freed after a release.
 //!
-//! Three threads leave something under its own lock; the one that sees that nobody is left frees
+//! Three threads leave a domain under its own lock. The thread that sees that none is left frees
 //! it, after its release. Loom reports an access that is not ordered before the freeing, and a
-//! value that is reached by two. It cannot explore a loop that waits; so who finds the lock held
-//! tries again when the others are gone.
+//! value that two threads reach. Loom cannot explore a loop that waits, so a thread that finds the
+//! lock held tries again when the others have ended.
 //!
-//! Not shown: that the release is also the last access to the flag itself, which loom keeps; that
-//! is a single store, and can be read in `lock.rs`. Nor the loops of `acquire`.
+//! Two things are not shown. One is that the release is also the last access to the flag itself,
+//! which loom keeps alive: it is a single store, as `lock.rs` shows. The other is the loops of
+//! `acquire`.
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -16,39 +17,42 @@ use loom::thread;
 use super::model;
 use crate::lock::spin::Flag;
 
-/// A domain, as far as its life goes.
+/// A domain, reduced to what its end needs.
 struct Shared {
     lock: Flag,
-    /// Who is left. Under the lock.
+    /// The number of threads that are left. Guarded by the lock.
     left: UnsafeCell<usize>,
-    /// Read by the holder of the lock, until its release; written by the thread that frees it.
+    /// Read by the holder of the lock, until its release. Written by the thread that frees the
+    /// domain.
     is_there: UnsafeCell<bool>,
     freed: AtomicUsize,
 }
 
-// SAFETY: the model: what is checked are the cells.
+// SAFETY: the lock under test keeps accesses of the cells apart; loom reports it if it does not.
 unsafe impl Sync for Shared {}
-// SAFETY: the model: what is checked are the cells.
+// SAFETY: a `Shared` owns nothing that is tied to a thread.
 unsafe impl Send for Shared {}
 
 impl Shared {
-    /// False: somebody else has the lock.
+    /// Leaves the domain, and frees it if this thread was the last. Returns `false` if another
+    /// thread has the lock.
     fn leave(&self) -> bool {
         if !self.lock.try_acquire() {
             return false;
         }
         let last = self.left.with_mut(|left| {
-            // SAFETY: checked by loom.
+            // SAFETY: this thread has the lock; loom reports an access by another thread.
             unsafe {
                 *left -= 1;
                 *left == 0
             }
         });
-        // SAFETY: checked by loom.
+        // SAFETY: this thread has the lock; loom reports an access by another thread.
         self.is_there.with(|is_there| assert!(unsafe { *is_there }));
         self.lock.release();
         if last {
-            // SAFETY: checked by loom: all others have released before this one acquired.
+            // SAFETY: all other threads have released before this one acquired, so none looks at
+            // the cell any longer; loom reports it otherwise.
             self.is_there.with_mut(|is_there| unsafe { *is_there = false });
             self.freed.fetch_add(1, Ordering::Relaxed);
         }
@@ -73,7 +77,7 @@ fn i11_who_sees_under_the_lock_that_nobody_is_left_may_free_it() {
             .collect();
         let mut left = usize::from(shared.leave());
         left += others.into_iter().filter_map(|other| other.join().unwrap().then_some(())).count();
-        // One of them is always the first to have it.
+        // The first thread to try always gets the lock.
         assert!(left > 0);
         (left..3).for_each(|_| assert!(shared.leave()));
         assert_eq!(shared.freed.load(Ordering::Relaxed), 1);

@@ -1,5 +1,5 @@
-//! Loom models: every interleaving, and every value that the memory orderings allow, of small
-//! programs.
+//! Loom models: small programs in every interleaving, with every value that the memory orderings
+//! allow.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p dapple --lib --release --target-dir target-loom`
 
@@ -16,7 +16,8 @@ mod wake;
 
 fn model(f: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    // A number in LOOM_MAX_PREEMPTIONS takes its place, which loom reads itself.
+    // If the variable `LOOM_MAX_PREEMPTIONS` is set, its number counts instead; loom reads it
+    // itself.
     if std::env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
         builder.preemption_bound = Some(3);
     }

@@ -11,30 +11,31 @@ use loom::thread;
 use super::model;
 use crate::color::queue::{Link, Queue};
 
-/// A link and what its poster wrote before the post.
+/// An event: a link, and what its poster wrote before the post.
 #[repr(C)]
 struct Node {
     link: Link,
     poster: usize,
     number: usize,
-    /// Written without synchronisation but that of the post.
+    /// Written without any synchronization except that of the post.
     written: loom::cell::UnsafeCell<usize>,
 }
 
-/// A color and the run queue that it goes to.
+/// A color and its run queue.
 struct Color {
     queue: Queue,
     run_queue: Mutex<VecDeque<()>>,
     queued: loom::sync::Condvar,
-    /// Written by every event, without synchronisation but that of the color.
+    /// Written by every event, without any synchronization except that of the color.
     state: loom::cell::UnsafeCell<Vec<(usize, usize)>>,
     left: AtomicUsize,
     gaps: AtomicUsize,
 }
 
-// SAFETY: the model: `state` is reached in events of the color only.
+// SAFETY: only events of the color reach `state`, and the queue under test keeps these apart; loom
+// reports it if it does not.
 unsafe impl Sync for Color {}
-// SAFETY: as above.
+// SAFETY: a `Color` owns nothing that is tied to a thread.
 unsafe impl Send for Color {}
 
 impl Color {
@@ -52,22 +53,22 @@ impl Color {
     fn node(poster: usize, number: usize) -> NonNull<Link> {
         let written = loom::cell::UnsafeCell::new(0);
         let node = Box::leak(Box::new(Node { link: Link::new(), poster, number, written }));
-        // SAFETY: nobody else knows it yet.
+        // SAFETY: the node was made above, and no other thread knows it yet.
         node.written.with_mut(|w| unsafe { *w = poster * 10 + number });
         NonNull::from(node).cast()
     }
 
     fn post(&self, poster: usize, number: usize) {
-        // SAFETY: the node is fresh.
+        // SAFETY: `node` has made the link, and it has not been in a queue yet.
         if unsafe { self.queue.push(Self::node(poster, number)) } == Posted::BecameRunnable {
             self.make_runnable();
         }
     }
 
-    /// A post by an event of the color.
+    /// Posts from an event of the color.
     fn keep_or_post(&self, poster: usize, number: usize) {
         let node = Self::node(poster, number);
-        // SAFETY: the node is fresh, and an event of the color runs.
+        // SAFETY: `node` has made the link, and an event of the color runs on this thread.
         unsafe {
             if !self.queue.keep(node, std::ptr::null()) {
                 assert_eq!(self.queue.push(node), Posted::Behind, "a running color is not idle");
@@ -80,12 +81,13 @@ impl Color {
         self.queued.notify_one();
     }
 
-    /// Runs what is queued, `budget` events a turn.
+    /// Runs what is queued, `budget` events per turn, until all events have run.
     fn work(&self, budget: usize) {
         self.work_with(budget, |_, _| ());
     }
 
-    /// The same; events of poster 0 call `run` with their number.
+    /// Runs what is queued, as [`work`](Self::work) does. Events of poster 0 call `run` with their
+    /// number.
     fn work_with(&self, budget: usize, mut run: impl FnMut(&Color, usize)) {
         loop {
             let mut queue = self.run_queue.lock().unwrap();
@@ -104,8 +106,9 @@ impl Color {
         let mut link = self.queue.own().unwrap_or_else(|| self.queue.head());
         for n in 1.. {
             let node = link.cast::<Node>();
-            // SAFETY: the head of a held color is in the queue; an event that a gap kept is marked
-            // by its number and not run again.
+            // SAFETY: this thread holds the color, so its head stays in the queue. An event that a
+            // gap kept there is marked by its number and does not run again. A node is freed once
+            // it is out of its queue.
             unsafe {
                 if node.as_ref().number != usize::MAX {
                     let (poster, number) = (node.as_ref().poster, node.as_ref().number);
@@ -147,8 +150,9 @@ impl Color {
                         drop(Box::from_raw(node.as_ptr()));
                         return;
                     }
-                    // The real worker always lets go. Here it does so once, and then waits on the
-                    // spot, as loom has no fairness that would end a run of hand-overs.
+                    // The real worker always puts the color back. Here it does so once, and after
+                    // that waits on the spot, as loom has no fairness that would end a series of
+                    // such hand-overs.
                     Finished::Gap if self.gaps.fetch_add(1, Ordering::Relaxed) == 0 => {
                         self.make_runnable();
                         return;
@@ -159,9 +163,9 @@ impl Color {
         }
     }
 
-    /// C2: per poster, in the order of the posts, each once.
+    /// Checks C2: the events of each poster ran in the order of the posts, each once.
     fn check(&self, posters: usize, posts: usize) {
-        // SAFETY: all threads have been joined.
+        // SAFETY: all other threads have been joined, so this one has the cell alone.
         let order = self.state.with(|s| unsafe { (*s).clone() });
         for p in 0..posters {
             let own: Vec<_> = order.iter().filter(|e| e.0 == p).map(|e| e.1).collect();
@@ -170,7 +174,7 @@ impl Color {
     }
 }
 
-/// C1, C2: two posters, the color goes from one worker to another.
+/// C1, C2: there are two posters, and the color goes from one worker to another.
 #[test]
 fn c1_c2_two_posters_two_workers() {
     model(|| {
@@ -191,8 +195,7 @@ fn c1_c2_two_posters_two_workers() {
     });
 }
 
-/// C2: one poster's posts keep their order against a worker that drains the queue to idle in
-/// between.
+/// C2: the posts of one poster keep their order while a worker drains the queue to idle in between.
 #[test]
 fn c2_a_poster_against_a_draining_worker() {
     model(|| {
@@ -209,7 +212,7 @@ fn c2_a_poster_against_a_draining_worker() {
     });
 }
 
-/// C2: a post that happened before another one, across threads, runs before it.
+/// C2: a post that happened before another one, on another thread, runs before it.
 #[test]
 fn c2_order_across_threads() {
     model(|| {
@@ -225,13 +228,13 @@ fn c2_order_across_threads() {
     });
 }
 
-/// C2: what an event posts to its own color, and posts from elsewhere that happened before or after
-/// that, keep their order.
+/// C2: posts of an event to its own color, and posts from elsewhere that happened before or after
+/// them, keep their order.
 #[test]
 fn c2_own_posts_keep_their_place() {
     model(|| {
         let color = Color::new(4);
-        // 1: the event has posted. 2: the other one has.
+        // 1 means that the event has posted, 2 that the other thread has.
         let said = Arc::new(AtomicUsize::new(0));
         let other = {
             let (color, said) = (Arc::clone(&color), Arc::clone(&said));
@@ -253,7 +256,7 @@ fn c2_own_posts_keep_their_place() {
             }
         });
         let after = other.join().unwrap();
-        // SAFETY: all threads have been joined.
+        // SAFETY: all other threads have been joined, so this one has the cell alone.
         let order = color.state.with(|s| unsafe { (*s).clone() });
         let at = |event| order.iter().position(|e| *e == event).expect("each event has run");
         assert_eq!(order.len(), 4);

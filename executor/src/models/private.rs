@@ -1,4 +1,4 @@
-//! E4: a worker's private run queue, and somebody who takes from it.
+//! E4: a worker's private run queue, and a thread that takes from it.
 
 use crossbeam_utils::CachePadded;
 use loom::sync::Arc;
@@ -8,8 +8,8 @@ use super::model;
 use crate::worker::fences::Fences;
 use crate::worker::private::{Owner, Private, pair, pair_with};
 
-/// An owner that puts two entries in and takes one out, and a taker. What they have got, and what
-/// is left.
+/// Runs an owner that puts two entries in and takes one out, and a taker. Returns the entries that
+/// both have got, and those that were left.
 fn shared_with_a_taker(
     (owner, queue): (Owner<usize>, Arc<CachePadded<Private<usize>>>),
 ) -> Vec<usize> {
@@ -25,21 +25,22 @@ fn shared_with_a_taker(
     let mut got = queue.take(1);
     let (owner, more) = owner.join().unwrap();
     got.extend(more);
-    // Nobody else is there; what the taker could not take the owner could.
+    // The taker has ended, so the owner can take what is left.
     got.extend(std::iter::from_fn(|| owner.pop()));
     got.sort_unstable();
     got
 }
 
-/// E4: what a worker keeps to itself can be taken while the worker uses it: each entry once, none
-/// lost, and never two in the queue at a time (which loom's cell would report).
+/// E4: entries that a worker keeps to itself can be taken while the worker uses the queue. Each is
+/// taken once, none is lost, and never are two threads in the queue at once (which loom's cell
+/// would report).
 #[test]
 fn e4_a_private_queue_is_shared_with_a_taker() {
     model(|| assert_eq!(shared_with_a_taker(pair()), [0, 1]));
 }
 
-/// The same where the system refuses the heavy fence when it is needed: the taker gets nothing, and
-/// the owner loses nothing.
+/// E4: if the system refuses the heavy fence when it is needed, the taker gets nothing, and the
+/// owner loses nothing.
 #[test]
 fn e4_a_private_queue_without_membarrier_is_the_owners() {
     model(|| assert_eq!(shared_with_a_taker(pair_with(Fences::failing())), [0, 1]));

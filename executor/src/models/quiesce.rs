@@ -1,8 +1,8 @@
-//! E16: when a runtime is at rest.
+//! E16: the check that a runtime is at rest.
 //!
-//! Two steps of a post, the swap of a queue's tail and the push to a run queue; a worker that posts
-//! while it sleeps or spins; somebody who posts behind it, and waits. The sleep protocol and the
-//! waiting are the product's own.
+//! The model has the two steps of a post: the swap of a queue's tail, and the push to a run queue.
+//! A worker posts while it sleeps or spins. Another thread posts behind it, and waits for rest. The
+//! sleep protocol and the waiting are the real ones.
 
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use loom::sync::{Arc, Condvar, Mutex};
@@ -12,22 +12,26 @@ use super::model;
 use crate::runtime::quiesce::Quiesce;
 use crate::worker::sleep::SleepState;
 
-/// In a color's word: an event that was queued, and one that is queued.
+/// The parts of a color's word. `QUEUED` adds one to both counts: of the events that were ever
+/// queued (upper bits), and of those that still are (lower 8 bits). `PENDING` is the mask of the
+/// latter.
 const QUEUED: usize = 0x101;
 const PENDING: usize = 0xff;
 
-/// Worker 0 has a run queue, which is its inbox, too, and serves it; the other one only posts.
+/// Two workers and a color. Worker 0 has a run queue, which is its inbox, too, and serves it. The
+/// other worker only posts.
 struct World {
     sleep: SleepState,
     quiesce: Quiesce,
-    /// A color: how many events were queued, and how many of them are.
+    /// The color: in the upper bits the number of events that were ever queued, in the lower 8 bits
+    /// the number of those that are still queued.
     color: AtomicUsize,
-    /// How often the color stands in the run queue.
+    /// The number of times that the color stands in the run queue.
     run_queue: AtomicUsize,
     ran: AtomicUsize,
     token: Mutex<bool>,
     unparked: Condvar,
-    /// Nobody posts any more.
+    /// Whether nobody posts any longer.
     ends: AtomicBool,
 }
 
@@ -45,18 +49,19 @@ impl World {
         })
     }
 
-    /// The first step: which event of the color it is, and whether the color has to be queued.
+    /// Does the first step of a post. Returns the index of the event in the color, and whether the
+    /// color has to be queued.
     fn append(&self) -> (usize, bool) {
         let before = self.color.fetch_add(QUEUED, Ordering::AcqRel);
         (before >> 8, before & PENDING == 0)
     }
 
-    /// The second step of a worker's own post.
+    /// Does the second step of a post of worker 0.
     fn queue(&self) {
         self.run_queue.fetch_add(1, Ordering::Release);
     }
 
-    /// The same from elsewhere.
+    /// Does the second step of a post from elsewhere.
     fn inject(&self) {
         self.queue();
         fence(Ordering::SeqCst);
@@ -77,7 +82,7 @@ impl World {
         }
     }
 
-    /// Runs what is in the run queue.
+    /// Runs the events that are in the run queue.
     fn serve(&self) {
         while self.run_queue.load(Ordering::Acquire) > 0 {
             self.run_queue.fetch_sub(1, Ordering::AcqRel);
@@ -95,7 +100,7 @@ impl World {
         self.quiesce.worker_went_idle();
     }
 
-    /// What worker 0 does from then on, being busy.
+    /// Runs the loop of worker 0, which is busy at first.
     fn work(&self) {
         loop {
             self.serve();
@@ -116,7 +121,7 @@ impl World {
         self.quiesce.wait_until(|| self.quiesce.is_at_rest(&self.sleep, is_empty));
     }
 
-    /// Says that nobody posts any more.
+    /// Notes that nobody posts any longer, and wakes worker 0.
     fn end(&self) {
         self.ends.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
@@ -126,8 +131,8 @@ impl World {
     }
 }
 
-/// A worker whose poller posts while it sleeps or spins, with or without rising before it; and a
-/// thread that posts, perhaps between the two steps of that, and waits.
+/// Runs a worker whose poller posts while the worker sleeps or spins, with or without rising
+/// before. A second thread posts, possibly between the two steps of that post, and waits for rest.
 fn idle_poster(spins: bool, rises: bool) {
     model(move || {
         let world = World::new(1);
@@ -163,14 +168,14 @@ fn idle_poster(spins: bool, rises: bool) {
     });
 }
 
-/// What lands behind the post of an idle worker is seen.
+/// E16: an event that lands behind the post of an idle worker is seen.
 #[test]
 fn e16_nobody_posts_behind_a_worker_that_is_taken_to_be_idle() {
     idle_poster(false, true);
     idle_poster(true, true);
 }
 
-/// The model is worth something: without the rise, it fails.
+/// E16: the model can fail: without the rise, an event is lost.
 #[test]
 #[should_panic = "has not run"]
 fn e16_a_sleeping_worker_that_does_not_rise_loses_an_event() {
@@ -183,7 +188,7 @@ fn e16_a_spinning_worker_that_does_not_rise_loses_an_event() {
     idle_poster(true, false);
 }
 
-/// A busy worker hands work to one that sleeps, and goes to sleep itself.
+/// E16: a busy worker hands work to one that sleeps, and goes to sleep itself.
 #[test]
 fn e16_work_on_its_way_between_workers_is_seen() {
     model(|| {

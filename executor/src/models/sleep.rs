@@ -1,4 +1,4 @@
-//! E4, E7: who sleeps, who is woken, who watches.
+//! E4, E7, E18: which worker sleeps, which one is woken, which one watches.
 
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use loom::thread;
 use super::model;
 use crate::worker::sleep::SleepState;
 
-/// A worker with an inbox, as far as the sleep protocol goes.
+/// Workers with an inbox each, reduced to what the sleep protocol needs.
 struct Site {
     sleep: SleepState,
     inbox: Vec<AtomicUsize>,
@@ -47,7 +47,7 @@ impl Site {
     }
 }
 
-/// E7: a worker that goes to sleep while something is put into its inbox gets it. A lost wake-up is
+/// E7: a worker that goes to sleep while something is put into its inbox gets it. A lost wakeup is
 /// a deadlock, which loom reports.
 #[test]
 fn e7_no_wake_up_is_lost() {
@@ -76,13 +76,13 @@ fn e7_no_wake_up_is_lost() {
     });
 }
 
-/// E4: of a worker that finds work and one that goes to sleep without limit, one sees the other:
-/// the sleeper stays sentinel, or is called back.
+/// E4: of a worker that finds work and a worker that goes to sleep without a limit, one sees the
+/// other: the sleeper stays sentinel, or is called back.
 #[test]
 fn e4_a_busy_worker_is_watched() {
     model(|| {
         let site = Site::new(2);
-        // Worker 0 was idle, rises, finds work and calls a sentinel if there is none.
+        // Worker 0 was idle, rises, finds work, and calls a sentinel if there is none.
         site.sleep.announce(0);
         let sleeper = {
             let site = Arc::clone(&site);
@@ -91,21 +91,22 @@ fn e4_a_busy_worker_is_watched() {
                 if site.sleep.become_sentinel(1) {
                     site.sleep.resign_as_sentinel(1);
                 }
-                // True: it stays awake as sentinel. False: it sleeps without limit.
+                // `true` means that it stays sentinel, `false` that it sleeps without a limit.
                 site.sleep.others_busy(1) && site.sleep.become_sentinel(1)
             })
         };
         site.sleep.rise(0);
         let called = site.sleep.needs_sentinel() && site.sleep.claim_any(1).is_some();
         let watches = sleeper.join().unwrap();
-        // A sleeper that announced after the look is seen by nobody, but it looks itself.
+        // A sleeper that announces itself after worker 0 has looked is not seen, but it looks
+        // itself.
         assert!(called || watches, "nobody watches a busy worker");
     });
 }
 
-/// E4: the sentinel is woken for something else, finds nothing, and goes to sleep again, with a
-/// limit or, as it has seen nobody busy for some time, without one. Meanwhile the other worker
-/// finds work. In its last sleep the one watches, or is called.
+/// E4: the sentinel is woken for something else, finds nothing, and goes to sleep again. It sleeps
+/// with a limit or, if it has seen nobody busy for some time, without one. Meanwhile the other
+/// worker finds work. In its last sleep the sentinel watches, or is called.
 #[test]
 fn e4_a_sentinel_that_rises_and_sleeps_again_still_watches() {
     for is_quiet in [false, true] {
@@ -129,15 +130,15 @@ fn e4_a_sentinel_that_rises_and_sleeps_again_still_watches() {
             site.sleep.rise(0);
             let called = site.sleep.needs_sentinel() && site.sleep.claim_any(1).is_some();
             let watches = sentinel.join().unwrap();
-            // What can be claimed now sleeps, and has not been called since it began to.
+            // A worker that can be claimed now sleeps, and was not called since it went to sleep.
             let sleeps_on = site.sleep.claim(1).is_some();
             assert!(watches || !sleeps_on, "called: {called}, and nobody watches");
         });
     }
 }
 
-/// E4, E7: somebody who takes the worker to be stuck looks at its poller, and may read there what
-/// was to wake it.
+/// E4, E7: a thread that takes the worker to be stuck looks at the worker's poller, and may read
+/// there what was to wake it.
 #[test]
 fn e4_a_look_at_the_poller_of_another_loses_no_wake_up() {
     model(|| {
@@ -185,7 +186,7 @@ fn e18_who_goes_away_misses_nothing() {
             if got < 2 {
                 site.sleep.go_away(0);
                 if site.inbox[0].load(Ordering::Relaxed) == 0 {
-                    // In a loop of the program's own, which waits for the poller.
+                    // This stands for a loop of the program's own, which waits for the poller.
                     site.park(0);
                 }
                 site.sleep.rise(0);
@@ -197,8 +198,9 @@ fn e18_who_goes_away_misses_nothing() {
     });
 }
 
-/// E4, E18: who looks for any sleeper, to have a busy worker watched, never gets one that is away;
-/// and what is claimed is unparked, whatever it was.
+/// E4, E18: a thread that looks for any sleeper, to have a busy worker watched, never gets a worker
+/// that is away. Such a worker can only be claimed by its number, and the claim says that it was
+/// away.
 #[test]
 fn e18_who_is_away_is_no_sentinel() {
     model(|| {
@@ -221,7 +223,7 @@ fn e18_who_is_away_is_no_sentinel() {
         goes_and_comes.join().unwrap();
         assert!(first != second, "{first:?} twice");
         if first == Some(1) && second.is_none() {
-            // Nobody has claimed it since it went away.
+            // No thread has claimed worker 0 since it went away.
             assert_eq!(site.sleep.claim(0), Some(crate::worker::sleep::Claimed::Away));
         }
         assert_eq!(site.sleep.claim_any(0), None);

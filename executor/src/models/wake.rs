@@ -22,8 +22,8 @@ impl Wake for Bell {
     }
 }
 
-/// A promise is kept, or dropped, while somebody polls, at first with another waker: the last one
-/// is woken, and the outcome is there then.
+/// C12: a promise is kept, or dropped, while another thread polls, at first with a different waker.
+/// The last waker is woken, and then the outcome is there.
 #[test]
 fn c12_no_wake_up_is_lost() {
     for kept in [true, false] {
@@ -62,9 +62,9 @@ fn c12_no_wake_up_is_lost() {
     }
 }
 
-/// The handle is dropped, or goes to another thread that waits with it, while the promise is kept.
-/// Who still waits is woken, though the maker asks first whether anybody does; the value and the
-/// waker are dropped once in any case (loom reports what leaks).
+/// C12: the handle is dropped, or goes to another thread that waits with it, while the promise is
+/// kept. A thread that still waits is woken, although the maker first asks whether any does. The
+/// value and the waker are dropped once in any case (loom reports a leak).
 #[test]
 fn c12_a_handle_that_is_dropped_or_moved_beside_the_outcome() {
     for dropped in [true, false] {

@@ -13,7 +13,7 @@ use crate::sync::{Point, point};
 use crate::turn::local::Local;
 
 impl Color {
-    /// Posts `f` to this color; see [`Handle::post`](crate::Handle::post).
+    /// Posts `f` to this color. See [`Handle::post`](crate::Handle::post).
     #[track_caller]
     #[inline]
     pub fn post<F: FnOnce(&mut Cx) + Send + 'static>(&self, f: F) {
@@ -23,7 +23,8 @@ impl Color {
         self.post_as(Access::Exclusive, f, Posting::open(Site::caller()));
     }
 
-    /// Posts `f` with shared access; see [`Handle::post_shared`](crate::Handle::post_shared).
+    /// Posts `f` to this color with shared access. See
+    /// [`Handle::post_shared`](crate::Handle::post_shared).
     #[track_caller]
     pub fn post_shared<F: FnOnce(&mut Cx) + Send + 'static>(&self, f: F) {
         if is_large::<F>() {
@@ -32,19 +33,20 @@ impl Color {
         self.post_as(Access::Shared, f, Posting::open(Site::caller()));
     }
 
-    /// This color for itself, as a part of a set; see
+    /// Names this color as an exclusive member of a set, for
     /// [`Handle::post_set`](crate::Handle::post_set).
     pub fn exclusive(&self) -> Request<'_> {
         Request { color: self, access: Access::Exclusive }
     }
 
-    /// This color beside other events that share it, as a part of a set; see
-    /// [`Handle::post_set`](crate::Handle::post_set).
+    /// Names this color as a shared member of a set, for
+    /// [`Handle::post_set`](crate::Handle::post_set). The event of the set may overlap other shared
+    /// events of the color.
     pub fn shared(&self) -> Request<'_> {
         Request { color: self, access: Access::Shared }
     }
 
-    /// Posts `f` from whatever thread this is.
+    /// Posts `f` from any thread.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn post_as<F>(&self, access: Access, f: F, posting: Posting)
     where
@@ -73,12 +75,12 @@ impl Color {
         point(Point::Posted);
     }
 
-    /// Appends an event, from whatever thread this is, and whatever the phase.
+    /// Appends an event from any thread, in any phase of the runtime.
     pub(crate) fn enqueue(&self, event: Owned) {
         self.core().enqueue(self.as_cell(), event);
     }
 
-    /// The event counts for the bound of the color, if there is one.
+    /// Counts the event against the color's bound, if it has one.
     fn count(&self, event: &Owned) {
         if self.as_cell().is_bounded() {
             self.as_cell().enter_bound(event);

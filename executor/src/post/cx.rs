@@ -1,4 +1,4 @@
-//! What a callback can do through its [`Cx`].
+//! The operations that a callback performs through its [`Cx`].
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::site::Site;
 use crate::{Color, Handle, JoinError, JoinHandle, Timer, TryPostError};
 
 impl Cx {
-    /// What the callback may do with a color; `None`: nothing.
+    /// Returns the callback's access to a color, or `None` if it does not run on the color.
     #[inline]
     pub(crate) fn access(&self, color: &Color) -> Option<Access> {
         self.local().current.access(color.as_cell())
@@ -30,8 +30,7 @@ impl Cx {
         self.post_from(Site::caller(), color, f);
     }
 
-    /// Posts `f` to a color, and has reports name `site` as the place that posted it. See
-    /// [`Handle::post_from`].
+    /// Posts `f` to a color, with `site` as the place that reports name. See [`Handle::post_from`].
     #[inline]
     pub fn post_from<F>(&mut self, site: Site, color: &Color, f: F)
     where
@@ -49,8 +48,10 @@ impl Cx {
         }
     }
 
-    /// Posts `f` to the color that the callback runs on, without a handle of it; of a set, to the
-    /// color that was named first; if it runs on none, without a color.
+    /// Posts `f` to the color that the callback runs on, without needing a [`Color`] value for it.
+    ///
+    /// If the callback runs on a set of colors, `f` is posted to the color that the set named
+    /// first. If it runs without a color, `f` is posted without a color.
     ///
     /// # Examples
     ///
@@ -113,9 +114,9 @@ impl Cx {
     ///
     /// # Errors
     ///
-    /// `Full` if as many events as the color may have are queued, running, or have
-    /// [permits](crate::Permit); `Closed` if the color is of another runtime, which is shutting
-    /// down. Both hand `f` back.
+    /// Returns `Full` if the color has reached its capacity, which counts events that are queued or
+    /// running and outstanding [permits](crate::Permit). Returns `Closed` if the color belongs to
+    /// another runtime, which is shutting down. Both errors return `f`.
     #[track_caller]
     pub fn try_post<F: FnOnce(&mut Cx) + Send + 'static>(
         &mut self,
@@ -129,7 +130,8 @@ impl Cx {
     ///
     /// # Panics
     ///
-    /// When a color belongs to another runtime.
+    /// If a color belongs to another runtime, or if two of the colors are bound to different
+    /// workers.
     #[track_caller]
     pub fn post_set<F>(&mut self, colors: &[Request<'_>], f: F)
     where
@@ -153,7 +155,7 @@ impl Cx {
         self.handle().post_after(delay, color, f)
     }
 
-    /// Posts `f` to a color at a time. See [`Handle::post_at`].
+    /// Posts `f` to a color at the time `at`. See [`Handle::post_at`].
     #[track_caller]
     pub fn post_at<F>(&mut self, at: Instant, color: &Color, f: F) -> Timer
     where
@@ -169,7 +171,7 @@ impl Cx {
     ///
     /// # Panics
     ///
-    /// When `period` is zero.
+    /// If `period` is zero.
     #[track_caller]
     pub fn every<F>(&mut self, period: Duration, color: &Color, f: F) -> Timer
     where
@@ -182,8 +184,8 @@ impl Cx {
     ///
     /// # Errors
     ///
-    /// The handle says that the work [panicked](crate::JoinError::is_panic), or that it was dropped
-    /// by a shutdown.
+    /// The handle yields an error if the work [panicked](crate::JoinError::is_panic), or if a
+    /// shutdown dropped it unrun.
     #[track_caller]
     pub fn offload<R, F>(&mut self, f: F) -> JoinHandle<R>
     where
@@ -193,8 +195,8 @@ impl Cx {
         self.handle().offload(f)
     }
 
-    /// Runs blocking work `f` on the blocking pool, and posts `then` to a color with what it
-    /// returns. See [`Handle::offload_then`].
+    /// Runs blocking work `f` on the blocking pool, then posts `then` with its result to a color.
+    /// See [`Handle::offload_then`].
     ///
     /// # Examples
     ///
@@ -219,28 +221,29 @@ impl Cx {
         self.handle().offload_then(color, f, then);
     }
 
-    /// A new color. See [`Handle::new_color`].
+    /// Creates a color. See [`Handle::new_color`].
     pub fn new_color(&mut self) -> Color {
         Color::create(&self.local().core, Plan::default())
     }
 
-    /// A handle of this runtime.
+    /// Returns a handle of the runtime that runs the callback.
     pub fn handle(&self) -> Handle {
         Handle::new(CoreRef::of(&self.local().core))
     }
 
-    /// The color that the callback runs on, of a set the one that was named first; `None` if it has
-    /// none.
+    /// Returns the color that the callback runs on, or `None` if it has none. For a set, it is the
+    /// color that was named first.
     pub fn color(&self) -> Option<Color> {
         self.local().current.with_first(|color| color.map(Color::of))
     }
 
-    /// Says whether the callback runs on this color, alone or beside others (C15).
+    /// Returns `true` if the callback runs on `color`, with exclusive or shared access (C15).
     pub fn is_on(&self, color: &Color) -> bool {
         self.access(color).is_some()
     }
 
-    /// Says whether the callback runs on this color, and nothing else of the color meanwhile.
+    /// Returns `true` if the callback runs on `color` with exclusive access, so that no other event
+    /// of the color overlaps it.
     pub fn is_alone_on(&self, color: &Color) -> bool {
         self.access(color) == Some(Access::Exclusive)
     }

@@ -1,4 +1,4 @@
-//! Posting through a handle of the runtime.
+//! Posting through a [`Handle`] of the runtime.
 
 use dapple_colors::Access;
 
@@ -11,10 +11,14 @@ use crate::turn::local::Local;
 use crate::{Color, Handle, TryPostError};
 
 impl Handle {
-    /// Posts `f` to a color: it runs after everything that was posted to this color before, and
-    /// not at the same time as anything else of it.
+    /// Posts `f` to a color.
     ///
-    /// The color may belong to another runtime; the callback then runs there.
+    /// `f` runs after every event that was posted to the color before it, and never at the same
+    /// time as another event of the color.
+    ///
+    /// The color may belong to another runtime, in which case `f` runs there. If that runtime
+    /// refuses the post because it is shutting down, `f` is dropped unrun and counted;
+    /// [`try_post`](Self::try_post) returns an error instead.
     #[track_caller]
     #[inline]
     #[doc(alias = "spawn")]
@@ -26,10 +30,11 @@ impl Handle {
         color.post_as(Access::Exclusive, f, Posting::open(Site::caller()));
     }
 
-    /// Posts `f` to a color, and has reports name `site` as the place that posted it. See
-    /// [`post`](Self::post), which names its caller.
+    /// Posts `f` to a color, with `site` as the place that reports name. [`post`](Self::post) names
+    /// its caller.
     ///
-    /// This is for code that posts on behalf of others: bindings, and layers on top of this crate.
+    /// This is for code that posts on behalf of others, such as language bindings and layers on top
+    /// of this crate.
     pub fn post_from<F>(&self, site: Site, color: &Color, f: F)
     where
         F: FnOnce(&mut Cx) + Send + 'static,
@@ -40,9 +45,10 @@ impl Handle {
         color.post_as(Access::Exclusive, f, Posting::open(site));
     }
 
-    /// Posts `f` to a color if it has room for one more event (C8). Only a color with a
-    /// [capacity](crate::ColorBuilder::capacity) can be full; code that posts in this way can say
-    /// no at once where others would queue.
+    /// Posts `f` to a color if the color has room for one more event (C8).
+    ///
+    /// Only a color with a [capacity](crate::ColorBuilder::capacity) can be full. This form lets
+    /// the program refuse work at once instead of queuing it.
     ///
     /// # Examples
     ///
@@ -65,9 +71,10 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// `Full` if as many events as the color may have are queued, running, or have
-    /// [permits](crate::Permit); `Closed` when the runtime is shutting down, unless the caller is a
-    /// worker. Both hand `f` back.
+    /// Returns `Full` if the color has reached its capacity, which counts events that are queued or
+    /// running and outstanding [permits](crate::Permit). Returns `Closed` if the color's runtime is
+    /// shutting down and the caller is neither one of its workers nor its blocking work. Both
+    /// errors return `f`.
     #[track_caller]
     pub fn try_post<F: FnOnce(&mut Cx) + Send + 'static>(
         &self,
@@ -77,7 +84,7 @@ impl Handle {
         color.try_post(f)
     }
 
-    /// Posts `f` to the default color.
+    /// Posts `f` to the default color of the runtime.
     #[track_caller]
     #[inline]
     pub fn post_default<F: FnOnce(&mut Cx) + Send + 'static>(&self, f: F) {
@@ -92,16 +99,19 @@ impl Handle {
         });
     }
 
-    /// Posts `f` without a color: it shares with nobody, so it may run at any time, on any worker,
-    /// beside anything, and costs less than a color of its own (C14).
+    /// Posts `f` without a color (C14).
+    ///
+    /// Use it for an event that shares data with no other event: `f` may run at any time, on any
+    /// worker, at the same time as any other event. It costs less than an event on a color of its
+    /// own.
     #[track_caller]
     #[inline]
     pub fn post_uncolored<F: FnOnce(&mut Cx) + Send + 'static>(&self, f: F) {
         self.post_uncolored_from(Site::caller(), f);
     }
 
-    /// Posts `f` without a color, and has reports name `site` as the place that posted it. See
-    /// [`post_uncolored`](Self::post_uncolored), which names its caller.
+    /// Posts `f` without a color, with `site` as the place that reports name.
+    /// [`post_uncolored`](Self::post_uncolored) names its caller.
     #[inline]
     pub fn post_uncolored_from<F>(&self, site: Site, f: F)
     where
@@ -113,13 +123,15 @@ impl Handle {
         self.core().post_uncolored(f, Posting::open(site));
     }
 
-    /// Posts `f` to a color with shared access: it may run beside other shared events of the color,
-    /// on all cores at once, but not beside an exclusive one (C5). Elsewhere that is a reader of a
+    /// Posts `f` to a color with shared access (C5).
+    ///
+    /// Shared events of a color may run at the same time, on all cores, but never at the same time
+    /// as an exclusive event of the color. A shared event corresponds to a reader of a
     /// readers-writer lock.
     ///
-    /// Shared events that stand behind each other in the color's queue are one group, without an
-    /// order inside. A group begins when the exclusive event before it has ended, and the exclusive
-    /// event behind it begins when all of the group have ended; so neither side starves.
+    /// Consecutive shared events in the color's queue form a group, which has no order inside. The
+    /// group starts when the exclusive event before it has ended, and the exclusive event behind it
+    /// starts when the whole group has ended, so neither side starves.
     ///
     /// # Examples
     ///
@@ -146,8 +158,8 @@ impl Handle {
         self.post_shared_from(Site::caller(), color, f);
     }
 
-    /// Posts `f` to a color with shared access, and has reports name `site` as the place that
-    /// posted it. See [`post_shared`](Self::post_shared), which names its caller.
+    /// Posts `f` to a color with shared access, and `site` as the place that reports name.
+    /// [`post_shared`](Self::post_shared) names its caller.
     pub fn post_shared_from<F>(&self, site: Site, color: &Color, f: F)
     where
         F: FnOnce(&mut Cx) + Send + 'static,
@@ -158,12 +170,14 @@ impl Handle {
         color.post_as(Access::Shared, f, Posting::open(site));
     }
 
-    /// Posts `f` to several colors, each [exclusive](Color::exclusive) or [shared](Color::shared):
-    /// it runs when it has them all (C6). No thread waits meanwhile, and sets never wait for each
-    /// other in a circle, in whatever order they name their colors.
+    /// Posts `f` to several colors, each [exclusive](Color::exclusive) or [shared](Color::shared)
+    /// (C6).
     ///
-    /// A color that is named twice counts once, with its stronger access. A set of one color is a
-    /// plain post.
+    /// `f` runs when it has all of them. No thread blocks in the meantime, and sets never deadlock,
+    /// in whatever order they name their colors.
+    ///
+    /// A color that is named twice counts once, with the stronger access. A set of one color is a
+    /// plain post, and an empty set is a post without a color.
     ///
     /// # Examples
     ///
@@ -188,7 +202,8 @@ impl Handle {
     ///
     /// # Panics
     ///
-    /// When a color belongs to another runtime.
+    /// If a color belongs to another runtime, or if two of the colors are bound to different
+    /// workers.
     #[track_caller]
     #[doc(alias = "when")]
     #[doc(alias = "behaviour")]
@@ -199,12 +214,13 @@ impl Handle {
         self.post_set_from(Site::caller(), colors, f);
     }
 
-    /// Posts `f` to several colors, and has reports name `site` as the place that posted it. See
+    /// Posts `f` to several colors, with `site` as the place that reports name. See
     /// [`post_set`](Self::post_set), which names its caller.
     ///
     /// # Panics
     ///
-    /// When a color belongs to another runtime.
+    /// If a color belongs to another runtime, or if two of the colors are bound to different
+    /// workers.
     pub fn post_set_from<F>(&self, site: Site, colors: &[Request<'_>], f: F)
     where
         F: FnOnce(&mut Cx) + Send + 'static,

@@ -1,11 +1,11 @@
-//! Posting: how closures get into queues, from callbacks and from any thread.
+//! Posting: how closures enter queues, from callbacks and from any other thread.
 //!
-//! * [`color`]: to one color; [`set`]: to several; [`uncolored`]: to none.
-//! * [`permit`]: with room that was asked for before.
-//! * [`handle`], [`cx`]: the same, through a handle of the runtime and from within a callback.
+//! * [`color`], [`set`] and [`uncolored`] post to one color, to several, and to none.
+//! * [`permit`] posts to a bounded color in which room was reserved before.
+//! * [`handle`] and [`cx`] offer all of these through a handle of the runtime and inside a
+//!   callback.
 //!
-//! What happens on a worker from there on is in `turn::enqueue`, and on other threads in
-//! `turn::inject`.
+//! The next stage is in `turn::enqueue` for a worker, and in `turn::inject` for any other thread.
 
 mod color;
 mod cx;
@@ -24,23 +24,23 @@ use crate::site::Site;
 use crate::sync::{Ordering, Point, point};
 use crate::turn::local::Local;
 
-/// Why an event is let in.
+/// The reason why a post is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// The runtime is open: it runs, or the poster is running work of it. A bounded color takes it
-    /// even if it is full, which is counted.
+    /// The runtime is open: it runs, or the poster is running work of the runtime. A bounded color
+    /// accepts the event even if it is full, and counts the excess.
     Open,
-    /// Room in a bounded color was taken for it; it is let in whatever the phase.
+    /// Room in a bounded color was reserved for the event. It is accepted in every phase.
     Counted,
-    /// It is the answer to something that was accepted; it is let in whatever the phase.
+    /// The event is the answer to something that was accepted. It is accepted in every phase.
     Promised,
 }
 
-/// How a closure is posted.
+/// The terms under which a closure is posted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Posting {
     pub(crate) admission: Admission,
-    /// Where: what figures and reports name.
+    /// The place that posts, as figures and reports name it.
     pub(crate) site: Site,
 }
 
@@ -60,7 +60,8 @@ impl Posting {
         Posting { admission: Admission::Promised, site }
     }
 
-    /// Says whether the calling thread may post so. `local`: the worker that it is.
+    /// Returns `true` if the calling thread may post on these terms. `local` is the worker of
+    /// `core` that runs on this thread, if there is one.
     #[inline]
     fn is_accepted(self, core: &Core, local: Option<&Local>) -> bool {
         self.admission != Admission::Open || core.accepts(local)
@@ -81,8 +82,9 @@ fn kind_of(access: Access) -> Kind {
 }
 
 impl Local {
-    /// Posts to a color. Never refused, so that no drop of a closure runs inside of a post (C16):
-    /// what is posted while the runtime stops is dropped when the worker leaves its loop.
+    /// Posts to a color. A worker's post is never refused, so that no closure is dropped inside a
+    /// post (C16). Events that are posted while the runtime stops are dropped when the worker exits
+    /// its loop.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn post<F>(&self, cell: &ColorCell, access: Access, f: F, posting: Posting)
     where
@@ -98,7 +100,7 @@ impl Local {
     }
 }
 
-/// Drops what came too late, from outside.
+/// Drops, and counts, a closure that a thread outside the runtime posted too late.
 #[cold]
 pub(crate) fn refuse<F>(core: &Core, f: F, site: Site) {
     core.outside.dropped.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Posting with room that was asked for (C8, E14).
+//! Posting to a bounded color with room that was reserved before (C8, E14).
 
 use std::fmt;
 use std::time::Duration;
@@ -12,12 +12,13 @@ use crate::site::Site;
 use crate::turn::local::Local;
 use crate::{Color, Timer, TryPostError};
 
-/// Room for one event of a bounded color; from [`Color::try_reserve`].
+/// The right to post one event to a bounded color; from [`Color::try_reserve`].
 ///
-/// It can be [used up](Self::post) by an event of the color, which gives it back when it has ended.
-/// Or it travels: the code that accepts a request takes a permit, and the events that the request
-/// passes through hand it on, whatever their colors, until the last one drops it. Then the capacity
-/// of the first color bounds what is under way in the whole program.
+/// A permit is released in one of two ways. An event of its color can [use it up](Self::post),
+/// which releases it when the event has ended. Or the permit travels: the code that accepts a
+/// request takes a permit, and the events that the request passes through hand it on, whatever
+/// their colors, until the last one drops it. Then the capacity of the first color bounds the
+/// number of requests in flight in the whole program.
 ///
 /// # Examples
 ///
@@ -28,7 +29,7 @@ use crate::{Color, Timer, TryPostError};
 /// for n in 0..3 {
 ///     match entrance.try_reserve() {
 ///         Ok(permit) => h.post(&work, move |cx| {
-///             // The answer is an event of its own, and the request is over when it has been sent.
+///             // The answer is an event of its own. The request is over when it has been sent.
 ///             cx.post_here(move |_| drop(permit));
 ///         }),
 ///         Err(_) => println!("request {n} is refused at once, and costs nothing"),
@@ -44,14 +45,15 @@ use crate::{Color, Timer, TryPostError};
 pub struct Permit(Option<Color>);
 
 impl Permit {
-    /// Posts `f` to the permit's color, and gives the room back when it has ended.
+    /// Posts `f` to the permit's color, and releases the permit when `f` has ended.
     #[track_caller]
     pub fn post<F: FnOnce(&mut Cx) + Send + 'static>(self, f: F) {
         self.post_from(Site::caller(), f);
     }
 
-    /// Posts `f` to the permit's color, gives the room back when it has ended, and has reports name
-    /// `site` as the place that posted it. See [`post`](Self::post), which names its caller.
+    /// Posts `f` to the permit's color, with `site` as the place that reports name.
+    ///
+    /// The permit is released when `f` has ended. See [`post`](Self::post), which names its caller.
     pub fn post_from<F: FnOnce(&mut Cx) + Send + 'static>(mut self, site: Site, f: F) {
         if is_large::<F>() {
             return self.post_from(site, Box::new(f) as Boxed);
@@ -61,12 +63,14 @@ impl Permit {
         }
     }
 
-    /// Posts `f` to the permit's color after `delay`, and gives the room back when `f` has ended or
-    /// has been dropped. See [`Handle::post_after`](crate::Handle::post_after).
+    /// Posts `f` to the permit's color after `delay`.
     ///
-    /// So the [capacity](crate::ColorBuilder::capacity) of a color bounds how many timers wait. The
-    /// timer can be cancelled until its time has come, and not any more while `f` is queued; timers
-    /// of one color that are due at about the same time may be posted in any order.
+    /// The permit is released when `f` has ended or has been dropped. See
+    /// [`Handle::post_after`](crate::Handle::post_after).
+    ///
+    /// With permits, the [capacity](crate::ColorBuilder::capacity) of a color bounds the number of
+    /// waiting timers. The timer can be cancelled until its deadline, but no longer once `f` is
+    /// queued. Timers of one color that are due at about the same time may be posted in any order.
     ///
     /// # Examples
     ///
@@ -88,13 +92,14 @@ impl Permit {
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
-        // The timer has a color of its own: an event of the permit's color would count once more.
+        // The timer has a color of its own, because an event of the permit's color would count
+        // twice.
         let handle = self.color().runtime();
         let site = Site::caller();
         handle.post_after(delay, &handle.new_color(), move |_| self.post_from(site, f))
     }
 
-    /// The color whose room it is.
+    /// Returns the color to which the permit belongs.
     pub fn color(&self) -> &Color {
         self.0.as_ref().expect("it has its color until it is used up")
     }
@@ -115,14 +120,15 @@ impl fmt::Debug for Permit {
 }
 
 impl Color {
-    /// Posts `f` if the color has room for one more event; see
+    /// Posts `f` to this color if the color has room for one more event. See
     /// [`Handle::try_post`](crate::Handle::try_post).
     ///
     /// # Errors
     ///
-    /// `Full` if as many events as the color may have are queued, running, or have
-    /// [permits](crate::Permit); `Closed` when the runtime is shutting down, unless the caller is a
-    /// worker. Both hand `f` back.
+    /// Returns `Full` if the color has reached its capacity, which counts events that are queued or
+    /// running and outstanding [permits](crate::Permit). Returns `Closed` if the color's runtime is
+    /// shutting down and the caller is neither one of its workers nor its blocking work. Both
+    /// errors return `f`.
     #[track_caller]
     pub fn try_post<F: FnOnce(&mut Cx) + Send + 'static>(
         &self,
@@ -139,31 +145,32 @@ impl Color {
         Ok(())
     }
 
-    /// Takes the room of one event, for an event of this color or for a request that passes through
-    /// several.
+    /// Reserves room for one event of this color, or for a request that passes through several
+    /// colors.
     ///
     /// A color without a [capacity](crate::ColorBuilder::capacity) always has room.
     ///
     /// # Errors
     ///
-    /// `Full` if as many events as it may have are queued, running, or have permits; `Closed` when
-    /// the runtime is shutting down, unless the caller is a worker.
+    /// Returns `Full` if the color has reached its capacity, which counts events that are queued or
+    /// running and outstanding permits. Returns `Closed` if the color's runtime is shutting down
+    /// and the caller is neither one of its workers nor its blocking work.
     pub fn try_reserve(&self) -> Result<Permit, TryPostError<()>> {
         self.admit().map(|()| Permit(Some(self.clone())))
     }
 
-    /// How many events it may have; `None`: any number.
+    /// Returns the color's capacity in events, or `None` if the color is not bounded.
     pub fn capacity(&self) -> Option<usize> {
         self.as_cell().bound().map(|bound| bound.capacity)
     }
 
-    /// How many events it has, queued or running, with the permits that are out; `None` if it has
-    /// no capacity, and nobody counts.
+    /// Returns the number of events that are queued or running, plus the outstanding permits.
+    /// Returns `None` if the color has no capacity, because its events are not counted then.
     pub fn occupancy(&self) -> Option<usize> {
         self.as_cell().bound().map(|bound| bound.count())
     }
 
-    /// Takes room for one event, if the runtime is open and the color has it.
+    /// Reserves room for one event, if the runtime is open and the color has room.
     pub(crate) fn admit(&self) -> Result<(), TryPostError<()>> {
         let core = self.core();
         if !Local::with(core, |local| core.accepts(local)) {

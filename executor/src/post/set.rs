@@ -1,4 +1,4 @@
-//! Posting to several colors at once (C6); what a set is stands in `color::set`.
+//! Posting to several colors at once (C6). The set itself is described in `color::set`.
 
 use dapple_colors::set::{Want, arrange};
 use dapple_colors::{Access, Priority};
@@ -16,10 +16,10 @@ use crate::sync::{Mutant, Point, event_posted, mutant, point};
 use crate::turn::local::Local;
 use crate::turn::outside::Outside;
 
-/// Colors of a set that are put into their order without memory being allocated for that.
+/// The largest number of colors that are sorted on the stack, without an allocation.
 const FEW: usize = 5;
 
-/// A color that an event needs, and what for; from [`Color::exclusive`] and [`Color::shared`].
+/// A color that an event needs, with its access; from [`Color::exclusive`] and [`Color::shared`].
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     pub(crate) color: &'a Color,
@@ -30,7 +30,7 @@ pub struct Request<'a> {
 ///
 /// # Panics
 ///
-/// When one of them does not belong to `core`, or two of them are bound to different workers.
+/// If a color does not belong to `core`, or if two colors are bound to different workers.
 #[inline]
 pub(crate) fn post_set<'a, F: FnOnce(&mut Cx) + Send + 'static>(
     core: &Core,
@@ -66,7 +66,7 @@ pub(crate) fn post_set<'a, F: FnOnce(&mut Cx) + Send + 'static>(
     }
 }
 
-/// Panics when two of the colors are bound to different workers (E17).
+/// Panics if two of the colors are bound to different workers (E17).
 #[cold]
 fn check_affinity(requests: &[Request<'_>]) {
     let mut bound = requests.iter().filter_map(|request| request.color.as_cell().bound_to());
@@ -75,7 +75,7 @@ fn check_affinity(requests: &[Request<'_>]) {
     assert!(other.is_none(), "a set has colors of worker {worker} and of worker {other:?}");
 }
 
-/// A color of many, with its number, so that sorting looks at no color.
+/// A color of a large set with its number, so that sorting does not read the colors' memory.
 struct Numbered<'a> {
     serial: u64,
     named: Named<'a>,
@@ -100,7 +100,7 @@ impl Want for Numbered<'_> {
     }
 }
 
-/// Posts `f` to colors in their order, each named once.
+/// Posts `f` to colors that are sorted and distinct.
 #[inline]
 fn post_named<'a, F: FnOnce(&mut Cx) + Send + 'static>(
     core: &Core,
@@ -136,7 +136,7 @@ fn post_two<F: FnOnce(&mut Cx) + Send + 'static>(
     }
 }
 
-/// Makes `f` the event of a set; `None`: it is refused.
+/// Makes `f` the event of a set. Returns `None` if the post is refused.
 #[inline(always)]
 fn make_event<F: FnOnce(&mut Cx) + Send + 'static>(
     core: &Core,
@@ -157,7 +157,7 @@ fn make_event<F: FnOnce(&mut Cx) + Send + 'static>(
 
 /// Posts the event of a set of two colors.
 fn post_pair(core: &Core, local: Option<&Local>, [a, b]: [Named<'_>; 2], event: Owned) {
-    // Until both colors are queued; see `quiesce`.
+    // Kept until both colors are queued; see `quiesce`.
     let _outside = Outside::on(core, local);
     let (mut lead, mut ordered) = match a.cell().serial() < b.cell().serial() {
         true => (0, [a, b]),
@@ -172,7 +172,7 @@ fn post_pair(core: &Core, local: Option<&Local>, [a, b]: [Named<'_>; 2], event: 
     take(core, local, set, address, class, &mut places);
 }
 
-/// Posts the event of a set of more colors, in their order.
+/// Posts the event of a set of three or more colors, which are sorted.
 fn post_many(
     core: &Core,
     local: Option<&Local>,
@@ -180,7 +180,7 @@ fn post_many(
     first: &ColorCell,
     event: Owned,
 ) {
-    // Until all colors are queued; see `quiesce`.
+    // Kept until all colors are queued; see `quiesce`.
     let _outside = Outside::on(core, local);
     let class = choose_class(core, named);
     let address = event.address();
@@ -188,8 +188,8 @@ fn post_many(
     take(core, local, set, address, class, &mut places);
 }
 
-/// Takes the places, and goes on with those colors that were idle. `event`: the address of the
-/// set's event.
+/// Takes the set's places in the queues of its colors, and advances the colors that were idle.
+/// `event` is the address of the set's event.
 #[inline(always)]
 fn take(
     core: &Core,
@@ -219,7 +219,8 @@ fn take(
     point(Point::Posted);
 }
 
-/// The highest class among the colors; `None`: all colors are of the normal one.
+/// Returns the highest class among the colors, or `None` if all colors of the runtime are of the
+/// normal class.
 #[inline]
 fn choose_class(core: &Core, named: &[Named<'_>]) -> Option<Priority> {
     core.fleet.has_classes().then(|| {

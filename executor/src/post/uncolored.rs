@@ -12,7 +12,7 @@ use crate::turn::local::Local;
 use crate::worker::figures::UNKNOWN;
 
 impl Core {
-    /// Posts `f` without a color, from whatever thread this is.
+    /// Posts `f` without a color, from any thread.
     #[inline]
     pub(crate) fn post_uncolored<F>(&self, f: F, posting: Posting)
     where

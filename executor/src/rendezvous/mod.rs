@@ -1,14 +1,14 @@
-//! Rendezvous: waiting for several things that end elsewhere, in callback style (E15).
+//! Rendezvous: waiting in callback style for several things that end elsewhere (E15).
 //!
-//! After Tame ("Events can make sense", USENIX '07): a rendezvous hands out triggers; each is fired
-//! once, from anywhere; and what waits at the rendezvous goes on when the next one has arrived, or
-//! all of them, or all but so many. Here a trigger that is dropped says so, and one can have a
-//! limit of time.
+//! After Tame ("Events can make sense", USENIX '07). A rendezvous hands out triggers, and each
+//! trigger is fired once, on any thread. A callback that waits at the rendezvous runs when the next
+//! trigger has arrived, or all of them, or all except a given number. Two things are added here: a
+//! trigger that is dropped arrives as dropped, and a trigger can have a time limit.
 //!
-//! Everything that waits is a callback on the color of the rendezvous, and so is every arrival: its
-//! state is touched on that color only. What is outstanding is counted where triggers are made,
-//! which may be anywhere: before the trigger exists, so an arrival that finds nothing outstanding
-//! is the last one of all that had been made.
+//! All waiting callbacks run on the color of the rendezvous, and every arrival is an event of it,
+//! so the state is touched on that color only. Outstanding triggers are counted where they are
+//! made, which may be any thread. The count grows before the trigger exists. So an arrival that
+//! finds no trigger outstanding is the last one of all that were made.
 
 mod windowed;
 
@@ -23,16 +23,16 @@ use crate::site::Site;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, PoisonError};
 use crate::{Color, Colored, Cx, Timer};
 
-/// Room for waiters and arrivals that is kept, whatever was there.
+/// The number of waiters and of arrivals for which an empty rendezvous keeps room.
 const KEPT: usize = 16;
 
-/// Why a trigger has not been fired.
+/// The reason why a trigger arrived without a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unfired {
     /// The trigger was dropped.
     Dropped,
-    /// Its time was over.
+    /// The time limit of the trigger had passed.
     TimedOut,
 }
 
@@ -47,20 +47,20 @@ impl fmt::Display for Unfired {
 
 impl std::error::Error for Unfired {}
 
-/// What has arrived: which trigger it was, and what it was fired with, if it was.
+/// An arrival: the `id` of the trigger, and the value with which it was fired, or why it was not.
 pub type Arrival<I, T> = (I, Result<T, Unfired>);
 
-/// A place where callbacks wait for triggers that are fired elsewhere.
+/// A meeting point where callbacks wait for triggers that are fired elsewhere.
 ///
-/// Clones are the same place. Callbacks run on its color, and in the order in which they were made
-/// to wait; each arrival is given to one of them.
+/// Clones are handles to the same rendezvous. Callbacks run on its color, in the order in which
+/// they began to wait. Each arrival is given to one of them.
 ///
-/// A callback that waits, and holds a clone of its own place, keeps itself: it goes when it has
-/// been called, and not if nothing ever arrives.
+/// A callback that waits and owns a clone of its own rendezvous keeps itself alive. It is freed
+/// when it has been called. If nothing ever arrives, it is never freed.
 ///
 /// # Examples
 ///
-/// Two look-ups at once; the answer when both are there:
+/// Two look-ups in parallel, and one callback when both have answered:
 ///
 /// ```
 /// use dapple::{Cx, Rendezvous, Trigger};
@@ -83,7 +83,7 @@ pub type Arrival<I, T> = (I, Result<T, Unfired>);
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// A limit of time around anything:
+/// A time limit around any operation:
 ///
 /// ```
 /// use dapple::{Rendezvous, Unfired};
@@ -101,7 +101,7 @@ pub type Arrival<I, T> = (I, Result<T, Unfired>);
 #[doc(alias = "join")]
 #[doc(alias = "select")]
 pub struct Rendezvous<I: Send + 'static, T: Send + 'static> {
-    /// What waits, and what has arrived. Touched on the color.
+    /// The waiters and the arrivals, which are touched on the color only.
     meeting: Colored<Meeting<I, T>>,
     outstanding: Arc<AtomicUsize>,
 }
@@ -116,13 +116,13 @@ impl<I: Send + 'static, T: Send + 'static> Clone for Rendezvous<I, T> {
 type Any<I, T> = Box<dyn FnOnce(Arrival<I, T>, &mut Cx) + Send>;
 type Many<I, T> = Box<dyn FnOnce(Vec<Arrival<I, T>>, &mut Cx) + Send>;
 
-/// A waiter inside of this module gets the place instead of keeping it.
+/// A waiter of this module. It gets the rendezvous as an argument, so it need not own a clone.
 type Inside<I, T> = Box<dyn FnOnce(Arrival<I, T>, &Rendezvous<I, T>, &mut Cx) + Send>;
 
 enum Waiter<I: Send + 'static, T: Send + 'static> {
     Any(Any<I, T>),
     Inside(Inside<I, T>),
-    /// Until so many are outstanding, at most.
+    /// Waits until at most this number of triggers is outstanding.
     Until(usize, Many<I, T>),
 }
 
@@ -131,7 +131,7 @@ struct Meeting<I: Send + 'static, T: Send + 'static> {
     arrived: VecDeque<Arrival<I, T>>,
 }
 
-/// A callback with what it has waited for.
+/// A callback that is due, with the arrivals that it waited for.
 enum Due<I: Send + 'static, T: Send + 'static> {
     Any(Any<I, T>, Arrival<I, T>),
     Inside(Inside<I, T>, Arrival<I, T>),
@@ -139,7 +139,7 @@ enum Due<I: Send + 'static, T: Send + 'static> {
 }
 
 impl<I: Send + 'static, T: Send + 'static> Meeting<I, T> {
-    /// The next one that has not to wait any more.
+    /// Removes and returns the first waiter, if it has what it waits for.
     fn due(&mut self, outstanding: usize) -> Option<Due<I, T>> {
         let ready = match self.waiters.front()? {
             Waiter::Any(_) | Waiter::Inside(_) => !self.arrived.is_empty(),
@@ -153,7 +153,7 @@ impl<I: Send + 'static, T: Send + 'static> Meeting<I, T> {
             Waiter::Inside(f) => Due::Inside(f, self.arrived.pop_front()?),
             Waiter::Until(_, f) => Due::Many(f, std::mem::take(&mut self.arrived).into()),
         });
-        // What has waited, or arrived, at once in a great number is not kept room for.
+        // Room for a great number of waiters or arrivals is not kept once they are gone.
         if self.waiters.is_empty() {
             self.waiters.shrink_to(KEPT);
         }
@@ -165,7 +165,7 @@ impl<I: Send + 'static, T: Send + 'static> Meeting<I, T> {
 }
 
 impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
-    /// A place whose callbacks run on `color`.
+    /// Makes a rendezvous whose callbacks run on `color`.
     #[track_caller]
     pub fn new(color: &Color) -> Self {
         let meeting = Meeting { waiters: VecDeque::new(), arrived: VecDeque::new() };
@@ -173,7 +173,7 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
         Rendezvous { meeting, outstanding: Arc::new(AtomicUsize::new(0)) }
     }
 
-    /// One more trigger. `id` comes back with its arrival, and tells which one it was.
+    /// Makes a trigger. Its arrival carries `id`, which says which trigger it was.
     #[track_caller]
     pub fn trigger(&self, id: I) -> Trigger<T> {
         self.outstanding.fetch_add(1, Ordering::AcqRel);
@@ -185,13 +185,15 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
         Trigger { arrive: Some(arrive), timer: None }
     }
 
-    /// One more trigger, which arrives as [`TimedOut`](Unfired::TimedOut) if it has not been fired
-    /// or dropped within `limit`.
+    /// Makes a trigger with a time limit.
+    ///
+    /// If the trigger is neither fired nor dropped within `limit`, it arrives as
+    /// [`TimedOut`](Unfired::TimedOut). Its arrival carries `id`.
     #[track_caller]
     pub fn trigger_within(&self, id: I, limit: Duration) -> Trigger<T> {
         self.outstanding.fetch_add(1, Ordering::AcqRel);
         let (to, site) = (self.clone(), Site::caller());
-        // Who takes it out first tells the outcome.
+        // The first to take the id out decides the outcome: the timer or the trigger.
         let id = Arc::new(Mutex::new(Some(id)));
         let take = |id: &Mutex<Option<I>>| id.lock().unwrap_or_else(PoisonError::into_inner).take();
         let (late, also) = (self.clone(), Arc::clone(&id));
@@ -211,26 +213,28 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
         Trigger { arrive: Some(arrive), timer: Some(timer) }
     }
 
-    /// How many triggers have neither been fired nor dropped, nor timed out.
+    /// Returns the number of triggers that have not arrived: neither fired, nor dropped, nor timed
+    /// out.
     pub fn outstanding(&self) -> usize {
         self.outstanding.load(Ordering::Acquire)
     }
 
-    /// Waits for the next arrival.
+    /// Calls `f` with the next arrival.
     #[track_caller]
     pub fn any(&self, f: impl FnOnce(Arrival<I, T>, &mut Cx) + Send + 'static) {
         self.wait(Waiter::Any(Box::new(f)), Site::caller());
     }
 
-    /// Waits until no trigger is outstanding. The callback gets what has arrived, in the order of
-    /// arrival, but for what [`any`](Self::any) took.
+    /// Calls `f` when no trigger is outstanding, with all arrivals that no other callback has
+    /// taken, in their order.
     #[track_caller]
     pub fn all(&self, f: impl FnOnce(Vec<Arrival<I, T>>, &mut Cx) + Send + 'static) {
         self.wait(Waiter::Until(0, Box::new(f)), Site::caller());
     }
 
-    /// Waits until `most` triggers are outstanding at most. The callback gets what has arrived, as
-    /// with [`all`](Self::all).
+    /// Calls `f` when at most `most` triggers are outstanding, with the arrivals so far.
+    ///
+    /// These are all arrivals that no other callback has taken, in their order.
     #[track_caller]
     pub fn at_most(
         &self,
@@ -254,16 +258,16 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
         self.change(arrive, site);
     }
 
-    /// Changes what waits and what has arrived, on the color, and runs what is due then. Never
-    /// refused: somebody waits.
+    /// Changes the waiters and arrivals on the color, and runs the callbacks that are then due. The
+    /// post is never refused, because a callback may be waiting for it.
     fn change(&self, change: impl FnOnce(&mut Meeting<I, T>) + Send + 'static, site: Site) {
         let this = self.clone();
         self.meeting.color().post_as(
             Access::Exclusive,
             move |cx| {
                 this.meeting.with(change);
-                // No callback runs while the meeting is reached, so they may use the rendezvous,
-                // and their panics are their own.
+                // No callback runs while the state is borrowed. So callbacks may use the
+                // rendezvous, and a panic of one does not poison the state.
                 while let Some(due) = this.meeting.with(|meeting| meeting.due(this.outstanding())) {
                     cx.guard(site, |cx| match due {
                         Due::Any(f, arrival) => f(arrival, cx),
@@ -279,8 +283,9 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
 
 type Arrive<T> = Box<dyn FnOnce(Result<T, Unfired>) -> Option<Result<T, Unfired>> + Send>;
 
-/// What somebody fires, once, for the waiters at a [`Rendezvous`]. It can be fired from any thread;
-/// dropped, it says so.
+/// One thing to wait for at a [`Rendezvous`], which is fired once.
+///
+/// A trigger can be fired on any thread. If it is dropped, it arrives as [`Unfired::Dropped`].
 #[must_use = "a trigger that is dropped arrives as Unfired::Dropped"]
 pub struct Trigger<T> {
     arrive: Option<Arrive<T>>,
@@ -288,11 +293,11 @@ pub struct Trigger<T> {
 }
 
 impl<T> Trigger<T> {
-    /// Fires it.
+    /// Fires the trigger: it arrives with `value`.
     ///
     /// # Errors
     ///
-    /// Hands the value back if its time was over.
+    /// Returns the value if the time limit of the trigger had passed.
     pub fn fire(mut self, value: T) -> Result<(), T> {
         match self.settle(Ok(value)) {
             Some(Ok(value)) => Err(value),

@@ -1,4 +1,4 @@
-//! Pipelines: a window of pieces of work that are under way.
+//! Pipelines: a window of pieces of work that are in progress.
 
 use dapple_colors::Access;
 
@@ -8,15 +8,18 @@ use crate::site::Site;
 use crate::{Color, Cx};
 
 impl<T: Send + 'static> Rendezvous<usize, T> {
-    /// Starts work for each input, with `window` pieces under way at most, on `color`: `start`
-    /// begins a piece, and hands the trigger to whatever ends it; `each` gets the outcomes as they
-    /// arrive, with the number of the input, counted from 0; `done` is called after the last one.
+    /// Starts work for each input on `color`, with at most `window` pieces in progress.
     ///
-    /// A panic in one of them ends the whole: no further piece is begun, and `done` is not called.
+    /// `start` begins a piece of work, and hands the trigger on to the code that ends it. `each`
+    /// gets the outcomes as they arrive, with the number of the input, counted from 0. `done` is
+    /// called after the last outcome.
+    ///
+    /// A panic of `start` or `each` ends the pipeline: no further work is begun, and `done` is not
+    /// called.
     ///
     /// # Panics
     ///
-    /// When the window is 0.
+    /// Panics if `window` is 0.
     ///
     /// # Examples
     ///

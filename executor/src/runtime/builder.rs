@@ -1,4 +1,4 @@
-//! Settings, and how a runtime starts.
+//! The builder of a runtime: its settings, with their defaults.
 
 use std::io;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::report::{PanicReport, StallReport, TicketStall};
 use crate::sync::{Arc, Mutex};
 use crate::worker::rules::StealPolicy;
 
-/// Bytes of a stack without a setting.
+/// The default size of a worker's stack, in bytes.
 const DEFAULT_STACK: usize = 8 << 20;
 
 /// Configures and starts a [`Runtime`].
@@ -58,71 +58,82 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// How many workers; by default one per core that the process may use, and no more than its
-    /// control group's quota.
+    /// Sets the number of workers.
+    ///
+    /// By default there is one per core that the process may use, and no more than the CPU quota of
+    /// its control group allows. A runtime has 1 to 65,535 workers.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
     }
 
-    /// Whether each worker is pinned to a core; by default it is. When there are more workers than
-    /// cores, none is.
+    /// Sets whether each worker is pinned to a core of its own, which is the default.
+    ///
+    /// If there are more workers than cores, none is pinned.
     pub fn pin_cores(mut self, pin: bool) -> Self {
         self.pin_cores = pin;
         self
     }
 
-    /// The cores to use, by the numbers of the operating system; by default those that the process
-    /// may use, and of these the ones that have the fewest workers of other runtimes of the
-    /// process. Unless told otherwise there are as many workers as cores.
+    /// Sets the cores to use, by the numbers of the operating system.
+    ///
+    /// By default these are the cores that the process may use, and of them the ones with the
+    /// fewest workers of other runtimes of the process. If cores are set and
+    /// [`workers`](Self::workers) is not called, there is one worker per core.
     pub fn cores(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
         self.cores = Some(cores.into_iter().collect());
         self
     }
 
-    /// Name of the workers' threads, to which their number is added; by default `dapple`.
+    /// Sets the name of the workers' threads, to which `-` and the worker's number are added;
+    /// `dapple` by default.
     pub fn thread_name(mut self, name: &str) -> Self {
         self.thread_name = name.to_owned();
         self
     }
 
-    /// Size of the stack of each worker, in bytes; by default 8 MiB. Threads for blocking work have
-    /// stacks of this size, too, unless [`offload_stack_size`](Self::offload_stack_size) is called.
-    /// The system rounds it up, and gives memory for what is used of it only.
+    /// Sets the size of the stack of each worker's thread, in bytes; 8 MiB by default.
+    ///
+    /// The threads of the blocking pool have stacks of this size, too, unless
+    /// [`offload_stack_size`](Self::offload_stack_size) is called. The system rounds the size up,
+    /// and commits memory only for the part that is used.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = bytes;
         self
     }
 
-    /// Most threads for [blocking work](crate::Handle::offload). Default: four per worker, and at
-    /// least eight.
+    /// Sets the maximum number of threads for [blocking work](crate::Handle::offload), which must
+    /// not be 0. The default is four per worker, and at least eight.
     pub fn offload_threads(mut self, threads: usize) -> Self {
         self.pool.limit = Some(threads);
         self
     }
 
-    /// Name of the threads for [blocking work](crate::Handle::offload); by default that of the
-    /// workers with `-offload` behind it. Linux shows the first 15 bytes.
+    /// Sets the name of the threads for [blocking work](crate::Handle::offload). The default is the
+    /// name of the workers' threads followed by `-offload`. Linux shows the first 15 bytes.
     pub fn offload_thread_name(mut self, name: &str) -> Self {
         self.pool.name = Some(name.to_owned());
         self
     }
 
-    /// Size of the stack of each thread for [blocking work](crate::Handle::offload), in bytes; by
-    /// default that of the [workers](Self::stack_size).
+    /// Sets the size of the stack of each thread for [blocking work](crate::Handle::offload), in
+    /// bytes. The default is the size of the [workers' stacks](Self::stack_size).
     pub fn offload_stack_size(mut self, bytes: usize) -> Self {
         self.pool.stack_size = Some(bytes);
         self
     }
 
-    /// Niceness of the threads for [blocking work](crate::Handle::offload), from -20 (preferred) to
-    /// 19 (runs when nobody else wants to); by default that of the process. A number beyond these
-    /// counts as the nearest one. Less than the process's own takes a right of the system; if it
-    /// refuses, a warning is logged. Only Linux has it per thread; elsewhere nothing is done.
+    /// Sets the niceness of the threads for [blocking work](crate::Handle::offload), from -20
+    /// (preferred) to 19 (runs when no other thread wants to).
+    ///
+    /// The default is the niceness of the process. A number outside this range counts as the
+    /// nearest one in it. A lower niceness than that of the process requires a privilege; if the
+    /// system refuses it, a warning is logged. Only Linux has a niceness per thread; on other
+    /// systems the setting has no effect.
     ///
     /// # Examples
     ///
-    /// Blocking work that leaves the cores to the workers:
+    /// Blocking work that yields the cores to the workers:
     ///
     /// ```
     /// let rt = dapple::Runtime::builder().offload_nice(10).offload_thread_name("disk").build()?;
@@ -138,8 +149,10 @@ impl Builder {
         self
     }
 
-    /// Called by each thread of the runtime when it starts, worker or not, before it runs anything
-    /// else; a worker's thread has been pinned. A panic of `hook` ends nothing.
+    /// Sets a hook that each thread of the runtime, worker or not, calls when it starts, before it
+    /// runs anything else.
+    ///
+    /// A worker's thread has been pinned by then. A panic of `hook` is caught and ends nothing.
     ///
     /// # Examples
     ///
@@ -163,81 +176,90 @@ impl Builder {
         self
     }
 
-    /// Called by each thread of the runtime when it ends. A thread for blocking work may end after
-    /// the runtime. See [`on_thread_start`](Self::on_thread_start).
+    /// Sets a hook that each thread of the runtime calls when it ends.
+    ///
+    /// A thread for blocking work may end after the runtime. See
+    /// [`on_thread_start`](Self::on_thread_start).
     pub fn on_thread_stop(self, hook: impl Fn(ThreadKind) + Send + Sync + 'static) -> Self {
         self.settings.thread_hooks.set_stop(hook);
         self
     }
 
-    /// What idle workers may take from others; by default [`StealPolicy::CostAware`].
+    /// Sets what idle workers may steal from others; [`StealPolicy::CostAware`] by default.
     pub fn steal_policy(mut self, policy: StealPolicy) -> Self {
         self.settings.rules.policy = policy;
         self
     }
 
-    /// After what time work that waits behind one event is taken by another worker, whatever it
-    /// costs; also the interval at which one idle worker looks while others are busy. By default
-    /// 1 ms; less costs CPU time. Less than 10 us counts as 10 us.
+    /// Sets the time after which another worker takes the work that waits behind one event,
+    /// whatever the move costs; 1 ms by default.
+    ///
+    /// It is also the interval at which one idle worker checks the others while they are busy, so a
+    /// shorter delay costs CPU time. Less than 10 us counts as 10 us.
     pub fn steal_delay(mut self, delay: Duration) -> Self {
         self.settings.rules.steal_delay = delay.max(Duration::from_micros(10));
         self
     }
 
-    /// When a worker's visit to a color ends; by default after 64 events, 64 posts or 200 us.
+    /// Sets when a worker's turn of a color ends: by default after 64 events, 64 posts or 200 us,
+    /// whichever is first.
     pub fn turn_budget(mut self, budget: TurnBudget) -> Self {
         self.settings.turn_budget = budget;
         self
     }
 
-    /// How much is measured; by default [`Histogramming::Sampled`].
+    /// Sets how many events are measured; [`Histogramming::Sampled`] by default.
     pub fn histograms(mut self, histograms: Histogramming) -> Self {
         self.settings.histograms = histograms;
         self
     }
 
-    /// How long an idle worker looks for work before it sleeps; by default not at all. It lowers
-    /// latency and burns CPU time.
+    /// Sets how long an idle worker looks for work before it sleeps; by default it sleeps at once.
+    /// Spinning lowers latency and burns CPU time.
     pub fn spin(mut self, time: Duration) -> Self {
         self.settings.rules.spin = time;
         self
     }
 
-    /// How long a shutdown, once its deadline has passed, waits for an event that still runs before
-    /// it gives up its worker; by default 1 s. Less than 10 ms counts as 10 ms.
+    /// Sets how long a shutdown, once its deadline has passed, waits for an event that still runs
+    /// before it gives up on the event's worker; 1 s by default.
     ///
-    /// Each closure that is dropped unrun is granted this time, too, as long as its drop may be the
-    /// last thing that holds up the shutdown.
+    /// Less than 10 ms counts as 10 ms. The drop of each closure that was not run is granted this
+    /// time, too, if it may be the last thing that delays the shutdown.
     pub fn stuck_after(mut self, time: Duration) -> Self {
         self.settings.stuck_after = time.max(Duration::from_millis(10));
         self
     }
 
-    /// Seed of everything that the runtime draws; by default 0.
+    /// Sets the seed of all random numbers that the runtime draws; 0 by default.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
         self
     }
 
-    /// Called with each panic of a callback, on the worker that caught it. The panic message has
-    /// been printed by the process's panic hook before.
+    /// Sets a hook that is called for each panic of a callback, on the thread that caught it, which
+    /// is usually a worker. The process's panic hook has printed the message before.
     pub fn on_panic(mut self, hook: impl Fn(&PanicReport<'_>) + Send + Sync + 'static) -> Self {
         self.settings.on_panic = Mutex::new(Some(Arc::new(hook)));
         self
     }
 
-    /// After what time an event that still runs is a stall, which is counted and reported; by
-    /// default 100 ms. With one worker, or without stealing, nobody watches: a stall is noticed
-    /// when the event has ended, and only if it was looked at by itself, as the first event after a
-    /// sleep is, and events of colors that are known to be long.
+    /// Sets the time after which an event that still runs counts as a stall, and is reported; 100
+    /// ms by default.
+    ///
+    /// With one worker, or without stealing, no other worker watches. A stall is then noticed when
+    /// the event has ended, and only if the event was timed by itself: the first event after a
+    /// sleep is, and so are events of colors that are known to be long.
     pub fn stall_after(mut self, time: Duration) -> Self {
         self.settings.rules.stall_after = time;
         self
     }
 
-    /// Called once for each event that stalls, on another worker while it runs, or on its own when
-    /// it has ended. By default it is a warning of tracing, or a line on standard error if the
-    /// program has set no subscriber.
+    /// Sets a hook that is called once for each event that stalls: on another worker while the
+    /// event runs, or on the event's own worker when it has ended.
+    ///
+    /// By default a stall is reported as a warning of `tracing`, or as a line on standard error if
+    /// the program has set no subscriber.
     ///
     /// # Examples
     ///
@@ -257,10 +279,11 @@ impl Builder {
         self
     }
 
-    /// Called once for each ticket that has been the oldest uncommitted one of its
-    /// [`Domain`](crate::Domain) for longer than [`stall_after`](Self::stall_after): its event runs
-    /// long, or its token is kept somewhere, and everything behind it waits. By default it is
-    /// told as [`on_stall`](Self::on_stall) says.
+    /// Sets a hook that is called once for each ticket that has been the oldest uncommitted one of
+    /// its [`Domain`](crate::Domain) for longer than [`stall_after`](Self::stall_after).
+    ///
+    /// Either its event runs long, or its token is kept somewhere, and every later ticket waits. By
+    /// default it is reported in the way that [`on_stall`](Self::on_stall) describes.
     ///
     /// # Examples
     ///
@@ -276,11 +299,11 @@ impl Builder {
     /// let kept = Arc::new(Mutex::new(None));
     /// let place = Arc::clone(&kept);
     /// d.anon_then(move |a| {
-    ///     *place.lock().unwrap() = Some(a);                       // instead of a commit
+    ///     *place.lock().unwrap() = Some(a);                       // kept instead of committed
     ///     std::panic::resume_unwind(Box::new("no Done"))
     /// });
     /// assert_eq!(rx.recv().unwrap(), 1);
-    /// kept.lock().unwrap().take();                                // the order goes on
+    /// kept.lock().unwrap().take();                                // dropped: the order goes on
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn on_ticket_stall(
@@ -291,41 +314,48 @@ impl Builder {
         self
     }
 
-    /// What the workers sleep on; by default nothing but their queues. `dapple_io::runtime()` sets
-    /// its reactor here. It lives as long as the runtime's last handle, so it must not hold one
-    /// itself.
+    /// Sets the driver whose pollers the workers sleep on; by default they wait for their queues
+    /// only.
+    ///
+    /// `dapple_io::runtime()` sets its reactor here. The driver lives as long as the runtime's last
+    /// handle, so it must not own a handle itself.
     pub fn driver(mut self, driver: Arc<dyn Driver>) -> Self {
         self.driver = Some(driver);
         self
     }
 
-    /// Whether the default color is bound to the thread of [`build_here`](Self::build_here), as by
-    /// [`ColorBuilder::on_worker`](crate::ColorBuilder::on_worker); by default it is not. A program
-    /// of which no part has a color yet then keeps its thread.
+    /// Sets whether the default color is bound to the thread of [`build_here`](Self::build_here),
+    /// as by [`ColorBuilder::on_worker`](crate::ColorBuilder::on_worker); by default it is not.
+    ///
+    /// A program in which nothing has a color yet then runs all its events on that thread.
     pub fn default_here(mut self, default_here: bool) -> Self {
         self.settings.default_here = default_here;
         self
     }
 
-    /// Starts the workers.
+    /// Starts the runtime, with a thread for each worker.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for no workers, no cores, cores that the process may not use, a name of
-    /// threads that holds a NUL, or a stack of more than 2^40 bytes; `Unsupported` for a driver in
-    /// a simulation; otherwise what the operating system says when it refuses a thread or a poller.
+    /// Returns `InvalidInput` for no workers or more than 65,535, for no threads for blocking work,
+    /// for an empty list of cores, for a core that is named twice or that the process may not use,
+    /// for a thread name that contains NUL, and for a stack of more than 2^40 bytes. Returns
+    /// `Unsupported` for a driver in a simulation. Otherwise returns the operating system's error
+    /// if it refuses a thread or a poller.
     pub fn build(self) -> io::Result<Runtime> {
         Ok(Runtime { owned: self.start(First::Thread)?.0 })
     }
 
-    /// Makes the calling thread the first worker, and starts the others, if there are any: see
-    /// [`Here`]. With one [worker](Self::workers) no thread is started. The calling thread is not
-    /// pinned, and its stack is what it is.
+    /// Makes the calling thread worker 0, and starts the other workers, if there are any: see
+    /// [`Here`].
+    ///
+    /// With one [worker](Self::workers) no thread is started for a worker. The calling thread is
+    /// not pinned, and keeps its stack.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` and `Unsupported` for the settings that [`build`](Self::build) refuses;
-    /// otherwise what the operating system says when it refuses a thread or a poller.
+    /// Returns `InvalidInput` and `Unsupported` for the settings that [`build`](Self::build)
+    /// refuses. Otherwise returns the operating system's error if it refuses a thread or a poller.
     pub fn build_here(self) -> io::Result<Here> {
         Here::start(self)
     }

@@ -1,12 +1,12 @@
-//! What all threads of one runtime share, and how long it lives.
+//! The core of a runtime: the state that all its threads share, and its lifetime.
 //!
 //! # Counting
 //!
-//! A core lives while somebody counts on it: handles, workers, colors. Colors come and go by the
-//! million, so a worker takes counts in batches (see `turn::local`) and hands them to the colors it
-//! makes; `refs` is one counter, and who counted does not matter. The core is freed by the one who
-//! brings it to zero; decrements release, and the last one acquires, so that everything that was
-//! done to the core happens before its end.
+//! A core lives while it is referenced by handles, workers or colors. Colors come and go by the
+//! million, so a worker takes counts in batches (see `turn::local`) and gives one to each color
+//! that it makes. `refs` is one counter, and it does not matter which owner took a count. The owner
+//! that brings it to zero frees the core. Decrements release, and the last one acquires, so
+//! everything that was done to the core happens before it is freed.
 
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -36,22 +36,23 @@ use crate::worker::fleet::Fleet;
 
 pub(crate) use super::phase::Phase;
 
-/// The worker that the user's thread is, in a runtime that has such a one.
+/// The worker that runs on the user's thread, if the runtime has one.
 pub(crate) const HERE: usize = 0;
 
-/// See the module. What is written often has a line of its own, apart from what every post reads.
+/// The shared state of a runtime; see the module. Fields that are written often have cache lines of
+/// their own, apart from those that every post reads.
 pub(crate) struct Core {
     /// The pointer to the allocation, from which every [`CoreRef`] is made.
     me: NonNull<Core>,
     refs: CachePadded<AtomicUsize>,
-    /// Read after every event.
+    /// The phase, which is read after every event.
     phase: CachePadded<PhaseWord>,
-    /// The workers, as schedulers; and what else belongs to each.
+    /// The workers as the scheduler knows them. `seats` has the other parts of each.
     pub(crate) fleet: Arc<Fleet<Entry>>,
     pub(crate) seats: Box<[Arc<Seat>]>,
-    /// Workers whose threads have not left.
+    /// The number of workers whose threads have not ended.
     pub(crate) live_workers: AtomicUsize,
-    /// Of these, those that have not left their loop: they may still post.
+    /// The number of workers that have not exited their loops, and so may still post.
     pub(crate) serving: AtomicUsize,
     pub(crate) settings: Settings,
     pub(crate) driver: Option<Arc<dyn Driver>>,
@@ -62,12 +63,13 @@ pub(crate) struct Core {
     pub(crate) domains: Register,
     pub(crate) tasks: Tasks,
     pub(crate) blocking: BlockingPool,
-    /// Who disposes of what is queued after the workers are gone.
+    /// Decides which thread disposes of the queues after the workers have ended.
     pub(super) undertaking: Undertaking,
-    /// Somebody has begun to dispose of what was queued when the runtime stopped.
+    /// Set when a thread has begun to dispose of the entries that were queued when the runtime
+    /// stopped.
     pub(crate) was_drained: AtomicBool,
     pub(crate) outside: OutsideCounters,
-    /// Memory of events, and of the cells of colors.
+    /// The memory of events. `cells` is that of colors.
     pub(crate) events: Slab,
     pub(crate) cells: Slab,
     /// The number of the next color.
@@ -75,23 +77,24 @@ pub(crate) struct Core {
     default_color: Option<DefaultCell>,
 }
 
-/// What is counted on threads that are no workers.
+/// The counters for threads that are not workers.
 #[derive(Default)]
 pub(crate) struct OutsideCounters {
-    /// Events dropped unrun: refused, or disposed of at the end.
+    /// Events that were dropped unrun: refused, or disposed of at the end.
     pub(crate) dropped: AtomicU64,
     pub(crate) in_vain: AtomicU64,
-    /// Panics caught: in drops at the end.
+    /// Panics that were caught outside the workers, such as those of drops at the end.
     pub(crate) panics: AtomicU64,
-    /// Events of domains and of bounded colors accepted above their limit.
+    /// Events of domains and of bounded colors that were accepted above the limit.
     pub(crate) over_limit: AtomicU64,
 }
 
-// SAFETY: the fields that are not Send and Sync by themselves are the pointer to the core itself
-// and the default color's cell, which the core owns; cells are used from all threads by their own
+// SAFETY: only two fields are not Send and Sync by themselves: the pointer to the core itself, and
+// the default color's cell. The core owns the cell, and every thread uses cells by their own
 // protocol.
 unsafe impl Send for Core {}
-// SAFETY: what `&Core` gives may be used from all threads.
+// SAFETY: only two fields are not Sync by themselves. `me` is never written after `create`, and the
+// default color's cell is used from all threads by the cells' own protocol.
 unsafe impl Sync for Core {}
 
 impl Core {
@@ -128,12 +131,13 @@ impl Core {
             default_color: None,
         });
         let core = NonNull::from(Box::leak(core));
-        // SAFETY: nobody else knows the core yet.
+        // SAFETY: the pointer came from the box, and no other thread knows the core yet.
         unsafe { (*core.as_ptr()).me = core };
-        // It was made with this count, and does not move.
+        // `refs` began at 1, which is this count, and the leaked box does not move.
         let count = CoreRef(core);
-        // SAFETY: the memory is fresh. The default color is made of the core that is there, to
-        // which nobody else writes.
+        // SAFETY: the cell's memory was just taken from the slab of this core. The default color is
+        // made from the finished core, to which no other thread writes: `count` is still the only
+        // reference.
         unsafe {
             let memory = CellMemory::of(count.cells.take_outside());
             let affinity = match count.has_here() && count.settings.default_here {
@@ -166,29 +170,30 @@ impl Core {
         self.me
     }
 
-    /// Goes up to `phase`; false if it had come that far already.
+    /// Advances to `phase`. Returns `false` if the runtime had reached it already.
     pub(crate) fn advance(&self, phase: Phase) -> bool {
         self.phase.advance(phase)
     }
 
-    /// Says whether what the calling thread posts is accepted. `local`: the worker that it is.
+    /// Returns `true` if a post of the calling thread is accepted. `local` is the worker of this
+    /// core that runs on the thread, if there is one.
     #[inline]
     pub(crate) fn accepts(&self, local: Option<&Local>) -> bool {
         local.is_some() || self.phase() == Phase::Running || self.accepts_of_its_own()
     }
 
-    /// The default color; it lives as long as the core.
+    /// Returns the default color, which lives as long as the core.
     #[inline]
     pub(crate) fn default_color(&self) -> &ColorCell {
         self.default_color.as_ref().expect("set at creation").get()
     }
 
-    /// The first of so many numbers for new colors.
+    /// Takes `n` consecutive numbers for new colors, and returns the first.
     pub(crate) fn take_serials(&self, n: u64) -> u64 {
         self.serials.fetch_add(n, Ordering::Relaxed)
     }
 
-    /// Takes `n` counts.
+    /// Takes `n` counts of the core.
     pub(crate) fn acquire(&self, n: usize) {
         let before = self.refs.fetch_add(n, Ordering::Relaxed);
         if before > usize::MAX / 2 {
@@ -196,12 +201,12 @@ impl Core {
         }
     }
 
-    /// Says whether a worker is a thread of the user's (E18).
+    /// Returns `true` if worker 0 runs on the user's thread (E18).
     pub(crate) fn has_here(&self) -> bool {
         self.fleet.rules.first_may_be_away
     }
 
-    /// What it means for a color to be bound to a worker.
+    /// Returns the affinity of a color that is bound to `worker`.
     pub(crate) fn affinity_to(&self, worker: usize) -> Affinity {
         match self.has_here() && worker == HERE {
             true => Affinity::Here(worker),
@@ -209,18 +214,20 @@ impl Core {
         }
     }
 
-    /// Gives `n` counts back.
+    /// Releases `n` counts, and frees the core if they were the last ones.
     ///
     /// # Safety
     ///
-    /// The counts are the caller's; without another one it does not touch the core again.
+    /// The caller owns the counts. Unless it owns a further one, it does not touch the core again.
     pub(crate) unsafe fn release(core: NonNull<Core>, n: usize) {
         // SAFETY: the caller's counts keep the core until this subtraction.
         let before = unsafe { core.as_ref() }.refs.fetch_sub(n, Ordering::Release);
         if before == n {
-            // Partner: the release of the other decrements.
+            // Partner: the release of the other decrements, whose writes to the core this makes
+            // visible.
             fence(Ordering::Acquire);
-            // SAFETY: nobody counts any more, and it was a box.
+            // SAFETY: no count is left, so no other thread can reach the core, and `create` made it
+            // of a box.
             drop(unsafe { Box::from_raw(core.as_ptr()) });
         }
     }
@@ -229,19 +236,19 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         if let Some(default) = self.default_color.take() {
-            // SAFETY: the runtime is closed, and nobody counts on the core: the color is idle, and
-            // has no handle. Its memory is of this slab.
+            // SAFETY: the runtime is closed, and no count of the core is left, so the color is idle
+            // and has no handle. Its memory was taken from this slab.
             unsafe { self.cells.free_outside(default.end().into_memory().into_slot()) };
         }
     }
 }
 
-/// A reference to a core, which holds one count of it.
+/// A reference to a core, which owns one count of it.
 pub(crate) struct CoreRef(NonNull<Core>);
 
-// SAFETY: Core is Send and Sync, and the count is atomic.
+// SAFETY: `Core` is Send and Sync, and its count is atomic.
 unsafe impl Send for CoreRef {}
-// SAFETY: a shared count gives `&Core`, which is Sync.
+// SAFETY: a `&CoreRef` only gives `&Core`, and `Core` is Sync.
 unsafe impl Sync for CoreRef {}
 
 impl CoreRef {
@@ -249,7 +256,7 @@ impl CoreRef {
         self.0
     }
 
-    /// One more count, of a core that somebody else keeps meanwhile.
+    /// Takes one more count of a core, which another count keeps alive meanwhile.
     pub(crate) fn of(core: &Core) -> CoreRef {
         core.acquire(1);
         CoreRef(core.me)
@@ -260,7 +267,7 @@ impl Deref for CoreRef {
     type Target = Core;
     #[inline]
     fn deref(&self) -> &Core {
-        // SAFETY: our count keeps it.
+        // SAFETY: the count of this reference keeps the core alive.
         unsafe { self.0.as_ref() }
     }
 }
@@ -282,7 +289,7 @@ impl Clone for CoreRef {
 
 impl Drop for CoreRef {
     fn drop(&mut self) {
-        // SAFETY: the count is ours, and it is the last thing that we do with the core.
+        // SAFETY: this reference owns the count, and does not touch the core after the release.
         unsafe { Core::release(self.0, 1) }
     }
 }

@@ -1,4 +1,4 @@
-//! The way into a runtime, from any thread.
+//! The handle of a runtime: the way in, from any thread.
 
 use std::fmt;
 use std::time::{Instant, SystemTime};
@@ -11,11 +11,12 @@ use crate::metrics::Metrics;
 use crate::turn::local::Local;
 use crate::{Color, ColorBuilder, DomainFigures};
 
-/// A handle of a runtime: makes colors, and posts callbacks. Clone it and send it anywhere; a
-/// handle does not keep the runtime running.
+/// A handle of a runtime, which makes colors and posts callbacks.
 ///
-/// A post never blocks. It is refused once a shutdown has begun (by running work it is still
-/// accepted until the runtime stops): the closure is then dropped at once, and counted.
+/// A handle can be cloned and sent to any thread. It does not keep the runtime running.
+///
+/// A post never blocks. Once a shutdown has begun, posts from outside are refused: the closure is
+/// dropped at once, and counted. Posts of running work are accepted until the runtime stops.
 #[derive(Clone)]
 pub struct Handle {
     core: CoreRef,
@@ -30,12 +31,12 @@ impl Handle {
         &self.core
     }
 
-    /// A new color.
+    /// Creates a color without a label, a bound or a binding to a worker.
     pub fn new_color(&self) -> Color {
         Color::create(&self.core, Plan::default())
     }
 
-    /// Makes a color with a label.
+    /// Returns a builder for a color with a label, a class, a capacity or a binding to a worker.
     ///
     /// # Examples
     ///
@@ -49,17 +50,19 @@ impl Handle {
         ColorBuilder::new(self.clone())
     }
 
-    /// The color of everything that names none (C3). It is as serial as any other, so a program
-    /// that never names a color runs as it would on one thread.
+    /// Returns the default color, which everything uses that names no color (C3).
+    ///
+    /// It is as serial as any other color, so a program that never names a color runs as it would
+    /// on one thread.
     pub fn default_color(&self) -> Color {
         Color::of(self.core.default_color())
     }
 
-    /// The time that the runtime's timers go by: what [`post_at`](Self::post_at) and
-    /// [`sleep_until`](Self::sleep_until) compare with.
+    /// Returns the current time of the clock that drives the runtime's timers,
+    /// [`post_at`](Self::post_at) and [`sleep_until`](Self::sleep_until).
     ///
-    /// A program that asks here, instead of the system, keeps the same time as its timers wherever
-    /// the runtime gets that from.
+    /// A program that reads this clock instead of the system's stays in step with its timers, even
+    /// where the runtime's time is not the system's, as in a simulation.
     ///
     /// # Examples
     ///
@@ -76,18 +79,20 @@ impl Handle {
         clock::now()
     }
 
-    /// The time of day, for what is shown or stored; it may go back. See [`now`](Self::now).
+    /// Returns the time of day, for what is shown or stored. It may go back. See
+    /// [`now`](Self::now).
     pub fn wall_clock(&self) -> SystemTime {
         clock::wall()
     }
 
-    /// The figures of the runtime.
+    /// Reads the metrics of the runtime.
     pub fn metrics(&self) -> Metrics {
         Metrics::read(&self.core)
     }
 
-    /// Domains that have events which have not committed: `most` of them at most, in no particular
-    /// order. It looks at one domain of the runtime after the other, with its lock held.
+    /// Returns up to `most` domains that have uncommitted events, in no particular order.
+    ///
+    /// It locks one domain of the runtime after the other to look at it.
     ///
     /// # Examples
     ///
@@ -114,10 +119,11 @@ impl Handle {
         self.core.domains.open(self.core.clock().now(), most)
     }
 
-    /// A histogram of the program's own, by its name: the one of this name, if there is one. It
-    /// stands beside the runtime's own figures in [`Metrics`], in the text of Prometheus and in
-    /// `.hlog` files. It is kept until the runtime ends; each worker that records takes 36 KiB for
-    /// its part.
+    /// Returns the program's own histogram with this name, and creates it if there is none.
+    ///
+    /// It appears with the runtime's own figures in [`Metrics`], in the Prometheus text and in
+    /// `.hlog` files. It is kept until the runtime ends. Each worker that records into it takes 36
+    /// KiB for its part.
     ///
     /// # Examples
     ///
@@ -142,46 +148,52 @@ impl Handle {
         Recorder::new(self, name)
     }
 
-    /// How many workers the runtime has.
+    /// Returns the number of workers.
     pub fn workers(&self) -> usize {
         self.core.fleet.workers.len()
     }
 
-    /// How many threads for [blocking work](Self::offload) there are at most.
+    /// Returns the maximum number of threads for [blocking work](Self::offload).
     pub fn offload_threads(&self) -> usize {
         self.core.blocking.limit()
     }
 
-    /// The number of the worker that this thread is; `None` if it is none of this runtime.
+    /// Returns the number of the worker that runs on this thread, counted from 0, or `None` if the
+    /// thread is not a worker of this runtime.
     pub fn current_worker(&self) -> Option<usize> {
         Local::index_on(&self.core)
     }
 
-    /// What [`Cx::poll_count`](crate::Cx::poll_count) tells, for code that has no `Cx`, such as a
-    /// task; `None` if this thread is no worker of this runtime.
+    /// Returns the [`Cx::poll_count`](crate::Cx::poll_count) of the worker that runs on this
+    /// thread, for code that has no `Cx`, such as a task.
+    ///
+    /// Returns `None` if the thread is not a worker of this runtime.
     pub fn current_poll_count(&self) -> Option<u64> {
         Local::with(&self.core, |local| Some(local?.scheduler.polls.get()))
     }
 
-    /// Says whether no shutdown has begun.
+    /// Returns `true` until a shutdown begins.
     pub fn is_running(&self) -> bool {
         self.core.phase() == Phase::Running
     }
 
-    /// Says whether the runtime runs no further event. Between the start of a shutdown and this it
-    /// runs what was posted before, and what that posts.
+    /// Returns `true` once the runtime starts no further event.
+    ///
+    /// From the start of a shutdown to this moment, the runtime runs the events that were posted
+    /// before, and those that they post.
     pub fn has_ended(&self) -> bool {
         self.core.phase() >= Phase::Stopping
     }
 
-    /// Says whether worker 0 is a thread of the user's, which may be away: that of a
-    /// [`Here`](crate::Here).
+    /// Returns `true` if worker 0 runs on the user's thread, that of a [`Here`](crate::Here), which
+    /// may be away.
     pub fn has_here(&self) -> bool {
         self.core.has_here()
     }
 
-    /// The driver that the runtime was built with, if it is a `D`. This is how a library on top of
-    /// a reactor finds it.
+    /// Returns the driver that the runtime was built with, if its type is `D`.
+    ///
+    /// A library on top of a reactor uses this to find the reactor.
     pub fn driver<D: crate::park::Driver>(&self) -> Option<&D> {
         let driver: &dyn std::any::Any = &**self.core.driver.as_ref()?;
         driver.downcast_ref()
@@ -189,23 +201,25 @@ impl Handle {
 }
 
 impl Color {
-    /// A handle of the runtime that the color belongs to.
+    /// Returns a handle of the runtime to which the color belongs.
     pub fn runtime(&self) -> Handle {
         Handle::new(CoreRef::of(self.core()))
     }
 
-    /// For a [driver](crate::park): settles which worker's [`Park`](crate::park::Park) is to watch
-    /// what calls back on the color. It is settled by the first call, and the same ever after:
-    /// several workers that watch for one color all wake for events that run one after the other.
+    /// Returns the worker whose [`Park`](crate::park::Park) watches for the callbacks of this
+    /// color, for use by a [driver](crate::park).
     ///
-    /// A color that is bound to a worker, or that never moves as nothing is stolen, is watched
-    /// there. For others `or_else` says who it is to be, if it is not settled yet; not the thread
-    /// of a [`Here`](crate::Here) that has other workers, if it is to be watched while that is
-    /// away.
+    /// The first call settles the worker, and later calls return the same one. If several workers
+    /// watched for one color, all of them would wake for events that run one after the other.
+    ///
+    /// A color that is bound to a worker, or that never moves because the runtime does not steal,
+    /// is watched by its own worker. For any other color, `or_else` names the worker if none is
+    /// settled yet. It should not name the thread of a [`Here`](crate::Here) that has other workers
+    /// if the color is to be watched while that thread is away.
     ///
     /// # Panics
     ///
-    /// If `or_else` answers a number that no worker of the color's runtime has.
+    /// If `or_else` is called and returns a number that no worker of the color's runtime has.
     ///
     /// # Examples
     ///

@@ -1,10 +1,10 @@
-//! A runtime whose first worker is a thread of the user's (E18).
+//! A runtime whose worker 0 runs on the user's thread (E18).
 //!
-//! The thread is with the runtime inside of the methods of [`Here`], and *away* otherwise: what is
-//! queued for it then waits, or is served by other workers, and a thread that queues something
-//! wakes its poller (`worker::sleep`). An event of a color that is bound to the thread may call
-//! these methods itself: such events leave their queue before they run (`turn::apart`), so the
-//! outer one can be suspended while others run.
+//! The thread is with the runtime inside the methods of [`Here`], and *away* otherwise. While it is
+//! away, work that is queued for it waits or is served by other workers, and a thread that queues
+//! work for it wakes its poller (`worker::sleep`). An event of a color that is bound to the thread
+//! may call these methods itself. Such an event leaves its color's queue before it runs
+//! (`turn::apart`), so it can be suspended while others run.
 
 use std::cell::Cell;
 use std::fmt;
@@ -31,45 +31,46 @@ use crate::turn::worker::{Inside, Worker};
 use crate::worker::cores::Pin;
 use crate::{Color, Cx, Handle, JoinHandle, Metrics};
 
-/// How often a thread that waits for other workers looks at them.
+/// The interval at which a thread that waits for other workers checks whether they are idle.
 const LOOK: Duration = Duration::from_millis(1);
 
-/// How long a [turn](Here::turn) may wait when there is nothing to run.
+/// The time that a [turn](Here::turn) may wait when there is nothing to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Until there is something.
+    /// The turn waits until there is something to run.
     Block,
-    /// Not at all.
+    /// The turn does not wait.
     Poll,
-    /// Until then at most.
+    /// The turn waits until this time at most.
     Until(Instant),
 }
 
-/// A runtime of which the calling thread is worker 0; from [`Builder::build_here`] and
+/// A runtime whose worker 0 is the calling thread; from [`Builder::build_here`] and
 /// [`Runtime::here`](crate::Runtime::here).
 ///
-/// The thread runs events while it is inside of one of the methods here, and is the program's
+/// The thread runs events while it is inside one of these methods, and belongs to the program
 /// otherwise. So the runtime can be the main loop of a program ([`run`](Self::run)), a part of
-/// another one's ([`turn`](Self::turn), with [`poll_fd`](Self::poll_fd) and
-/// [`next_deadline`](Self::next_deadline)), or both by turns. With
-/// [one worker](Builder::workers) there is no other thread.
+/// another main loop ([`turn`](Self::turn), with [`poll_fd`](Self::poll_fd) and
+/// [`next_deadline`](Self::next_deadline)), or both by turns. With [one worker](Builder::workers)
+/// there is no other worker thread.
 ///
 /// Colors that are bound to worker 0 ([`ColorBuilder::on_worker`](crate::ColorBuilder::on_worker))
-/// run on this thread only, and wait for it. What is bound to no worker is also run by the others,
-/// if there are any, while the thread is away. What waits for its next turn are timers that were
-/// armed on it, descriptors of colors that are bound to worker 0, and, without stealing
-/// ([`StealPolicy::Off`](crate::StealPolicy)), what is at home there. Posts wake the thread when it
-/// waits in here, and make [`poll_fd`](Self::poll_fd) readable when it does not.
+/// run on this thread only, and wait for it. While it is away, the other workers, if there are any,
+/// run everything that is not bound to a worker. Three things wait for the thread's next turn:
+/// timers that were armed on it, descriptors of colors that are bound to worker 0, and, without
+/// stealing ([`StealPolicy::Off`](crate::StealPolicy)), colors whose home is worker 0. A post wakes
+/// the thread if it waits inside these methods, and makes [`poll_fd`](Self::poll_fd) readable
+/// otherwise.
 ///
-/// Several threads may have a runtime each; one thread may have several, and be inside of one of
-/// them at a time, or of one in an event of another.
+/// Several threads may own a runtime each. One thread may own several, and be inside one of them at
+/// a time, or enter one from an event of another.
 ///
-/// Dropping it is [`shutdown`](Self::shutdown) with no time.
+/// Dropping a `Here` is a [`shutdown`](Self::shutdown) with a limit of zero.
 ///
 /// # Forked processes
 ///
-/// A child that was made by `fork` may drop its copy, which then does nothing, and build a runtime
-/// of its own. See [`Runtime`](crate::Runtime#forked-processes).
+/// A child process that was made by `fork` may drop its copy, which then does nothing, and build a
+/// runtime of its own. See [`Runtime`](crate::Runtime#forked-processes).
 ///
 /// # Examples
 ///
@@ -80,7 +81,7 @@ pub enum Turn {
 /// let thread = std::thread::current().id();
 /// let done = Rc::new(Cell::new(false));
 /// h.post_default(move |_| assert_eq!(std::thread::current().id(), thread));
-/// // Not Send, so it stays on this thread.
+/// // The task is not `Send`, so it stays on this thread.
 /// let also_done = Rc::clone(&done);
 /// here.spawn_local(&h.default_color(), async move { also_done.set(true) });
 /// here.run(|| done.get());
@@ -91,16 +92,17 @@ pub enum Turn {
 #[doc(alias = "LocalSet")]
 #[doc(alias = "main loop")]
 pub struct Here {
-    /// `None`: it has ended.
+    /// The worker, or `None` after the end of the runtime.
     worker: Option<Worker>,
     owned: Owned,
     /// A copy of the poller's descriptor.
     poll_fd: Option<OwnedFd>,
-    /// What [`next_deadline`](Self::next_deadline) answers, in nanoseconds of the runtime's clock.
+    /// The time that [`next_deadline`](Self::next_deadline) returns, in nanoseconds of the
+    /// runtime's clock.
     deadline: Cell<Option<u64>>,
-    /// Dropped when the thread is no longer a worker.
+    /// Calls the stop hook when it is dropped, once the thread is no longer a worker.
     running: Option<Running>,
-    /// The core that is left to this thread.
+    /// The CPU core that other workers leave to this thread.
     _pin: Option<Pin>,
     _not_send: PhantomData<*mut ()>,
 }
@@ -131,10 +133,10 @@ impl Here {
         &self.owned.core
     }
 
-    /// Calls `f` with the worker, which the thread is meanwhile.
+    /// Calls `f` with the worker, as which the thread acts meanwhile.
     #[track_caller]
     fn inside<R>(&self, what: &str, f: impl FnOnce(&mut Inside<'_>) -> R) -> R {
-        /// The thread leaves, also if `f` panics.
+        /// Marks the thread as away when it is dropped, also if `f` panics.
         struct Away<'a, 'b>(&'a Here, &'a mut Inside<'b>, IsNested);
         impl Drop for Away<'_, '_> {
             fn drop(&mut self) {
@@ -160,26 +162,29 @@ impl Here {
         }
     }
 
-    /// A handle, from which everything is posted.
+    /// Returns a handle of the runtime, which makes colors and posts callbacks.
     pub fn handle(&self) -> Handle {
         Handle::new(self.owned.core.clone())
     }
 
-    /// The figures of the runtime.
+    /// Reads the metrics of the runtime.
     pub fn metrics(&self) -> Metrics {
         Metrics::read(self.core())
     }
 
-    /// Runs events, and sleeps when there are none, until `until` says yes. It is asked before each
-    /// turn of a color, and after each sleep: a thread that changes what it says posts something.
-    /// When it has said yes it is not asked again.
+    /// Runs events, and sleeps when there are none, until `until` returns `true`.
+    ///
+    /// `until` is called before each turn of a color and after each sleep, so a thread that changes
+    /// its answer has to post something to wake this one. Once it has returned `true`, it is not
+    /// called again.
     ///
     /// # Panics
     ///
-    /// In an event that cannot be suspended: see [`turn`](Self::turn). If `until` panics.
+    /// In an event that cannot be suspended (see [`turn`](Self::turn)), or if `until` panics.
     #[track_caller]
     pub fn run(&self, until: impl Fn() -> bool) {
-        // It is asked on the way to sleep, too, and its answer counts when that is over.
+        // The loop also asks on its way to sleep. A yes that was given there still counts after the
+        // sleep.
         let is_over = Cell::new(false);
         let asks = || {
             is_over.set(is_over.get() || until());
@@ -188,22 +193,25 @@ impl Here {
         self.inside("run", |inside| inside.run_until(asks));
     }
 
-    /// One turn: looks once at descriptors and timers, waits for them as `turn` says if there is
-    /// nothing to run, and then runs what there is, up to `limit` turns of colors and uncolored
-    /// events. It ends earlier when the descriptors should be looked at again, which is after about
-    /// 100 us. Answers how many it ran.
+    /// Runs one turn of the loop, and returns the number of entries that it ran: turns of colors
+    /// and uncolored events.
     ///
-    /// It switches to no other thread, and waits in the poller once at most. It may have waited,
-    /// and run nothing, when something else than an event woke it.
+    /// The turn checks descriptors and timers once, waits for them as `turn` says if there is
+    /// nothing to run, and then runs up to `limit` entries. It ends earlier when the descriptors
+    /// are due for another check, which is after about 100 us.
     ///
-    /// In an event of a color that is bound to this thread the event counts as suspended: other
-    /// events of its color may run before it goes on.
+    /// A turn switches to no other thread, and waits in the poller at most once. It may have waited
+    /// and run nothing if something other than an event woke it.
+    ///
+    /// If an event of a color that is bound to this thread calls this method, the event counts as
+    /// suspended: other events of its color may run before it goes on.
     ///
     /// # Panics
     ///
-    /// In an event that cannot be suspended, as it holds a color that is not bound to this thread,
-    /// more than one color, or shares one. An event that runs meanwhile panics if it would get the
-    /// value of a [`Colored`](crate::Colored) that the suspended one has by reference.
+    /// In an event that cannot be suspended, because it has a color that is not bound to this
+    /// thread, has more than one color, or shares its color. An event that runs in the turn panics
+    /// if it borrows the value of a [`Colored`](crate::Colored) that the suspended event has
+    /// borrowed.
     ///
     /// # Examples
     ///
@@ -226,8 +234,9 @@ impl Here {
         self.inside("turn", |inside| inside.turn(wait, limit as u64)) as usize
     }
 
-    /// Says whether [`run`](Self::run), [`turn`](Self::turn) and the like may be called here: no
-    /// event of this runtime runs on this thread, or one that can be suspended.
+    /// Returns `true` if [`run`](Self::run), [`turn`](Self::turn) and the like may be called here.
+    ///
+    /// They may if this thread runs no event of this runtime, or one that can be suspended.
     ///
     /// # Examples
     ///
@@ -241,24 +250,26 @@ impl Here {
         !self.owned.was_forked() && worker.is_some_and(|worker| worker.can_enter())
     }
 
-    /// Calls `f` with what a callback gets, on this thread as the worker that it is: posts in it
-    /// are as cheap as those of an event, and wake nobody for what this thread is to run.
+    /// Calls `f` with a [`Cx`], as a callback of worker 0 on this thread.
+    ///
+    /// Posts in `f` are as cheap as those of an event, and wake no other worker for events that
+    /// this thread is to run.
     ///
     /// # Panics
     ///
-    /// In an event that cannot be suspended: see [`turn`](Self::turn). If `f` panics.
+    /// In an event that cannot be suspended (see [`turn`](Self::turn)), or if `f` panics.
     #[track_caller]
     pub fn enter<R>(&self, f: impl FnOnce(&mut Cx) -> R) -> R {
         self.inside("enter", |inside| inside.with_cx(f))
     }
 
-    /// Runs a future that need not be `Send` on a color that is bound to this thread; see
+    /// Spawns a future that need not be `Send` on a color that is bound to this thread. See
     /// [`Cx::spawn_local`].
     ///
     /// # Panics
     ///
-    /// When the color is not bound to worker 0 of this runtime; in an event that cannot be
-    /// suspended: see [`turn`](Self::turn).
+    /// If the color is not bound to worker 0 of this runtime, or in an event that cannot be
+    /// suspended (see [`turn`](Self::turn)).
     #[track_caller]
     pub fn spawn_local<F>(&self, color: &Color, future: F) -> JoinHandle<F::Output>
     where
@@ -269,12 +280,14 @@ impl Here {
         self.enter(|cx| spawn_local(cx.local(), color, future, site))
     }
 
-    /// Runs a future on this thread, and events between its polls. The future need not be `Send`.
+    /// Runs a future on this thread until it is ready, and events between its polls.
+    ///
+    /// The future need not be `Send`.
     ///
     /// # Panics
     ///
-    /// In an event that cannot be suspended: see [`turn`](Self::turn). If the future panics, or if
-    /// the runtime stops before it is ready.
+    /// In an event that cannot be suspended (see [`turn`](Self::turn)), if the future panics, or if
+    /// the runtime stops before the future is ready.
     ///
     /// # Examples
     ///
@@ -312,20 +325,20 @@ impl Here {
         }
     }
 
-    /// Runs events until none is running or queued on any worker; see
+    /// Runs events until none is running or queued on any worker. See
     /// [`Runtime::wait_idle`](crate::Runtime::wait_idle) for what counts.
     ///
     /// # Panics
     ///
-    /// In an event: it would wait for itself.
+    /// In an event, because it would wait for itself.
     #[track_caller]
     pub fn wait_idle(&self) {
         self.check_outside("wait_idle");
         self.run_to_rest(None);
     }
 
-    /// Runs events until the runtime is at rest, has been stopped, or the time is over. True: one
-    /// of the first two.
+    /// Runs events until the runtime is at rest, the runtime has been stopped, or the time is over.
+    /// Returns `true` in the first two cases.
     fn run_to_rest(&self, until: Option<Instant>) -> bool {
         let core = self.core();
         let mut turn = Turn::Poll;
@@ -341,7 +354,8 @@ impl Here {
             if until.is_some_and(|until| now >= until) {
                 return false;
             }
-            // What other workers still run is not told to this one.
+            // Other workers do not notify this one when they go idle, so it checks again after 1
+            // ms.
             let look = now + LOOK;
             turn = match ran {
                 0 => Turn::Until(until.map_or(look, |until| until.min(look))),
@@ -356,30 +370,35 @@ impl Here {
         assert!(!is_inside, "{what} in an event would wait for itself");
     }
 
-    /// When the next [turn](Self::turn) is due at the latest, unless [`poll_fd`](Self::poll_fd)
-    /// becomes readable before: a time that has come if there is something to run; otherwise that
-    /// of the first timer, or an earlier one, and up to 0.6 ms later; `None` if there is none.
+    /// Returns the latest time at which the next [turn](Self::turn) is due, unless
+    /// [`poll_fd`](Self::poll_fd) becomes readable before.
     ///
-    /// A program that waits elsewhere asks after each turn, and after whatever else it did in here.
+    /// It is a time that has come if there is something to run. Otherwise it is the deadline of the
+    /// first timer, or earlier, or up to 0.6 ms later. It is `None` if no timer is armed.
+    ///
+    /// A program that waits elsewhere calls this after each turn, and after each other method of
+    /// this type that it called.
     pub fn next_deadline(&self) -> Option<Instant> {
         let deadline = self.deadline.get()?;
         let left = deadline.saturating_sub(self.core().clock().now());
         Some(clock::now() + Duration::from_nanos(left))
     }
 
-    /// The descriptor that is readable when a [turn](Self::turn) is due because of a descriptor, or
-    /// of a post from elsewhere: for `poll`, another event loop, or a toolkit. `None`: the runtime
-    /// has no reactor (`dapple_io::runtime()` has one).
+    /// Returns the descriptor that becomes readable when a [turn](Self::turn) is due because of a
+    /// descriptor, or of a post from another thread.
     ///
-    /// Do nothing with it but wait until it is readable: what is read or changed there is the
-    /// reactor's.
+    /// It is for use with `poll`, another event loop or a toolkit. It is `None` if the runtime has
+    /// no reactor (`dapple_io::runtime()` has one).
+    ///
+    /// Only wait until it is readable: everything else about the descriptor belongs to the reactor.
     #[doc(alias = "as_fd")]
     pub fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
         self.poll_fd.as_ref().map(AsFd::as_fd)
     }
 
-    /// Ends the runtime; see [`Runtime::shutdown`](crate::Runtime::shutdown). The calling thread
-    /// runs what is left for it.
+    /// Ends the runtime. The calling thread runs the work that is left for it.
+    ///
+    /// See [`Runtime::shutdown`](crate::Runtime::shutdown).
     ///
     /// # Examples
     ///
@@ -397,7 +416,7 @@ impl Here {
 
     fn end(&mut self, limit: Duration) -> ShutdownReport {
         if self.owned.was_forked() {
-            // What the worker has counted, and what is queued for it, is the parent's.
+            // The worker's counters, and what is queued for it, belong to the parent process.
             std::mem::forget((self.worker.take(), self.running.take()));
             self.owned.forget();
             return ShutdownReport::default();
@@ -431,14 +450,14 @@ impl fmt::Debug for Here {
     }
 }
 
-/// Whether the thread is in the worker already.
+/// Whether the thread has entered the worker already, in an outer call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum IsNested {
     Yes,
     No,
 }
 
-/// Says that the future of [`Here::block_on`] is to be polled again.
+/// The waker of [`Here::block_on`], which notes that the future is to be polled again.
 struct Signal {
     is_set: AtomicBool,
     unpark: Arc<dyn Unpark>,
@@ -450,7 +469,8 @@ impl Wake for Signal {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Release, and acquire in `block_on`: what was done before the wake is seen by the poll.
+        // Release. Partner: the acquiring swap in `block_on`, so that the poll sees what happened
+        // before the wake.
         if !self.is_set.swap(true, Ordering::AcqRel) {
             self.unpark.unpark();
         }

@@ -1,13 +1,15 @@
-//! The runtime: workers that run, until they are shut down.
+//! The runtime: its construction, its shared state, and its end.
 //!
-//! * [`builder`]: what it is told, which [`settings`] keeps; [`start`]: how it starts.
-//! * [`owner`]: what its owner has; [`here`]: if a thread of the user's is one of its workers.
-//! * [`thread_hooks`]: what a program does when a thread starts or ends.
-//! * [`core`]: what all threads share, and how long it lives.
-//! * [`handle`]: the way in.
-//! * [`recorder`]: histograms of the program's own.
-//! * [`quiesce`]: when nothing is left to run.
-//! * [`phase`]: how far it has come; [`shutdown`]: the end; [`undertaking`]: what comes after it.
+//! * [`builder`] takes the settings, [`settings`] stores them, and [`start`] starts the workers.
+//! * [`owner`] is the value that owns a runtime, and [`here`] is the one if worker 0 is the user's
+//!   thread.
+//! * [`thread_hooks`] calls the program when a thread of the runtime starts or ends.
+//! * [`core`] is the state that all threads share, with its lifetime.
+//! * [`handle`] is the way in, from any thread.
+//! * [`recorder`] records into the program's own histograms.
+//! * [`quiesce`] detects that nothing is left to run.
+//! * [`phase`] is the stage of the runtime's life. [`shutdown`] ends it, and [`undertaking`]
+//!   disposes of what is queued after the end.
 
 #[cfg(not(loom))]
 pub(crate) mod builder;

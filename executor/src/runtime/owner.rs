@@ -1,4 +1,4 @@
-//! What its owner has: a runtime that runs until it is shut down.
+//! The owner of a runtime, which runs until the owner shuts it down or drops it.
 
 use std::future::Future;
 use std::io;
@@ -14,18 +14,19 @@ use crate::task::block_on::block_on;
 use crate::turn::local::Local;
 use crate::{Handle, Metrics};
 
-/// Workers, each a thread pinned to a core, that run callbacks by their colors.
+/// A runtime: workers, each a thread pinned to a core, that run callbacks by their colors.
 ///
-/// Dropping it is [`shutdown`](Self::shutdown) with no time: running callbacks finish, the rest is
-/// dropped and counted. On one of its own workers, dropping starts the shutdown and returns.
+/// Dropping a runtime is a [`shutdown`](Self::shutdown) with a limit of zero: running callbacks
+/// finish, and the rest is dropped and counted. If it is dropped on one of its own workers, the
+/// drop starts the shutdown and returns.
 ///
 /// # Forked processes
 ///
-/// A child that was made by `fork`, and has not called `exec`, has a copy of the runtime, but none
-/// of its threads. It may drop that copy, which then does nothing, and build a runtime of its own.
-/// Anything else that belongs to the copy may wait for a thread that does not exist. Locks that
-/// other threads held when the process was forked stay locked in the child, so a program that can
-/// should fork before it builds its first runtime.
+/// A child process that was made by `fork`, and has not called `exec`, has a copy of the runtime,
+/// but none of its threads. The child may drop that copy, which then does nothing, and build a
+/// runtime of its own. Anything else that belongs to the copy may wait for a thread that does not
+/// exist. Locks that other threads had taken when the process was forked stay locked in the child,
+/// so a program should fork before it builds its first runtime if it can.
 ///
 /// # Examples
 ///
@@ -47,13 +48,14 @@ pub struct Runtime {
     pub(super) owned: Owned,
 }
 
-/// What ends with its owner.
+/// The parts of a runtime that end with its owner.
 #[derive(Debug)]
 pub(super) struct Owned {
     pub(super) core: CoreRef,
-    /// The workers' threads; `None`: it has none, or was waited for.
+    /// The workers' threads. `None` stands for a worker that has no thread of its own, or whose
+    /// thread was joined or detached.
     pub(super) threads: Vec<Option<thread::JoinHandle<()>>>,
-    /// The process whose threads they are.
+    /// The process in which the threads were started.
     process: Process,
 }
 
@@ -62,80 +64,83 @@ impl Owned {
         Owned { core, threads: Vec::new(), process: Process::current() }
     }
 
-    /// Says whether this is the copy of a forked child, whose workers do not exist.
+    /// Returns `true` if this is the copy of a forked child, in which the workers do not exist.
     pub(super) fn was_forked(&self) -> bool {
         self.process.is_another()
     }
 
-    /// Does nothing with the copy of a forked child: its threads do not exist, nor does the one
-    /// that would let go of the core.
+    /// Forgets the copy of a forked child: its threads do not exist, nor does the thread that would
+    /// release the core.
     pub(super) fn forget(&mut self) {
-        // A handle of a thread would be told to let go of it, so they are not dropped.
+        // Dropping a thread's handle would detach the thread, which does not exist here.
         std::mem::forget(std::mem::take(&mut self.threads));
         std::mem::forget(self.core.clone());
     }
 
-    /// A worker that was counted has no thread.
+    /// Takes back the counts of a worker that has no thread.
     pub(super) fn has_no_thread(&self) {
         self.core.serving.fetch_sub(1, Ordering::SeqCst);
         shutdown::worker_leaves(&self.core);
     }
 
-    /// Ends the runtime, which has not begun.
+    /// Ends the runtime, whose start has failed.
     pub(super) fn end_at_once(mut self) {
         drop(shutdown::shutdown(&self.core, &mut self.threads, Duration::ZERO));
     }
 }
 
 impl Runtime {
-    /// A runtime with the defaults of the [`Builder`].
+    /// Starts a runtime with the defaults of the [`Builder`].
     ///
     /// # Errors
     ///
-    /// What the operating system says when it refuses a thread or a poller.
+    /// Returns the operating system's error if it refuses a thread or a poller.
     pub fn new() -> io::Result<Runtime> {
         Builder::default().build()
     }
 
-    /// Configures a runtime.
+    /// Returns a builder, which configures and starts a runtime.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// A handle, from which everything is posted.
+    /// Returns a handle of the runtime, which makes colors and posts callbacks.
     pub fn handle(&self) -> Handle {
         Handle::new(self.owned.core.clone())
     }
 
-    /// How many workers there are.
+    /// Returns the number of workers.
     pub fn workers(&self) -> usize {
         self.owned.core.fleet.workers.len()
     }
 
-    /// The figures of the runtime.
+    /// Reads the metrics of the runtime.
     pub fn metrics(&self) -> Metrics {
         Metrics::read(&self.owned.core)
     }
 
-    /// Waits until no event is running or queued. Armed timers, waiting tasks and quiet descriptors
-    /// do not count; nor do events of a [`Domain`](crate::Domain) that wait for an earlier one
-    /// whose token is kept outside of events and tasks that run. What the events did is visible
-    /// afterwards.
+    /// Waits until no event is running or queued.
+    ///
+    /// Armed timers, waiting tasks and quiet descriptors do not count. Nor do events of a
+    /// [`Domain`](crate::Domain) that wait for an earlier one whose token is kept outside events
+    /// and tasks that run. What the events did is visible afterwards.
     ///
     /// # Panics
     ///
-    /// On a worker, of whatever runtime: it would wait for itself.
+    /// On a worker of any runtime, and in blocking work of this one, because it could wait for
+    /// itself.
     #[track_caller]
     pub fn wait_idle(&self) {
         wait_idle(&self.owned.core);
     }
 
-    /// Runs a future on the calling thread, which sleeps while the future waits. What was done
-    /// before its end is visible afterwards.
+    /// Runs a future on the calling thread, which sleeps while the future waits.
+    ///
+    /// What was done before the future was ready is visible afterwards.
     ///
     /// # Panics
     ///
-    /// On a worker, of whatever runtime: it would block it. If the future panics.
+    /// On a worker of any runtime, which it would block, and if the future panics.
     ///
     /// # Examples
     ///
@@ -149,19 +154,22 @@ impl Runtime {
         block_on(future, "block_on on a worker would block it")
     }
 
-    /// Ends the runtime. Posts from outside are refused from now on, and timers that have not
-    /// fired are dropped. Running work goes on, and may post, until nothing is left or `limit` is
-    /// over; then running events finish, and the rest is dropped and counted. In a
-    /// [forked](Self#forked-processes) child it does nothing.
+    /// Ends the runtime, and waits until its workers have ended.
+    ///
+    /// Posts from outside are refused from now on, and timers that have not fired are dropped.
+    /// Running work goes on, and may post, until nothing is left or `limit` is over. Then running
+    /// events finish, and the rest is dropped and counted. In a [forked](Self#forked-processes)
+    /// child it does nothing.
     ///
     /// An event that does not finish in time (see [`Builder::stuck_after`]) is reported, and its
-    /// thread detached; so is a worker whose drop of something unrun takes so long. What is queued
-    /// for blocking work, and what a stuck worker leaves, is dropped by the calling thread, and has
-    /// the time that it takes.
+    /// worker's thread is detached. So is a worker in which one drop of unrun work takes that long.
+    /// The calling thread drops the queued blocking work, and what a stuck worker leaves, however
+    /// long this takes.
     ///
     /// # Panics
     ///
-    /// On a worker, of whatever runtime: it would wait for itself. Drop the runtime there.
+    /// On a worker of any runtime, and in blocking work of this one, because it could wait for
+    /// itself. Drop the runtime there instead.
     ///
     /// # Examples
     ///
@@ -185,31 +193,32 @@ impl Runtime {
         shutdown::shutdown(core, threads, limit)
     }
 
-    /// Makes the calling thread the first worker of a runtime with the defaults of the [`Builder`];
-    /// see [`Builder::build_here`].
+    /// Makes the calling thread worker 0 of a runtime with the defaults of the [`Builder`]. See
+    /// [`Builder::build_here`].
     ///
     /// # Errors
     ///
-    /// What the operating system says when it refuses a thread or a poller.
+    /// Returns the operating system's error if it refuses a thread or a poller.
     pub fn here() -> io::Result<Here> {
         Builder::default().build_here()
     }
 }
 
 impl Handle {
-    /// Waits until no event is running or queued, or the runtime has ended; see
+    /// Waits until no event is running or queued, or the runtime has ended. See
     /// [`Runtime::wait_idle`](crate::Runtime::wait_idle) for what counts.
     ///
     /// # Panics
     ///
-    /// On a worker, of whatever runtime, and in offloaded work: it would wait for itself.
+    /// On a worker of any runtime, and in blocking work of this one, because it could wait for
+    /// itself.
     #[track_caller]
     pub fn wait_idle(&self) {
         wait_idle(self.core());
     }
 }
 
-/// See [`Runtime::wait_idle`].
+/// Waits until the runtime is at rest or closed; see [`Runtime::wait_idle`].
 #[track_caller]
 fn wait_idle(core: &Core) {
     assert!(!Local::on_a_worker(), "wait_idle on a worker would wait for itself");
@@ -227,8 +236,8 @@ impl Drop for Runtime {
         if threads.iter().all(Option::is_none) {
             return;
         }
-        // A worker of its own would wait for itself; one of another runtime waits, as any thread
-        // does.
+        // A worker of this runtime would wait for itself. A worker of another runtime waits, as any
+        // thread does.
         match Local::is_on(core) {
             true => shutdown::start_stopping(core),
             false => drop(shutdown::shutdown(core, threads, Duration::ZERO)),

@@ -1,23 +1,23 @@
-//! How far a runtime has come (E11).
+//! The phases of a runtime's life (E11).
 //!
-//! The phase only goes up. Who changes it fences, and then looks at what it has to end; who makes
-//! something that has to be ended (puts it into an inbox, a wheel, the list of tasks) fences, and
-//! then looks at the phase. One of the two sees what the other has done.
+//! The phase only goes up. A thread that changes it fences, and then looks at what has to be ended.
+//! A thread that makes something that has to be ended (puts it into an inbox, a timer wheel or the
+//! list of tasks) fences, and then reads the phase. One of the two sees what the other has done.
 
 use crate::sync::{AtomicU8, Ordering, fence};
 
-/// See the module.
+/// A phase of a runtime; see the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// Everything is accepted.
+    /// Every post is accepted.
     Running,
-    /// Posts from outside are refused, those of running work accepted.
+    /// Posts from outside are refused, and posts of running work are accepted.
     Draining,
-    /// Posts from outside are refused, and no domain commits; workers drop what is left, and what
-    /// is still posted.
+    /// Posts from outside are refused, and no domain commits. Workers drop the events that are
+    /// left, and those that are still posted.
     Stopping,
-    /// No worker serves any longer; a thread that queues something disposes of it (see `shutdown`).
+    /// No worker serves its queues. A thread that queues something disposes of it (see `shutdown`).
     Closed,
 }
 
@@ -39,7 +39,7 @@ impl PhaseWord {
         }
     }
 
-    /// Goes up to `phase`; false if it had come that far already.
+    /// Advances to `phase`. Returns `false` if the runtime had reached it already.
     pub(crate) fn advance(&self, phase: Phase) -> bool {
         let before = self.0.fetch_max(phase as u8, Ordering::SeqCst);
         fence(Ordering::SeqCst);

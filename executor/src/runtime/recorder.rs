@@ -1,4 +1,4 @@
-//! Recording into histograms of the program's own; see `metrics::own`.
+//! Recording into the program's own histograms; see `metrics::own`.
 
 use std::time::Duration;
 
@@ -7,9 +7,10 @@ use crate::clock::saturating_nanos;
 use crate::metrics::OwnHistogram;
 use crate::sync::Arc;
 
-/// Records durations of the program's own, such as those of its requests, into a histogram that
-/// [`Metrics`](crate::Metrics) has beside the runtime's: see
+/// A recorder of the program's own durations, such as those of its requests; from
 /// [`Handle::histogram`](crate::Handle::histogram).
+///
+/// It records into a histogram that [`Metrics`](crate::Metrics) shows with the runtime's own.
 #[derive(Clone)]
 pub struct Recorder {
     histogram: Arc<OwnHistogram>,
@@ -23,22 +24,21 @@ impl Recorder {
         Recorder { histogram, handle: handle.clone() }
     }
 
-    /// The name of the histogram.
+    /// Returns the name of the histogram.
     pub fn name(&self) -> &str {
         self.histogram.name()
     }
 
-    /// Records a duration, of up to an hour: a longer one counts as that, and none as one
-    /// nanosecond.
+    /// Records a duration. A duration of more than an hour counts as an hour, and zero as 1 ns.
     ///
-    /// In a callback it takes a few nanoseconds; on other threads, which share a part, an atomic
-    /// addition.
+    /// In a callback this takes a few nanoseconds. On threads outside the runtime, which share one
+    /// part of the histogram, it takes an atomic addition.
     #[inline]
     pub fn record(&self, duration: Duration) {
         self.record_nanos(saturating_nanos(duration));
     }
 
-    /// Records a duration, in nanoseconds; see [`record`](Self::record).
+    /// Records a duration in nanoseconds. See [`record`](Self::record) for its limits.
     #[inline]
     pub fn record_nanos(&self, nanos: u64) {
         self.histogram.record(self.handle.current_worker(), nanos);

@@ -1,4 +1,4 @@
-//! What a runtime was told by its builder.
+//! The settings of a runtime, as its builder made them.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ type PanicHook = dyn Fn(&PanicReport<'_>) + Send + Sync;
 type StallHook = dyn Fn(&StallReport<'_>) + Send + Sync;
 type TicketHook = dyn Fn(&TicketStall<'_>) + Send + Sync;
 
-/// See the module.
+/// The settings of a runtime; see the module.
 #[derive(Default)]
 pub(crate) struct Settings {
     pub(crate) rules: Rules,
     pub(crate) turn_budget: TurnBudget,
     pub(crate) histograms: Histogramming,
-    /// In a runtime whose worker 0 is a thread of the user's, the default color is bound to that.
+    /// Whether the default color is bound to worker 0, if that runs on the user's thread.
     pub(crate) default_here: bool,
     pub(crate) stuck_after: Duration,
     pub(crate) seed: u64,
     pub(crate) thread_hooks: Arc<ThreadHooks>,
-    /// What the user is told by; taken at the end, as they may hold a handle.
+    /// The user's hooks. They are dropped at the end of the runtime, because they may own a handle.
     pub(crate) on_panic: Mutex<Option<Arc<PanicHook>>>,
     pub(crate) on_stall: Mutex<Option<Arc<StallHook>>>,
     pub(crate) on_ticket_stall: Mutex<Option<Arc<TicketHook>>>,
@@ -44,7 +44,7 @@ impl Settings {
         lock(&self.on_ticket_stall).clone()
     }
 
-    /// The runtime is closed: what the user gave it goes.
+    /// Drops the user's hooks, once the runtime is closed.
     pub(crate) fn drop_hooks(&self) {
         let hooks = (lock(&self.on_panic).take(), lock(&self.on_stall).take());
         self.thread_hooks.drop_all();

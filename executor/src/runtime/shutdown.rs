@@ -1,30 +1,31 @@
-//! How a runtime ends (E11).
+//! The shutdown of a runtime (E11).
 //!
-//! 1. *Draining*: posts from outside are refused, timers dropped; running work goes on until
-//!    nothing is left or the deadline comes.
-//! 2. *Stopping*: what is still posted by running work is dropped. Each worker ends the event that
-//!    it runs, drops what is queued for it, and leaves.
-//! 3. *Closed*: by the last worker that leaves, or by the caller of the shutdown who gives up on a
-//!    stuck one. From then on, a thread that puts something into an inbox disposes of all that is
-//!    there.
+//! 1. *Draining*: posts from outside are refused, and timers are dropped. Running work goes on
+//!    until nothing is left or the deadline comes.
+//! 2. *Stopping*: events that running work still posts are dropped. Each worker finishes the event
+//!    that it runs, drops everything that is queued for it, and exits.
+//! 3. *Closed*: the phase is set by the last worker that exits, or by the caller of the shutdown
+//!    when it gives up on a stuck one. From then on, a thread that puts something into an inbox
+//!    disposes of everything there.
 //!
-//! What may still be queued in the end: events whose post was accepted before the phase changed,
-//! and what keeps memory in order and is never refused, the graves of colors and the ends of
-//! colored values.
+//! Two kinds of things may still be queued at the end: events whose post was accepted before the
+//! phase changed, and housekeeping that is never refused, namely the graves of colors and the ends
+//! of colored values.
 //!
 //! # Nothing is left behind
 //!
-//! A poster pushes to an inbox, fences, and reads the phase (`Core::inject`); the closer changes
-//! the phase, fences, and disposes. One of the two sees the other's; who disposes is settled in
-//! `undertaking`. What a stuck worker still posts into its own run queue it drops itself, when its
-//! event has ended.
+//! A poster pushes to an inbox, fences, and reads the phase (`Core::inject`). The closer changes
+//! the phase, fences, and disposes of the queues. One of the two sees the other's step; which of
+//! them disposes is settled in `undertaking`. If a stuck worker still posts into its own run queue,
+//! it drops these events itself when the event that it is in has ended.
 //!
 //! # It comes to an end
 //!
-//! A worker that leaves, and the thread that closes, each dispose of what is there when it begins,
-//! and of what that leads to; beside a worker that is still in an event, and may post for ever, for
-//! a limited time (see `turn::discard`). The caller of a shutdown gives up on a worker that has
-//! been in one event, or in one drop, for longer than `stuck_after`; not on one that gets on.
+//! A worker that exits, and the thread that closes, each dispose of the entries that are queued
+//! when they begin, and of those that these lead to. While a worker is still in an event, and may
+//! post for ever, they do so for a limited time (see `turn::discard`). The caller of a shutdown
+//! gives up on a worker that has been in one event, or in one drop, for longer than `stuck_after`.
+//! It does not give up on a worker that makes progress.
 
 use std::time::{Duration, Instant};
 
@@ -34,47 +35,51 @@ use crate::park::ThreadPark;
 use crate::sync::{Ordering, lock, sleep, thread, try_lock};
 use crate::turn::local::Local;
 
-/// How long a worker may take that is in no event, but has not left: until it is given the core, or
-/// while a foreign poller holds it.
+/// The patience for a worker that is in no event but has not exited: it may wait for its core, or
+/// for another thread that still uses its poller.
 const IDLE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often the caller of a shutdown looks.
+/// The interval at which the caller of a shutdown checks the workers.
 const LOOK: Duration = Duration::from_micros(200);
 
-/// How often somebody who has queued something looks again while somebody else disposes.
+/// The number of times that a thread which has queued something yields and looks again while
+/// another thread disposes.
 const PATIENCE: u32 = 64;
 
-/// What a shutdown left undone.
+/// The result of a shutdown: the events and timers that it dropped, and the workers that were
+/// stuck.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ShutdownReport {
-    /// Events that were dropped unrun since the start of the shutdown, refused ones included.
+    /// The number of events that were dropped unrun since the start of the shutdown, including
+    /// refused ones.
     pub dropped_events: u64,
-    /// Timers that had not fired.
+    /// The number of timers that were dropped because they had not fired.
     pub dropped_timers: u64,
-    /// Workers that were still in an event, or in the drop of one closure, when the shutdown gave
-    /// up on them; their threads were detached.
+    /// The numbers of the workers that were still in an event, or in one drop, when the shutdown
+    /// gave up on them. Their threads were detached.
     pub stuck_workers: Vec<usize>,
-    /// Whether everything that was queued was run before the deadline. It was not if a domain has
+    /// Whether everything that was queued ran before the deadline. This is `false` if a domain has
     /// events that have not committed.
     pub drained: bool,
 }
 
 impl Core {
-    /// Says whether nothing runs, and nothing is queued.
+    /// Returns `true` if nothing runs, and nothing is queued.
     pub(super) fn is_at_rest(&self) -> bool {
         self.quiesce.is_at_rest(&self.fleet.sleep, || self.fleet.has_nothing())
     }
 
-    /// Waits until the runtime is at rest, or has been stopped, or the time is over; true if at
-    /// rest or stopped.
+    /// Waits until the runtime is at rest, `stopped` returns `true`, or the time `until` has come.
+    /// Returns `true` in the first two cases.
     pub(super) fn wait_for_rest(&self, until: Option<Instant>, stopped: impl Fn() -> bool) -> bool {
         let fleet = &self.fleet;
         self.quiesce.wait(&fleet.sleep, || fleet.has_nothing(), until, stopped)
     }
 }
 
-/// Goes through all phases. `threads`: the workers', taken as they end.
+/// Takes the runtime through all phases. `threads` are the workers' threads, which are taken as
+/// they end.
 pub(super) fn shutdown(
     core: &CoreRef,
     threads: &mut [Option<thread::JoinHandle<()>>],
@@ -86,17 +91,17 @@ pub(super) fn shutdown(
     ending.finish(core, threads, is_at_rest, || {})
 }
 
-/// A shutdown that has begun.
+/// A shutdown that has begun, and has to be finished.
 #[must_use = "it has to be finished"]
 pub(super) struct Ending {
     dropped_before: u64,
     dropped_timers: u64,
-    /// Until when running work goes on; `None`: for ever.
+    /// The time until which running work goes on; `None` means without a limit.
     pub(super) deadline: Option<Instant>,
 }
 
 impl Ending {
-    /// The first phase: posts from outside are refused, timers dropped.
+    /// Begins the draining phase: posts from outside are refused, and timers are dropped.
     pub(super) fn begin(core: &CoreRef, limit: Duration) -> Ending {
         let dropped_before = dropped(core);
         core.advance(Phase::Draining);
@@ -104,8 +109,9 @@ impl Ending {
         Ending { dropped_before, dropped_timers, deadline: clock::now().checked_add(limit) }
     }
 
-    /// The other phases. `is_at_rest`: nothing was left to run, or somebody else has stopped the
-    /// runtime. `leave`: the worker that the calling thread is leaves.
+    /// Runs the other phases. `is_at_rest` is true if nothing was left to run, or another thread
+    /// has stopped the runtime. `leave` is called to end the worker on the calling thread, if there
+    /// is one.
     pub(super) fn finish(
         self,
         core: &CoreRef,
@@ -113,7 +119,7 @@ impl Ending {
         is_at_rest: bool,
         leave: impl FnOnce(),
     ) -> ShutdownReport {
-        // A token that is kept somewhere holds up events that are in no queue.
+        // A token that is kept somewhere delays events that are in no queue.
         let drained = is_at_rest && !core.domains.is_open();
         start_stopping(core);
         leave();
@@ -126,7 +132,7 @@ impl Ending {
     }
 }
 
-/// Waits until all workers have left, and answers those that are stuck.
+/// Waits until all workers have exited, and returns those that are stuck.
 fn wait_for_workers(core: &CoreRef, threads: &mut [Option<thread::JoinHandle<()>>]) -> Vec<usize> {
     let mut watches: Vec<_> = (0..threads.len()).map(|index| Leaving::of(core, index)).collect();
     let mut stuck_workers = Vec::new();
@@ -149,7 +155,7 @@ fn wait_for_workers(core: &CoreRef, threads: &mut [Option<thread::JoinHandle<()>
     stuck_workers
 }
 
-/// A worker that is to leave, as the caller of the shutdown sees it.
+/// A worker that is to exit, as the caller of the shutdown watches it.
 struct Leaving {
     worker: usize,
     progress: u64,
@@ -162,14 +168,14 @@ impl Leaving {
         Leaving { worker, progress, since: clock::now() }
     }
 
-    /// Says whether it has been at the same thing for too long.
+    /// Returns `true` if the worker has been in the same event or drop for too long.
     fn is_stuck(&mut self, core: &Core) -> bool {
         let now = Leaving::of(core, self.worker);
         if now.progress != self.progress {
             *self = now;
             return false;
         }
-        // None: it runs no event, nor a drop.
+        // Without a site, the worker is in no event and in no drop.
         let is_busy = core.seats[self.worker].event.site().is_some();
         let patience = core.settings.stuck_after;
         let patience = if is_busy { patience } else { patience.max(IDLE_PATIENCE) };
@@ -182,7 +188,7 @@ fn dropped(core: &Core) -> u64 {
     workers.sum::<u64>() + core.outside.dropped.load(Ordering::Relaxed)
 }
 
-/// Tells all workers to leave, and waits for none.
+/// Tells all workers to exit, and returns without waiting for them.
 pub(crate) fn start_stopping(core: &Core) {
     core.advance(Phase::Draining);
     crate::timer::drop_all(core);
@@ -195,10 +201,10 @@ pub(crate) fn start_stopping(core: &Core) {
     }
 }
 
-/// A worker has left its loop: it drops what is queued for it.
+/// Drops everything that is queued for a worker that has exited its loop.
 pub(crate) fn worker_stops(local: &Local) {
     local.core.serving.fetch_sub(1, Ordering::SeqCst);
-    // It is in no event any more, and closing its poller is not one.
+    // The worker is no longer in an event, and closing its poller counts as none.
     local.gets_on();
     local.guard(None, || lock(&local.seat.park).close());
     local.gets_on();
@@ -209,10 +215,10 @@ pub(crate) fn worker_stops(local: &Local) {
     local.flush_samples(true);
 }
 
-/// Drops the futures that are to be dropped on this thread, and are not yet.
+/// Drops the remaining futures that must be dropped on this thread.
 fn drop_futures(local: &Local) {
     loop {
-        // The drop of one may leave another.
+        // The drop of a future may leave another.
         let left: Vec<_> = local.futures.take_all().collect();
         if left.is_empty() {
             return;
@@ -221,20 +227,20 @@ fn drop_futures(local: &Local) {
     }
 }
 
-/// A worker's thread is about to end.
+/// Notes that a worker's thread is about to end, and closes the runtime if it is the last one.
 pub(crate) fn worker_leaves(core: &Core) {
     if core.live_workers.fetch_sub(1, Ordering::SeqCst) == 1 {
         close(core);
     }
 }
 
-/// Nobody serves the queues any more.
+/// Closes the runtime, whose queues no worker serves any longer, and disposes of the queues.
 fn close(core: &Core) {
     core.advance(Phase::Closed);
     let undertaker = Local::undertaker(CoreRef::of(core));
     undertaker.enter(|| {
         for seat in &core.seats {
-            // A worker that is stuck in an event does not hold its poller.
+            // A worker that is stuck in an event does not have its poller locked.
             let Some(mut park) = try_lock(&seat.park) else { continue };
             undertaker.guard(None, || park.close());
             *park = Box::new(ThreadPark::new());
@@ -247,11 +253,11 @@ fn close(core: &Core) {
     core.settings.drop_hooks();
 }
 
-/// Disposes of all that is queued. Called after the phase is *Closed*.
+/// Disposes of everything that is queued. The phase is *Closed*.
 pub(crate) fn undertake(core: &Core) {
-    // What is disposed of may hold the last count of the core, but ours.
+    // The entries may own the last count of the core other than this one.
     let core = CoreRef::of(core);
-    // Inside of a pass, this thread would wait for itself.
+    // Inside a pass, this thread would wait for itself.
     let patience = if Local::is_undertaker_of(&core) { 0 } else { PATIENCE };
     core.undertaking.undertake(patience, || {
         let undertaker = Local::undertaker(core.clone());

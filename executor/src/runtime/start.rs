@@ -1,4 +1,4 @@
-//! How a runtime starts: settings are checked, cores chosen, and workers made.
+//! The start of a runtime: settings are checked, cores are chosen, and workers are made.
 
 use std::io;
 
@@ -16,16 +16,16 @@ use crate::worker::fleet::Fleet;
 use crate::worker::machine::Machine;
 use crate::worker::scheduler::Scheduler;
 
-/// How many workers a runtime has in a simulation if nothing else is said.
+/// The default number of workers in a simulation.
 const SIMULATED_WORKERS: usize = 4;
 
-/// What a move of a cache line takes in a simulation, in nanoseconds.
+/// The time that the move of a cache line takes in a simulation, in nanoseconds.
 const SIMULATED_MOVE: u32 = 300;
 
-/// Bytes of a stack, at most.
+/// The maximum size of a stack, in bytes.
 const MOST_STACK: usize = 1 << 40;
 
-/// Whose thread the first worker is.
+/// The thread on which the first worker runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum First {
     /// A thread that is started for the worker.
@@ -37,13 +37,13 @@ pub(super) enum First {
 /// The first worker, for the caller's thread to enter.
 pub(super) struct FirstWorker {
     pub(super) scheduler: Scheduler<Entry>,
-    /// The core that is left to it.
+    /// The CPU core that other workers leave to it.
     pub(super) pin: Option<Pin>,
 }
 
 impl Builder {
-    /// Starts the workers; the first one only if it has a thread of its own, and otherwise answers
-    /// it.
+    /// Starts the workers. If the first one belongs to the caller's thread, it is returned instead
+    /// of started.
     pub(super) fn start(self, first: First) -> io::Result<(Owned, Option<FirstWorker>)> {
         let (cores, workers) = self.check()?;
         let are_named = self.cores.is_some();
@@ -60,7 +60,7 @@ impl Builder {
         let mut pins: Vec<Option<CoreId>> = taken.iter().map(|pin| Some(pin.core())).collect();
         pins.resize(workers, None);
         if first == First::Here {
-            // Nobody knows where it runs.
+            // The caller's thread is not pinned, so its core is unknown.
             pins[0] = None;
         }
         let machine = match is_simulated {
@@ -103,7 +103,7 @@ impl Builder {
         Ok((owned, first_worker))
     }
 
-    /// The cores that may be used, and how many workers there shall be.
+    /// Checks the settings, and returns the cores that may be used and the number of workers.
     fn check(&self) -> io::Result<(Vec<CoreId>, usize)> {
         let cores = choose_cores(self.cores.as_deref())?;
         if sync::is_simulated() && self.driver.is_some() {
@@ -112,7 +112,7 @@ impl Builder {
         }
         let workers = self.workers.unwrap_or_else(|| match self.cores.is_some() {
             true => cores.len(),
-            // Whatever the machine has, so that a run comes back elsewhere.
+            // The number is the same on every machine, so that a run can be repeated elsewhere.
             false if sync::is_simulated() => SIMULATED_WORKERS,
             false => cores::default_workers(),
         });
@@ -136,7 +136,7 @@ impl Builder {
 
 type Unparkers = Vec<Arc<dyn Unpark>>;
 
-/// What each worker sleeps on, and what wakes it.
+/// Makes each worker's poller, and the value that wakes it.
 fn make_seats(workers: usize, driver: Option<&dyn Driver>) -> io::Result<(Vec<Seat>, Unparkers)> {
     let (mut seats, mut unparkers) = (Vec::new(), Vec::new());
     for worker in 0..workers {
@@ -150,7 +150,7 @@ fn make_seats(workers: usize, driver: Option<&dyn Driver>) -> io::Result<(Vec<Se
     Ok((seats, unparkers))
 }
 
-/// An error if no thread can have such a name, or such a stack.
+/// Returns an error if no thread can have this name, or a stack of this size.
 fn check_threads(name: &str, stack_size: usize) -> io::Result<()> {
     if name.contains('\0') {
         return Err(invalid("the name of a thread holds no NUL"));
@@ -161,7 +161,7 @@ fn check_threads(name: &str, stack_size: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Those of the user, or all that the process may use.
+/// Returns the cores that the user named, or all that the process may use.
 fn choose_cores(named: Option<&[usize]>) -> io::Result<Vec<CoreId>> {
     let usable = cores::usable();
     let Some(named) = named else {

@@ -1,25 +1,25 @@
-//! What a program does when a thread of a runtime starts, and when it ends.
+//! The hooks that a program sets for the start and the end of each thread of a runtime.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::panic::bury;
 use crate::sync::{Arc, Mutex, lock};
 
-/// What a thread of a runtime is for; see [`Builder::on_thread_start`].
+/// The purpose of a thread of a runtime; see [`Builder::on_thread_start`].
 ///
 /// [`Builder::on_thread_start`]: crate::Builder::on_thread_start
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ThreadKind {
-    /// It is a worker with this number, counted from 0.
+    /// The thread is the worker with this number, counted from 0.
     Worker(usize),
-    /// It runs [blocking work](crate::Handle::offload).
+    /// The thread runs [blocking work](crate::Handle::offload).
     Blocking,
 }
 
 type Hook = Arc<dyn Fn(ThreadKind) + Send + Sync>;
 
-/// The two hooks. They are taken away at the end of the runtime, as they may hold a handle of it.
+/// The two hooks. They are dropped at the end of the runtime, because they may own a handle of it.
 #[derive(Default)]
 pub(crate) struct ThreadHooks {
     start: Mutex<Option<Hook>>,
@@ -35,21 +35,23 @@ impl ThreadHooks {
         *lock(&self.stop) = Some(Arc::new(hook));
     }
 
-    /// The calling thread has started. It ends when what is returned is dropped.
+    /// Calls the start hook on the calling thread. The stop hook is called when the returned value
+    /// is dropped.
     pub(crate) fn thread_starts(&self, kind: ThreadKind) -> Running {
         let (start, stop) = (lock(&self.start).clone(), lock(&self.stop).clone());
         call(start, kind);
         Running { stop, kind }
     }
 
-    /// The runtime is closed. Threads that still run have their own hook.
+    /// Drops the hooks, once the runtime is closed. Threads that still run have their own
+    /// references.
     pub(super) fn drop_all(&self) {
         let hooks = (lock(&self.start).take(), lock(&self.stop).take());
         drop(hooks);
     }
 }
 
-/// A thread that has started.
+/// A thread that has started, and calls the stop hook when this is dropped.
 #[must_use = "when it is dropped, the thread ends"]
 pub(crate) struct Running {
     stop: Option<Hook>,
@@ -62,8 +64,8 @@ impl Drop for Running {
     }
 }
 
-/// Calls a hook. Its panic is the user's, has been printed by the panic hook of the process, and
-/// ends nothing else.
+/// Calls a hook. A panic of the hook has been printed by the process's panic hook; it is caught,
+/// and ends nothing else.
 fn call(hook: Option<Hook>, kind: ThreadKind) {
     if let Some(hook) = hook {
         let called = catch_unwind(AssertUnwindSafe(|| {

@@ -1,19 +1,21 @@
-//! Who disposes of what is queued when nobody serves the queues any more.
+//! The choice of the thread that disposes of the queues when no worker serves them any longer.
 //!
 //! A thread that puts something into a queue after the runtime has been closed comes here, and so
-//! does who closes it. One at a time makes a *pass* over the queues, which disposes of all that was
-//! there when the pass began. Disposing runs user code, which may hold locks of the user's; so
-//! nobody waits here for long. Who finds somebody else at work waits for some moments (a thread
-//! that queues faster than another one disposes is slowed down by that, so that a pass comes to an
-//! end), and then leaves what it has queued to the other one by asking for one more pass. So does,
-//! without waiting, who queues something inside of a pass, in the drop of what is disposed of.
+//! does the thread that closes it. One thread at a time makes a *pass* over the queues, which
+//! disposes of everything that was there when the pass began. Disposing runs user code, which may
+//! take locks of the user's, so no thread waits here for long. A thread that finds another one at
+//! work yields and looks again a limited number of times (`shutdown::PATIENCE`). This slows down a
+//! thread that queues faster than another one disposes, so that the pass comes to an end. After
+//! that, the thread asks for one more pass, and so leaves its entry to the other thread. A thread
+//! that queues something inside a pass, in the drop of an entry, does the same without waiting.
 //!
 //! # Nothing is left behind
 //!
-//! Who queues pushes, fences, and changes or reads `state` by read-modify-writes; a worker at it
-//! goes from *held* to *free* by a compare-exchange, which fails if one more pass was asked for.
-//! Either the request is seen there, and a pass begins after the push; or the compare-exchange came
-//! first, and who asks finds the state free, and makes the pass itself.
+//! A thread that queues something pushes it, fences, and changes or reads `state` by
+//! read-modify-writes. The thread that makes the passes goes from *held* to *free* by a
+//! compare-exchange, which fails if one more pass was asked for. Either it sees the request there,
+//! and a pass begins after the push. Or the compare-exchange came first, and the thread that asks
+//! finds the state free and makes the pass itself.
 //!
 //! Model: `models/closing.rs`.
 
@@ -21,10 +23,10 @@ use crate::sync::{AtomicUsize, Ordering, fence, yield_now};
 
 const FREE: usize = 0;
 const HELD: usize = 1;
-/// Held, and one more pass is asked for.
+/// A pass is being made, and one more is asked for.
 const AGAIN: usize = 2;
 
-/// See the module.
+/// The state of the passes; see the module.
 pub(crate) struct Undertaking {
     state: AtomicUsize,
 }
@@ -34,10 +36,11 @@ impl Undertaking {
         Undertaking { state: AtomicUsize::new(FREE) }
     }
 
-    /// Has everything disposed of that was queued before: by calling `pass`, or by the thread that
-    /// is at it. `patience`: how often to look again, and to give the core away, while somebody is.
+    /// Makes sure that everything that was queued before is disposed of: by calling `pass`, or by
+    /// the thread that makes a pass already. `patience` is the number of times to yield and look
+    /// again while another thread does.
     pub(crate) fn undertake(&self, mut patience: u32, mut pass: impl FnMut()) {
-        // What was queued comes before what is asked for.
+        // The push comes before the request.
         fence(Ordering::SeqCst);
         loop {
             let (from, to) = match self.state.load(Ordering::SeqCst) {
@@ -47,8 +50,8 @@ impl Undertaking {
                     yield_now();
                     continue;
                 }
-                // A read-modify-write even if it changes nothing, so that the next one of who is at
-                // it reads it.
+                // This is a read-modify-write even if it changes nothing, so that the next one of
+                // the thread that makes the passes reads it.
                 seen => (seen, AGAIN),
             };
             match self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst) {
@@ -62,7 +65,7 @@ impl Undertaking {
             pass();
             match self.state.compare_exchange(HELD, FREE, Ordering::SeqCst, Ordering::SeqCst) {
                 Ok(_) => return,
-                // Asked for again. Only this thread leaves that state.
+                // One more pass was asked for. Only this thread leaves that state.
                 Err(_) => drop(self.state.swap(HELD, Ordering::SeqCst)),
             }
         }

@@ -1,23 +1,23 @@
-//! Where a run deviates from the default schedule: as a seed draws it, or as in a saved run.
+//! The deviations of a run from the default schedule: drawn by a seed, or taken from a saved run.
 //!
-//! A *deviation* is a pause at a marked point, or a fault: a timer that is late, a wait that ends
-//! too early. It is drawn by the name of what runs, the point, and how often it came by there; by
-//! no count of steps. So the same seed makes the same deviations in the parts of a program that
-//! have not changed.
+//! A *deviation* is a pause at a marked point, or a fault: a timer that is late, or a wait that
+//! ends too early. It is drawn by the name of what runs, the point, and the number of times that
+//! this came to the point before. It does not depend on a count of steps. So the same seed makes
+//! the same deviations in the parts of a program that have not changed.
 //!
 //! A seed follows one of two strategies:
 //!
-//! * *Random*: a pause with some probability at some of the points; which points, how often and how
-//!   long is drawn by the seed (the swarm testing of Groce and others, ISSTA 2012), as are the
-//!   faults that there are.
-//! * *Priorities*: each color has a priority. An event waits before it begins, and every 4 ms it is
-//!   looked whether another fiber can go on; if none can, the one with the highest priority of
-//!   those that wait so does. After 20 ms it begins anyway. At some points, drawn by name as well,
-//!   the color of what comes by gets the lowest priority, and waits (after the PCT of Burckhardt
-//!   and others, ASPLOS 2010, with colors instead of threads).
+//! * *Random*: a pause with some probability at some of the points. The seed draws which points,
+//!   how often and how long (the swarm testing of Groce and others, ISSTA 2012). It also draws
+//!   which faults there are.
+//! * *Priorities*: each color has a priority, and an event waits before it begins. Every 4 ms the
+//!   schedule checks whether another fiber can go on. If none can, the waiting event with the
+//!   highest priority begins. After 20 ms an event begins in any case. At some points, which are
+//!   drawn by name as well, the color of what comes to the point gets the lowest priority, and
+//!   waits (after the PCT of Burckhardt and others, ASPLOS 2010, with colors instead of threads).
 //!
-//! After a quarter of the steps that a run may take, a seed makes no deviations any more: what the
-//! test waits for has to come then.
+//! After a quarter of the steps that a run may take, a seed makes no further deviations. What the
+//! test waits for must happen in the rest of the run.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,21 +25,22 @@ use std::collections::BTreeMap;
 use super::mix;
 use crate::sync::{Fault, Point};
 
-/// Nanoseconds of pauses, as powers of two: within a protocol, a few events, and longer than other
-/// workers leave alone what waits.
+/// The ranges of a pause's length in nanoseconds, as powers of two: the length of a step in a
+/// protocol, that of a few events, and more than the usual steal delay of 1 ms, after which workers
+/// take over what waits.
 const LENGTHS: [std::ops::Range<u32>; 3] = [6..12, 12..20, 20..23];
 
-/// What may deviate.
+/// A point or a fault at which a run may deviate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Spot {
-    /// Somebody may pause here.
+    /// A marked point, where a fiber may pause.
     Point(Point),
-    /// This may go wrong.
+    /// A fault, which may happen.
     Fault(Fault),
 }
 
 impl Spot {
-    /// A number below that of all points and faults.
+    /// Returns the index of this spot among all points and faults.
     pub(super) fn index(self) -> usize {
         match self {
             Spot::Point(point) => point as usize,
@@ -52,7 +53,7 @@ impl Spot {
         points.chain(Fault::ALL.into_iter().map(Spot::Fault))
     }
 
-    /// Its name in a story, and in a saved run.
+    /// Returns the name of the spot in a story, and in a saved run.
     pub(super) fn name(self) -> &'static str {
         match self {
             Spot::Point(point) => point.name(),
@@ -62,31 +63,32 @@ impl Spot {
     }
 }
 
-/// A place where a run may deviate.
+/// One passage of a spot, at which a run may deviate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Mark {
-    /// The name of the event, or of what runs between two.
+    /// The name of the event, or of what runs between two events.
     pub(super) who: u64,
     pub(super) spot: Spot,
-    /// The how-manieth time it comes by there.
+    /// The number of times that `who` passed the spot before.
     pub(super) nth: u32,
 }
 
-/// How long a pause is, or by how much something is late.
+/// The length of a pause, or the size of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
-    /// So many virtual nanoseconds.
+    /// A number of virtual nanoseconds.
     For(u64),
-    /// Until the event of this name has ended, or a long time is over: it may never come.
+    /// Until the event of this name has ended, or 50 ms are over, as the event may never come.
     Until(u64),
-    /// Until nobody else can go on for some time, but those that wait so with a smaller number.
+    /// Until no other fiber can go on, except fibers that wait in the same way with a smaller
+    /// number; at most 20 ms.
     Rest(u32),
 }
 
-/// A deviation: where, and how long.
+/// A deviation: its mark and its length.
 pub(super) type Deviation = (Mark, Length);
 
-/// See the module.
+/// The source of a run's deviations, and those that were made: see the [module](self).
 pub(super) struct Choices {
     source: Source,
     made: RefCell<Vec<Deviation>>,
@@ -97,47 +99,46 @@ enum Source {
     These(BTreeMap<Mark, Length>),
 }
 
-/// What a seed says of all deviations.
+/// The values that a seed draws once for a run, from which all its deviations follow.
 #[derive(Debug)]
 struct Draw {
     seed: u64,
     strategy: Strategy,
-    /// Which faults there are, as bits.
+    /// The faults that may happen, as bits.
     faults: u64,
-    /// One color in so many has timers that are late, if there is that fault.
+    /// One color in `late_colors` has timers that are late, if that fault may happen.
     late_colors: u64,
-    /// One in so many marks is a pause, or an early wake.
+    /// One passage in `one_in` is a pause or an early wake.
     one_in: u64,
-    /// Which of the lengths there are: one, or all.
+    /// The index of the range from which lengths are drawn; all ranges if it is past the last one.
     length: usize,
-    /// No deviation is made after so many steps.
+    /// The number of steps after which no deviation is made.
     horizon: u64,
 }
 
 #[derive(Debug)]
 enum Strategy {
     Random {
-        /// At which points, as bits.
+        /// The points where a fiber may pause, as bits.
         points: u64,
-        /// One color in so many has all of its events paused before they begin; 0: none.
+        /// One color in `slow_colors` has all its events pause before they begin; 0 if none has.
         slow_colors: u64,
     },
     Priorities {
-        /// One in so many marks is a point where a color gets the lowest priority.
+        /// At one passage in `one_in` the color gets the lowest priority.
         one_in: u64,
-        /// The priorities that were changed, by the names of the colors, and how many changes there
-        /// were.
+        /// The priorities that were changed, by the names of the colors, and the number of changes.
         lowered: RefCell<(BTreeMap<u64, u32>, u32)>,
     },
 }
 
-/// The lowest of the priorities that are drawn; those that were changed are below.
+/// The lowest priority that is drawn. Priorities that were changed are below it.
 const DRAWN: u32 = 1 << 20;
 
 impl Draw {
     fn of(seed: u64, horizon: u64) -> Draw {
         let draw = |what: u64| mix(&[seed, what]);
-        // The grain: between events only, or everywhere, or at some of the points.
+        // The seed pauses between events only, or everywhere, or at some of the points.
         let all = (1 << Point::ALL.len()) - 1;
         let between = [Point::Begins, Point::Ended, Point::Posted];
         let points = match draw(2) % 4 {
@@ -195,7 +196,7 @@ impl Draw {
         }
     }
 
-    /// As often short as long.
+    /// Draws a length. Each power of two is equally likely.
     fn length(&self, drawn: u64) -> Length {
         let any = || &LENGTHS[(drawn >> 32) as usize % LENGTHS.len()];
         let powers = LENGTHS.get(self.length).unwrap_or_else(any);
@@ -205,26 +206,28 @@ impl Draw {
 }
 
 impl Choices {
-    /// Those of a seed, of a run that takes so many steps at most.
+    /// Makes the choices of a seed, for a run that takes at most `most_steps` steps.
     pub(super) fn of_seed(seed: u64, most_steps: u64) -> Self {
         let draw = Draw::of(seed, most_steps / 4);
         Choices { source: Source::Seed(draw), made: RefCell::default() }
     }
 
-    /// Exactly these, as far as a run comes by there.
+    /// Makes exactly these deviations, as far as the run passes their marks.
     pub(super) fn these(deviations: &[Deviation]) -> Self {
         let these = deviations.iter().copied().collect();
         Choices { source: Source::These(these), made: RefCell::default() }
     }
 
-    /// Says whether there may be a deviation anywhere.
+    /// Returns `true` if the run may deviate anywhere.
     #[inline]
     pub(super) fn has_any(&self) -> bool {
         !matches!(&self.source, Source::These(these) if these.is_empty())
     }
 
-    /// What is done here other than by default; `None`: nothing. `color`: the name of the color of
-    /// what runs; `steps`: those of the run until now.
+    /// Returns the deviation at a mark, if there is one.
+    ///
+    /// `color` is the name of the color of what runs. `steps` is the number of the run's steps so
+    /// far.
     pub(super) fn deviation(&self, mark: Mark, color: u64, steps: u64) -> Option<Length> {
         let length = match &self.source {
             Source::Seed(draw) if steps >= draw.horizon => None,
@@ -237,14 +240,17 @@ impl Choices {
         length
     }
 
-    /// The deviations of this run, in their order.
+    /// Returns the deviations of this run, in the order in which they were made.
     pub(super) fn take_made(&self) -> Vec<Deviation> {
         self.made.take()
     }
 }
 
-/// The fewest of some deviations with which a run still fails, as far as leaving out parts of them
-/// tells; `fails` runs it, as long as `goes_on` says so.
+/// Returns a small part of some deviations with which a run still fails, by leaving out parts of
+/// them.
+///
+/// `fails` runs the test with some deviations. The search ends early when `goes_on` returns
+/// `false`.
 pub(super) fn fewest(
     mut deviations: Vec<Deviation>,
     goes_on: impl Fn() -> bool,
@@ -279,7 +285,7 @@ mod tests {
         Mark { who, spot: Spot::Point(point), nth: 0 }
     }
 
-    /// The draws of some seeds that follow priorities.
+    /// Returns the draws of those of 1,000 seeds that follow priorities.
     fn priorities() -> impl Iterator<Item = Draw> {
         let draws = (0..1_000).map(|seed| Draw::of(seed, 1_000));
         draws.filter(|draw| matches!(draw.strategy, Strategy::Priorities { .. }))
@@ -293,7 +299,8 @@ mod tests {
                 Some(Length::Rest(rank)) => rank,
                 other => panic!("an event waits for its rank: {other:?}"),
             };
-            // A color keeps its priority until it gets the lowest one, which it keeps as well.
+            // A color keeps its drawn priority until it gets the lowest one. It keeps that one
+            // until the next change.
             let mut ranks: Vec<u32> = (0..4_000).map(|who| rank(who, 5)).collect();
             ranks.dedup();
             let [usual, changed @ ..] = &ranks[..] else { panic!("there is one") };

@@ -1,11 +1,11 @@
-//! What a simulation runs, and what counts as a failure.
+//! The settings of a simulation: which seeds it runs, and what counts as a failure.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use super::timed::Costs;
 
-/// What [`check`](super::check) runs.
+/// The settings of [`check`](super::check) and the other functions that run a simulation.
 ///
 /// # Examples
 ///
@@ -40,54 +40,62 @@ impl Default for Config {
 }
 
 impl Config {
-    /// A thousand seeds, of ten million steps at most; a panic of an event is a failure.
+    /// Makes the default settings: the seeds 0 to 999, with at most ten million steps each. A panic
+    /// of an event is a failure.
     pub fn new() -> Self {
         Config::default()
     }
 
-    /// The seeds that are run, in their order, until one fails.
+    /// Sets the seeds, which are run in order until one fails. The default is 0 to 999.
     pub fn seeds(mut self, seeds: Range<u64>) -> Self {
         self.seeds = seeds;
         self
     }
 
-    /// Steps of one run at most, each of which is a change of fibers or an event; a run that takes
-    /// more has failed. In the last three quarters of them nothing is paused any more, so that such
-    /// a run does not wait for a pause.
+    /// Sets the greatest number of steps in one run; the default is ten million.
+    ///
+    /// A step is a switch of fibers or an event. A run that takes more steps has failed. In the
+    /// last three quarters of the steps nothing is paused, so such a run does not wait for a pause.
     pub fn most_steps(mut self, steps: u64) -> Self {
         self.most_steps = steps;
         self
     }
 
-    /// Lets events panic: by default that is a failure.
+    /// Allows events to panic. By default a panic of an event is a failure.
     pub fn allow_panics(mut self) -> Self {
         self.allows_panics = true;
         self
     }
 
-    /// Runs each seed twice, and fails if the second run differs from the first: if the program
-    /// iterates over a `HashMap`, reads a clock past the handle, or depends on addresses. The
-    /// message names the first event that differs.
+    /// Runs each seed twice, and fails if the second run differs from the first.
+    ///
+    /// Runs differ if the program iterates over a `HashMap`, reads a clock other than the handle's,
+    /// or depends on addresses. The message names the first event that differs.
     pub fn run_twice(mut self) -> Self {
         self.runs_twice = true;
         self
     }
 
-    /// Fails if no seed has come by [`sim_reached!`](crate::sim_reached) with this label.
+    /// Requires that at least one seed reaches [`sim_reached!`](crate::sim_reached) with this
+    /// label.
     pub fn has_to_reach(mut self, label: &str) -> Self {
         self.has_to_reach.push(label.to_owned());
         self
     }
 
-    /// How long nothing may go on in real time, before the process is ended with a message that
-    /// names the event which blocks the thread: by default 20 s. It is looked every 200 ms.
+    /// Sets the real time for which a run may make no progress; the default is 20 s.
+    ///
+    /// After that time the process is aborted, with a message that names the event that blocks the
+    /// thread. Progress is checked every 200 ms.
     pub fn patience(mut self, time: Duration) -> Self {
         self.patience = time;
         self
     }
 
-    /// Runs in *timed mode*: what has the earliest time of its own goes next, nothing is paused,
-    /// and all costs what the table says. See [`Costs`].
+    /// Runs the seeds in *timed mode*, with these costs.
+    ///
+    /// The fiber whose own time is the earliest goes on, nothing is paused, and each operation
+    /// takes the time in the table. See [`Costs`].
     pub fn timed(mut self, costs: Costs) -> Self {
         self.costs = Some(costs);
         self

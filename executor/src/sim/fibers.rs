@@ -1,10 +1,11 @@
 //! The fibers of one run, and what they wait for.
 //!
-//! A fiber goes on until it waits; a [pause](super::choice) is a wait like others. Who goes on next
-//! is in [`schedule`](super::schedule); what the runtime asks of a run, and tells it, in
-//! [`seam`](super::seam).
+//! A fiber goes on until it waits. A [pause](super::choice) is a wait like any other. The choice of
+//! the fiber that goes on next is in [`schedule`](super::schedule). What the runtime asks of a run,
+//! and reports to it, is in [`seam`](super::seam).
 //!
-//! All of this is of one thread. No borrow of a `RefCell` in here is held while fibers change.
+//! All of this belongs to one thread. No borrow of a `RefCell` in here lives across a switch of
+//! fibers.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -28,33 +29,35 @@ use crate::sync::seam::{self, FiberHandle, Simulation};
 use crate::sync::{Arc, panicking};
 use crate::thread::{ThreadState, fiber};
 
-/// Virtual nanoseconds that an event takes, a look of a loop that waits, and a look at the clock.
+/// The time that an event, an iteration of a waiting loop, and a reading of the clock take, in
+/// virtual nanoseconds.
 pub(super) const EVENT: u64 = 300;
 pub(super) const SPIN: u64 = 50;
 pub(super) const LOOK: u64 = 25;
 
-/// How long a pause is at most that waits for the end of an event, in virtual nanoseconds: the
-/// event may be there no more.
+/// The limit of a pause that waits for the end of an event, in virtual nanoseconds. The event may
+/// never come.
 pub(super) const LONGEST: u64 = 50_000_000;
 
-/// How long it takes until it is looked whether a pause is over that waits until nobody else can go
-/// on, in virtual nanoseconds: work that waits behind it is taken by others meanwhile.
+/// The interval of the checks whether a fiber that rests may go on, in virtual nanoseconds. It is
+/// longer than the steal delay, so other workers take over work that waits behind such a fiber.
 pub(super) const REST: u64 = 4_000_000;
 
-/// How long it is at most: somebody may always go on.
+/// The limit of a rest, in virtual nanoseconds, as another fiber may always be able to go on.
 pub(super) const LONGEST_REST: u64 = 20_000_000;
 
-/// How long a fiber goes on, in virtual nanoseconds, before others have their turn: longer than
-/// most programs that are tested take at all.
+/// The time after which a fiber that runs lets others have their turn, in virtual nanoseconds. Most
+/// tests take less than this.
 const QUANTUM: u64 = 1_000_000;
 
-/// Looks without anybody getting on, after which nobody will.
+/// The number of iterations of waiting loops without any other progress, after which a run counts
+/// as endless.
 const MOST_IDLE_SPINS: u64 = 1 << 20;
 
-/// Bytes of a fiber's stack. What is not used of it takes no memory.
+/// The size of a fiber's stack in bytes. Unused pages take no memory.
 const STACK: usize = 1 << 20;
 
-/// When the virtual time of day begins, since 1970: in 2026, whenever the run does.
+/// The start of the virtual time of day, since 1970: the first day of 2026.
 pub(super) const BEGIN: Duration = Duration::from_secs(1_767_225_600);
 
 thread_local! {
@@ -62,7 +65,7 @@ thread_local! {
     static WORLD: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
 }
 
-/// Runs `f` with the run whose fiber this thread runs, if it does.
+/// Runs `f` with the run whose fiber runs on this thread, if there is one.
 pub(super) fn world<R>(f: impl FnOnce(&World) -> R) -> Option<R> {
     let world = WORLD.with_borrow(Option::clone);
     world.map(|world| f(&world))
@@ -71,34 +74,35 @@ pub(super) fn world<R>(f: impl FnOnce(&World) -> R) -> Option<R> {
 /// What a fiber waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Wait {
-    /// For its turn.
+    /// Its turn.
     Turn,
-    /// For its turn, and then it looks again whether it may go on.
+    /// Its turn, in a loop that then checks again whether it may go on.
     Spin,
-    /// To be notified by this key.
+    /// A notification by this key.
     Key(usize),
-    /// For a time only.
+    /// The end of a time limit only.
     Time,
-    /// For a time, or for the end of the event of this name, as it was paused.
+    /// The end of a time limit, or of the event of this name: the fiber was paused.
     Pause(Option<u64>),
-    /// Until nobody can go on, but those that wait so with a smaller number; since when.
+    /// Until no other fiber can go on, except those that wait in the same way with a smaller
+    /// number. The second value is the time at which the wait began.
     Rest(u32, u64),
-    /// Until nobody else can go on without time passing by.
+    /// Until no other fiber can go on unless time passes.
     Settled,
-    /// It has ended.
+    /// The fiber has ended.
     Over,
 }
 
-/// How a wait ends.
+/// The way in which a wait ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Ends {
-    /// Somebody has notified the one that waits.
+    /// Another fiber has notified the one that waits.
     Notified,
-    /// Its time is over, or what it was paused for.
+    /// The time limit has passed, or what the pause was for has happened.
     Otherwise,
 }
 
-/// Something that has a stack of its own.
+/// A thread of control with a stack of its own.
 pub(super) struct Fiber {
     pub(super) name: String,
     thread: Rc<ThreadState>,
@@ -106,19 +110,20 @@ pub(super) struct Fiber {
     coroutine: RefCell<Option<Coroutine<(), (), (), DefaultStack>>>,
     yielder: Cell<*const Yielder<(), ()>>,
     pub(super) wait: Cell<Wait>,
-    /// Counts its waits, so that what was planned for one does not end another.
+    /// The number of waits that have ended. A time that was planned for one wait must not end
+    /// another.
     pub(super) waits: Cell<u64>,
     pub(super) was_notified: Cell<bool>,
     end: FiberHandle,
-    /// In timed mode: until when it has run, or when it may go on.
+    /// In timed mode, the time until which the fiber has run, or at which it may go on.
     pub(super) time: Cell<u64>,
 }
 
-/// A time at which a fiber's wait ends: the time, the order of planning, the fiber, and which of
-/// its waits.
+/// A time at which a fiber's wait ends: the time, the order of planning, the index of the fiber,
+/// and the number of its wait.
 pub(super) type Planned = Reverse<(u64, u64, usize, u64)>;
 
-/// See the module.
+/// One run: its fibers, its virtual time, and everything that is recorded of it.
 pub(super) struct World {
     pub(super) now: Cell<u64>,
     start: Instant,
@@ -128,9 +133,9 @@ pub(super) struct World {
     pub(super) planned: RefCell<BinaryHeap<Planned>>,
     pub(super) plans: Cell<u64>,
     pub(super) paused: Cell<usize>,
-    /// Looks of fibers that wait in a loop since something else happened.
+    /// The number of iterations of waiting loops since anything else happened.
     pub(super) idle_spins: Cell<u64>,
-    /// When the fiber that runs went on.
+    /// The time at which the running fiber went on.
     pub(super) resumed: Cell<u64>,
     pub(super) steps: Cell<u64>,
     most_steps: u64,
@@ -139,27 +144,26 @@ pub(super) struct World {
     pub(super) log: Log,
     stacks: RefCell<Vec<DefaultStack>>,
     pub(super) heart: Arc<Heart>,
-    /// In timed mode: what things cost.
+    /// The costs of operations, in timed mode.
     pub(super) costs: Option<Costs>,
-    /// In timed mode: until when the fiber that runs is the one that is furthest behind.
+    /// In timed mode, the time until which the running fiber is the one that is furthest behind.
     pub(super) ahead_of: Cell<u64>,
-    /// By how much the timers of each color are late, by its name.
+    /// The lateness of each color's timers in nanoseconds, by the name of the color.
     pub(super) late: RefCell<Table<u64>>,
     /// The numbers of the runtimes, by their addresses.
     pub(super) runtimes: RefCell<Table<u32>>,
-    /// How often each label was reached.
+    /// The number of times that each label was reached.
     pub(super) reached: RefCell<BTreeMap<String, u64>>,
 }
 
-/// How a run came to its end.
+/// The way in which a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// All fibers have ended, or only such are left as wait for what never comes, and the first
-    /// one has ended.
+    /// The first fiber has ended, and no other fiber can go on.
     Over,
-    /// The first one waits for what never comes.
+    /// The first fiber waits for something that never comes.
     Stuck,
-    /// It takes too long.
+    /// The run has taken too many steps, or its fibers do nothing but spin.
     Endless,
 }
 
@@ -197,7 +201,7 @@ impl World {
         })
     }
 
-    /// The stacks of the fibers that have ended, for the next run.
+    /// Takes the stacks of the fibers that have ended, for the next run.
     pub(super) fn take_stacks(&self) -> Vec<DefaultStack> {
         self.stacks.take()
     }
@@ -206,12 +210,12 @@ impl World {
         self.now.get()
     }
 
-    /// The virtual time as the program sees it.
+    /// Returns the virtual time as the program sees it.
     pub(super) fn instant(&self) -> Instant {
         self.start + Duration::from_nanos(self.now.get())
     }
 
-    /// The how-manieth fiber it is that runs.
+    /// Returns the index of the running fiber.
     pub(super) fn index(&self) -> u32 {
         self.current.get() as u32
     }
@@ -224,12 +228,12 @@ impl World {
         self.steps.get()
     }
 
-    /// Time passes by.
+    /// Lets virtual time pass.
     pub(super) fn pass(&self, nanos: u64) {
         self.now.set(self.now.get().saturating_add(nanos));
     }
 
-    /// A label is reached.
+    /// Counts that a label was reached.
     pub(super) fn reaches(&self, label: &str) {
         let mut reached = self.reached.borrow_mut();
         match reached.get_mut(label) {
@@ -238,7 +242,7 @@ impl World {
         }
     }
 
-    /// The fiber that runs computes for so long.
+    /// Lets the running fiber compute for a virtual time.
     pub(super) fn works(&self, time: Duration) {
         match self.costs {
             Some(_) => {
@@ -249,12 +253,12 @@ impl World {
         }
     }
 
-    /// The fiber that runs.
+    /// Returns the running fiber.
     pub(super) fn current(&self) -> Rc<Fiber> {
         Rc::clone(&self.fibers.borrow()[self.current.get()])
     }
 
-    /// Adds a fiber, which is ready.
+    /// Adds a fiber, which is ready to run.
     pub(super) fn start(&self, name: String, body: Box<dyn FnOnce()>) -> FiberHandle {
         let stack = self.stacks.borrow_mut().pop();
         let stack = stack.unwrap_or_else(|| DefaultStack::new(STACK).expect("room for a stack"));
@@ -263,7 +267,7 @@ impl World {
         let coroutine = Coroutine::with_stack(stack, move |yielder: &Yielder<(), ()>, ()| {
             world(|world| world.begins(yielder));
             let caught = catch_unwind(AssertUnwindSafe(body));
-            // Nobody suspends it any more.
+            // From here on the fiber is not suspended again.
             world(|world| world.ends(caught.err()));
         });
         let place = self.names.fiber(&name);
@@ -285,24 +289,24 @@ impl World {
         end
     }
 
-    /// The fiber that runs has begun, and can be suspended by this.
+    /// Stores the yielder of the running fiber, which has begun and can now be suspended.
     fn begins(&self, yielder: &Yielder<(), ()>) {
         self.current().yielder.set(yielder);
     }
 
-    /// The fiber that runs is about to end, perhaps by a panic of the runtime's own.
+    /// Ends the running fiber. A panic in it is one of the runtime itself, not of an event.
     fn ends(&self, panic: Option<Box<dyn Any + Send>>) {
         let fiber = self.current();
         fiber.yielder.set(std::ptr::null());
         if let Some(payload) = panic {
             let message = message(&*payload);
             self.log.broken(format!("{} panics: {message}", fiber.name));
-            // Its drop is the program's, and might panic.
+            // The drop of the payload is code of the program, and might panic.
             std::mem::forget(payload);
         }
     }
 
-    /// Runs until nobody can go on.
+    /// Runs fibers until none can go on.
     pub(super) fn run(self: &Rc<Self>) -> End {
         let main = Rc::clone(&self.fibers.borrow()[0]);
         loop {
@@ -341,7 +345,8 @@ impl World {
         }
     }
 
-    /// The event that a fiber runs has ended, or panicked; or, with no number, a part of it.
+    /// Records that the running event of a fiber has ended or panicked, or, without a number, a
+    /// part of that event.
     pub(super) fn has_ended(&self, fiber: &Fiber, event: Option<u32>) {
         let name = fiber.place.name();
         self.record(|| What::Ends { name, event });
@@ -350,7 +355,7 @@ impl World {
         }
     }
 
-    /// Lets others go on if the fiber that runs has done so for long.
+    /// Lets others go on if the running fiber has run for long.
     pub(super) fn shares_time(&self) {
         let is_long = match self.costs {
             Some(_) => self.now.get() > self.ahead_of.get(),
@@ -361,7 +366,8 @@ impl World {
         }
     }
 
-    /// Suspends the fiber that runs. True: it was notified, and its time is not over.
+    /// Suspends the running fiber. Returns `true` if it was notified, and `false` if the wait ended
+    /// otherwise.
     pub(super) fn suspend(&self, wait: Wait, limit: Option<u64>) -> bool {
         let (index, fiber) = (self.current.get(), self.current());
         fiber.wait.set(wait);
@@ -378,25 +384,26 @@ impl World {
         }
         let yielder = fiber.yielder.get();
         assert!(!yielder.is_null(), "a fiber that has ended does not wait");
-        // SAFETY: the yielder was stored by this fiber when it began, and lives on its stack until
-        // it is taken away at its end. This is called on the fiber that runs, which is the one of
-        // the yielder: a thread knows of a run only while a fiber of that runs on it.
+        // SAFETY: the fiber stored the yielder when it began. The yielder lives on the fiber's
+        // stack until the end of the fiber, which clears the pointer. The fiber that calls this is
+        // the current one, to which the yielder belongs, because a thread has a current run only
+        // while a fiber of that run runs on it.
         unsafe { (*yielder).suspend(()) };
         fiber.was_notified.replace(false)
     }
 
-    /// Waits until nobody else can go on without time passing by.
+    /// Waits until no other fiber can go on unless time passes.
     pub(super) fn settle(&self) {
         self.suspend(Wait::Settled, None);
     }
 
-    /// Something happens in the fiber that runs.
+    /// Records that something happens in the running fiber.
     #[inline]
     pub(super) fn record(&self, what: impl FnOnce() -> What) {
         self.log.record(self.now.get(), self.current.get() as u32, what);
     }
 
-    /// The program says what it has read, or written.
+    /// Records that the program has read or written a value.
     pub(super) fn uses(&self, how: Use, label: &str, value: impl FnOnce() -> String) {
         if self.log.keeps_all() {
             let fiber = self.current();
@@ -406,7 +413,7 @@ impl World {
         }
     }
 
-    /// What is done at a place other than by default.
+    /// Returns the deviation at a spot that a fiber passes, if there is one.
     pub(super) fn deviation(&self, fiber: &Fiber, spot: Spot) -> Option<(Mark, Length)> {
         let passes = fiber.place.passes(spot);
         if !self.choices.has_any() || panicking() {
@@ -420,7 +427,7 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         for fiber in self.fibers.get_mut().drain(..) {
-            // One that waits for ever keeps its stack: to unwind it would run its code once more.
+            // A fiber that waits forever keeps its stack: unwinding it would run its code again.
             if let Some(coroutine) = fiber.coroutine.take() {
                 std::mem::forget(coroutine);
             }

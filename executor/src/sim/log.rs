@@ -1,5 +1,4 @@
-//! What is remembered of a run: always a digest, and records of all that happened if somebody
-//! wants a story or a history of it.
+//! The record of a run: always a digest, and all that happened if a story or a history is wanted.
 
 use std::cell::{Cell, Ref, RefCell};
 
@@ -9,22 +8,22 @@ use super::names::Who;
 use crate::sync::{DomainStep, Sort};
 use dapple_colors::Access;
 
-/// What is remembered for a story, at most.
+/// The greatest number of records that are kept for a story.
 const MOST_TOLD: usize = 200_000;
 
-/// What is remembered of a run, and for whom.
+/// The part of a run that is recorded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Keeps {
     /// A digest only.
     #[default]
     Digest,
-    /// The start of a long run, for a story.
+    /// The first 200,000 records, for a story.
     Story,
-    /// Everything, for a history.
+    /// All records, for a history.
     All,
 }
 
-/// Something that happened, when, and in which fiber.
+/// Something that happened, with the virtual time in nanoseconds and the fiber.
 #[derive(Clone, Debug)]
 pub(super) struct Record {
     pub(super) at: u64,
@@ -32,38 +31,38 @@ pub(super) struct Record {
     pub(super) what: What,
 }
 
-/// Whether a value was read or written.
+/// The way in which a value was used: read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Use {
-    /// It was read.
+    /// The value was read.
     Read,
-    /// It was written.
+    /// The value was written.
     Written,
 }
 
-/// What happened. Events, colors and domains stand here by their numbers.
+/// The content of a record. Events, colors and domains have their numbers here.
 #[derive(Clone, Debug)]
 pub(super) enum What {
-    /// An event was made; it will be posted at once, or when its timer fires.
+    /// An event was made. It is posted at once, or when its timer fires.
     Makes {
         event: u32,
         sort: Sort,
     },
-    /// It is about to be appended to a color.
+    /// An event is about to be appended to a color.
     Posts {
         event: u32,
         color: u32,
         access: Access,
         is_bound: bool,
     },
-    /// The call that posted it is over.
+    /// The call that posted the event is over.
     Posted {
         event: u32,
     },
     Begins {
         who: Who,
     },
-    /// A step of a domain's event, or an action, begins in the event that runs.
+    /// A part of the running event begins: a step in a domain, or an action.
     Part {
         part: Option<u32>,
     },
@@ -71,25 +70,26 @@ pub(super) enum What {
         name: u64,
         event: Option<u32>,
     },
-    /// It is dropped unrun.
+    /// An event is dropped without having run.
     Drops {
         event: u32,
     },
-    /// A pause is over.
+    /// A pause is over. It began at the time `from`.
     Pauses {
         mark: Mark,
         who: Who,
         from: u64,
     },
-    /// The order of a domain has decided this of an event. `event`: that has the ticket from now
-    /// on, or the action that it defers.
+    /// The order of a domain has decided a step of an event. `event` is the event that takes its
+    /// ticket, or the action that is deferred.
     Decides {
         domain: u32,
         ticket: u64,
         step: DomainStep,
         event: Option<u32>,
     },
-    /// A value was read or written; by which ticket of which domain, if by one.
+    /// The program has read or written a value. `ticket` has the domain and the ticket of the
+    /// event, if it has one.
     Uses {
         label: String,
         value: String,
@@ -101,51 +101,52 @@ pub(super) enum What {
         who: Who,
         text: String,
     },
-    /// Something goes wrong: by so many nanoseconds too late, or too early.
+    /// A fault: a timer that is late by `nanos`, or a wait that ends early, after `nanos`.
     Fails {
         mark: Mark,
         who: Who,
         nanos: u64,
     },
-    /// A worker of this runtime begins. What waits behind another one for so long is taken by it.
+    /// A worker of this runtime begins. It takes what has waited behind another one for
+    /// `steal_delay` nanoseconds.
     Works {
         runtime: u32,
         steal_delay: Option<u64>,
     },
     /// A worker is about to sleep.
     Parks,
-    /// It goes on.
+    /// A worker that slept goes on.
     Wakes,
 }
 
-/// See the module.
+/// The record of one run: see the [module](self).
 #[derive(Default)]
 pub(super) struct Log {
     digest: Cell<u64>,
     events: Cell<u64>,
     keeps: Cell<Keeps>,
     records: RefCell<Vec<Record>>,
-    /// Pauses that are not over: of which fiber, where, and since when.
+    /// The pauses that are not over, each with its fiber, its mark, and the time at which it began.
     paused: RefCell<Vec<(u32, Mark, u64)>>,
-    /// The names of the fibers.
+    /// The names of the fibers, by their indices.
     fibers: RefCell<Vec<String>>,
-    /// The first panic of an event.
+    /// The message of the first panic of an event.
     panic: RefCell<Option<String>>,
     is_broken: Cell<bool>,
 }
 
 impl Log {
-    /// From now on this is remembered, or more.
+    /// Records at least this much from now on.
     pub(super) fn keep(&self, what: Keeps) {
         self.keeps.set(self.keeps.get().max(what));
     }
 
-    /// A fiber has been started: the how-manieth one it is.
+    /// Records the name of a fiber, whose index is the number of those before it.
     pub(super) fn fiber_starts(&self, name: &str) {
         self.fibers.borrow_mut().push(name.to_owned());
     }
 
-    /// Says whether all is remembered.
+    /// Returns `true` if everything is recorded.
     pub(super) fn keeps_all(&self) -> bool {
         self.keeps.get() == Keeps::All
     }
@@ -154,24 +155,24 @@ impl Log {
         self.fibers.borrow().get(fiber as usize).cloned().unwrap_or_default()
     }
 
-    /// A number for the events that have begun, their fibers, and their order.
+    /// Returns a digest of the events that have begun, their fibers, and their order.
     pub(super) fn digest(&self) -> u64 {
         self.digest.get()
     }
 
-    /// How many events have begun.
+    /// Returns the number of events that have begun.
     pub(super) fn events(&self) -> u64 {
         self.events.get()
     }
 
-    /// An event begins.
+    /// Records that an event begins.
     pub(super) fn begins(&self, at: u64, fiber: u32, name: u64, who: impl FnOnce() -> Who) {
         self.events.set(self.events.get() + 1);
         self.digest.set(mix(&[self.digest.get(), name, fiber.into()]));
         self.record(at, fiber, || What::Begins { who: who() });
     }
 
-    /// Something happens.
+    /// Records that something happens, if that is wanted.
     #[inline]
     pub(super) fn record(&self, at: u64, fiber: u32, what: impl FnOnce() -> What) {
         let is_kept = match self.keeps.get() {
@@ -180,23 +181,23 @@ impl Log {
             Keeps::All => true,
         };
         if is_kept {
-            // What is said may be the program's code, so nothing is borrowed meanwhile.
+            // `what` may run code of the program, so nothing is borrowed while it runs.
             let what = what();
             self.records.borrow_mut().push(Record { at, fiber, what });
         }
     }
 
-    /// A pause of a fiber begins.
+    /// Records that a pause of a fiber begins.
     pub(super) fn pauses(&self, fiber: u32, mark: Mark, from: u64) {
         self.paused.borrow_mut().push((fiber, mark, from));
     }
 
-    /// The pause of a fiber is over.
+    /// Records that the pause of a fiber is over.
     pub(super) fn goes_on(&self, fiber: u32) {
         self.paused.borrow_mut().retain(|(other, ..)| *other != fiber);
     }
 
-    /// The pauses that are not over: where, and since when.
+    /// Returns the pauses that are not over, each with its mark and the time at which it began.
     pub(super) fn paused(&self) -> Vec<(Mark, u64)> {
         self.paused.borrow().iter().map(|(_, mark, from)| (*mark, *from)).collect()
     }
@@ -209,18 +210,18 @@ impl Log {
         self.panic.borrow_mut().get_or_insert(message);
     }
 
-    /// The runtime itself is broken.
+    /// Records that the runtime itself is broken.
     pub(super) fn broken(&self, message: String) {
         self.panic.borrow_mut().get_or_insert(message);
         self.is_broken.set(true);
     }
 
-    /// Says whether a thread of the runtime has panicked.
+    /// Returns `true` if a thread of the runtime has panicked.
     pub(super) fn is_broken(&self) -> bool {
         self.is_broken.get()
     }
 
-    /// What the first event panicked with that has.
+    /// Returns the message of the first panic, if there was one.
     pub(super) fn panic(&self) -> Option<String> {
         self.panic.borrow().clone()
     }

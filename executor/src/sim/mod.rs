@@ -1,21 +1,23 @@
-//! Programs of this crate under a seed: a schedule that fails comes back.
+//! Simulations of programs that use this crate: a seed chooses a schedule, and a schedule that
+//! fails can be repeated.
 //!
-//! [`check`] runs the body of a test once for each seed. The workers of the runtimes that it
-//! builds, the threads for blocking work, and the body itself are *fibers* of the calling thread,
-//! in virtual time. The code of the workers is that of every program; only what would wait for
-//! another thread has another fiber go on. At an event's start and end, where an event posts, and
-//! at marked points inside of the protocols a seed may *pause* a fiber while the others go on. A
-//! failure is reported with the fewest pauses and faults that lead to it, and comes back in every
-//! run.
+//! [`check`] runs the body of a test once for each seed. The workers of the runtimes that the body
+//! builds, the threads of the blocking pool, and the body itself are *fibers* of the calling
+//! thread, in virtual time. The workers run their usual code; only where a worker would wait for
+//! another thread, another fiber goes on instead. At the start and the end of an event, where an
+//! event posts, and at marked points inside of the protocols, a seed may *pause* a fiber while the
+//! others go on. A failure is reported with the fewest pauses and faults that lead to it, and comes
+//! back in every run.
 //!
-//! * What is simulated: events of all kinds, domains, tasks, timers, blocking work, shutdown, and
-//!   the clocks that [`Handle::now`](crate::Handle::now) and
-//!   [`Handle::wall_clock`](crate::Handle::wall_clock) show. What is not: descriptors and sockets,
-//!   threads and locks of the program's own, and weak memory; runs are sequentially consistent.
-//! * A callback must not wait for another thread by itself, and must hold no lock while it posts:
-//!   the fiber that would give it up stands on the same thread.
-//! * The order in which a `HashMap` of the standard library is iterated, addresses, and clocks that
-//!   are read past the handle differ from run to run, and with them what is done by them.
+//! * Simulated are events of all kinds, domains, tasks, timers, blocking work, shutdown, and the
+//!   clocks that [`Handle::now`](crate::Handle::now) and
+//!   [`Handle::wall_clock`](crate::Handle::wall_clock) show. Not simulated are descriptors and
+//!   sockets, the program's own threads and locks, and weak memory: runs are sequentially
+//!   consistent.
+//! * A callback must not wait for another thread by itself, and must hold no lock while it posts.
+//!   The fiber that would release the lock runs on the same thread, and could not go on.
+//! * The iteration order of a `HashMap` of the standard library, addresses, and clocks other than
+//!   the handle's differ from run to run. So does everything that depends on them.
 //!
 //! # Examples
 //!
@@ -35,7 +37,7 @@
 //!                 let take = move |_: &mut dapple::Cx| {
 //!                     balance.fetch_sub(100, Ordering::SeqCst);
 //!                 };
-//!                 cx.post_here(take);      // another withdrawal may come between
+//!                 cx.post_here(take);      // another withdrawal may run in between
 //!             }
 //!         });
 //!     }
@@ -72,45 +74,47 @@ pub use self::timed::Costs;
 use crate::sync;
 pub use crate::sync::{Reached, Sort};
 
-/// A run, as its body sees it.
+/// The handle to a run that its body gets.
 #[derive(Debug)]
 pub struct Sim {
     seed: u64,
 }
 
 impl Sim {
-    /// The seed of the run.
+    /// Returns the seed of the run.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// Waits until nothing can go on without time passing by: what is left are timers, and waits
+    /// Waits until no other fiber can go on unless time passes. What is left are timers, and waits
     /// for what never comes.
     pub fn settled(&self) {
         world(World::settle);
     }
 
-    /// Lets virtual time pass by, and what is due meanwhile run.
+    /// Lets virtual time pass. Everything that is due in that time runs.
     pub fn advance(&self, time: Duration) {
         sync::sleep(time);
     }
 
-    /// Records from now on what happens, for rules to be checked by. It should begin before the
-    /// runtime is built: of workers, colors and domains that were made before, [rules](Rule) that
-    /// speak of them are not checked.
+    /// Begins to record what happens, so that rules can be checked.
+    ///
+    /// The history should begin before the runtime is built. [Rules](Rule) about workers, colors
+    /// and domains that were made earlier are not checked for those.
     pub fn history(&self) -> History<'_> {
         History::begin(self)
     }
 
-    /// A number for what has run so far: equal in two runs if the same events began on the same
-    /// workers, in the same order.
+    /// Returns a digest of what has run so far. It is equal in two runs if the same events began on
+    /// the same workers, in the same order.
     pub fn digest(&self) -> u64 {
         world(|world| world.log.digest()).unwrap_or(0)
     }
 }
 
-/// Says something in the story of a run that fails; outside of a run it does nothing. It takes what
-/// `format!` takes.
+/// Adds a note to the story of a run that fails.
+///
+/// The arguments are those of `format!`. Outside of a run the macro does nothing.
 ///
 /// # Examples
 ///
@@ -125,9 +129,12 @@ macro_rules! sim_note {
     };
 }
 
-/// Says that a run has come by here. By [`Explored::reached`](crate::sim::Explored::reached) and
-/// [`Config::has_to_reach`](crate::sim::Config::has_to_reach) a test knows whether its seeds do
-/// what it is there for. Outside of a run it does nothing.
+/// Counts that a run has reached this line, under a label.
+///
+/// [`Explored::reached`](crate::sim::Explored::reached) has the counts, and
+/// [`Config::has_to_reach`](crate::sim::Config::has_to_reach) requires that some seed reaches the
+/// label. So a test knows whether its seeds do what it is for. Outside of a run the macro does
+/// nothing.
 ///
 /// # Examples
 ///
@@ -153,64 +160,72 @@ pub fn reached(label: &str) {
     world(|world| world.reaches(label));
 }
 
-/// Says that the event which runs has read a value: by a [`History`] it is known whether it was the
-/// right one. `label` names what was read. Outside of a run it does nothing.
+/// Reports that the running event has read a value, so that a [`History`] can check whether it was
+/// the right one.
+///
+/// `label` names what was read. Outside of a run the function does nothing.
 pub fn read(label: &str, value: &(impl std::fmt::Debug + ?Sized)) {
     world(|world| world.uses(Use::Read, label, || format!("{value:?}")));
 }
 
-/// Says that the event which runs has written a value; see [`read`].
+/// Reports that the running event has written a value, which later reads are checked against.
+///
+/// `label` names what was written, as for [`read`]. Outside of a run the function does nothing.
 pub fn wrote(label: &str, value: &(impl std::fmt::Debug + ?Sized)) {
     world(|world| world.uses(Use::Written, label, || format!("{value:?}")));
 }
 
-/// Lets virtual time pass by, as a callback that computes for so long; nobody else goes on in it,
-/// on this worker. Outside of a run it does nothing.
+/// Lets virtual time pass, as a callback does that computes for this time.
+///
+/// Nothing else runs on this worker in that time. Outside of a run the function does nothing.
 pub fn work(time: Duration) {
     world(|world| world.works(time));
 }
 
 #[doc(hidden)]
 pub fn note(text: impl FnOnce() -> String) {
-    // Said in every run, whether it is told or not: what it looks at may be the clock.
+    // The text is made in every run, whether it is recorded or not, because making it may read the
+    // clock, which takes time.
     if sync::is_simulated() {
         let text = text();
         world(|world| world.record(|| What::Notes { who: world.current().place.who(), text }));
     }
 }
 
-/// What a run came to.
+/// The result of one run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
-    /// See [`Sim::digest`].
+    /// The digest of the run: see [`Sim::digest`].
     pub digest: u64,
-    /// Events that have begun.
+    /// The number of events that have begun.
     pub events: u64,
-    /// Changes of fibers, and events.
+    /// The number of steps: switches of fibers, and events.
     pub steps: u64,
-    /// Virtual time.
+    /// The virtual time that the run took.
     pub time: Duration,
-    /// Why it failed; `None`: it did not.
+    /// Why the run failed; `None` if it did not.
     pub failure: Option<String>,
 }
 
-/// A seed that fails.
+/// A seed that fails, and what leads to the failure.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Failure {
-    /// The seed; `None`: none of them has reached what was asked for.
+    /// The seed; `None` if no seed has reached a label that the configuration asks for.
     pub seed: Option<u64>,
-    /// What the body, or an event, panicked with; or what else is wrong.
+    /// The message of the panic of the body or of an event, or of another failure.
     pub message: String,
-    /// Which deviations lead to it, and what went on meanwhile.
+    /// A story of the run: the deviations that lead to the failure, and what went on during each.
     pub story: String,
-    /// How many deviations the story has: pauses, and faults.
+    /// The number of deviations in the story: pauses and faults.
     pub deviations: usize,
-    /// How many there were in the run that was found.
+    /// The number of deviations in the run in which the failure was found.
     pub found: usize,
-    /// The run, to be [replayed](replay). `None`: one run does not show it, as it takes two of a
-    /// seed, or all seeds.
+    /// The run, which can be [replayed](replay).
+    ///
+    /// `None` if one run does not show the failure, because it takes two runs of a seed, or all
+    /// seeds.
     pub saved: Option<Saved>,
 }
 
@@ -229,31 +244,37 @@ impl std::fmt::Display for Failure {
     }
 }
 
-/// What came of some seeds.
+/// The result of running several seeds.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Explored {
-    /// How many seeds were run.
+    /// The number of seeds that were run.
     pub seeds: u64,
-    /// Events that have begun in them.
+    /// The number of events that have begun in these runs.
     pub events: u64,
-    /// How often each label of [`sim_reached!`](crate::sim_reached) was reached. The runtime has
-    /// labels of its own: what it does seldom.
+    /// The number of times that each label of [`sim_reached!`](crate::sim_reached) was reached.
+    ///
+    /// The runtime has labels of its own, for what it does rarely: the names of [`Reached`].
     pub reached: BTreeMap<String, u64>,
     /// The first seed that has failed.
     pub failure: Option<Failure>,
 }
 
-/// Runs a body once for each seed, or, if the environment variable `DAPPLE_SIM` names a file that
-/// an earlier failure of the same test was saved in, that run.
+/// Runs a body once for each seed, and panics if one fails.
+///
+/// If the environment variable `DAPPLE_SIM` names a file in which an earlier failure of the same
+/// test was saved, only that run is repeated.
 ///
 /// # Panics
 ///
-/// With the first seed that fails: if the body, an event, or the runtime itself panics; if the body
-/// waits for what never comes; if it takes too many steps. The message has the story of the run
-/// with the fewest deviations that still fails, and the file that it was saved in. Also if no seed
-/// reaches what the [configuration](Config) asks for, or a run is not the same when it is run
-/// again; and if `DAPPLE_SIM` names a file that cannot be read.
+/// Panics with the first seed that fails. A seed fails if the body, the runtime itself, or, unless
+/// the configuration allows it, an event panics, if the body waits for something that never comes,
+/// or if the run takes too many steps. The message has the story of a run with the fewest
+/// deviations that still fails, and the name of the file in which that run was saved.
+///
+/// Panics as well if no seed reaches a label that the [configuration](Config) asks for, if a run
+/// differs when it is repeated, if `DAPPLE_SIM` names a file that cannot be read, or if it is
+/// called in a simulation.
 #[track_caller]
 pub fn check(config: &Config, body: impl Fn(&Sim) + 'static) {
     let runner = Runner::new(config, body);
@@ -284,27 +305,45 @@ pub fn check(config: &Config, body: impl Fn(&Sim) + 'static) {
     }
 }
 
-/// Runs a body once for each seed until one fails, and answers that.
+/// Runs a body once for each seed until one fails, and returns that failure.
+///
+/// # Panics
+///
+/// Panics if it is called in a simulation.
 pub fn find(config: &Config, body: impl Fn(&Sim) + 'static) -> Option<Failure> {
     Runner::new(config, body).find().0
 }
 
-/// Runs a body once for each seed until one fails, and says what was run and reached.
+/// Runs a body once for each seed until one fails, and returns what was run and reached.
+///
+/// # Panics
+///
+/// Panics if it is called in a simulation.
 pub fn explore(config: &Config, body: impl Fn(&Sim) + 'static) -> Explored {
     let runner = Runner::new(config, body);
     let (failure, seeds, events) = runner.find();
     Explored { seeds, events, reached: runner.reached(), failure }
 }
 
-/// Runs a body with one seed, and says what came of it.
+/// Runs a body with one seed, and returns the result.
+///
+/// # Panics
+///
+/// Panics if it is called in a simulation.
 pub fn run(config: &Config, seed: u64, body: impl Fn(&Sim) + 'static) -> Report {
     let _quiet = Quiet::begin();
     let runner = Runner::new(config, body);
     runner.run(seed, runner.choices(seed), Tells::No).report
 }
 
-/// Runs a body with the deviations of a run that has failed, as far as it comes by where they
-/// were. In [timed mode](Config::timed) there are none.
+/// Runs a body with the deviations of a saved run, and returns the result.
+///
+/// A deviation is skipped if the run does not pass its place. In [timed mode](Config::timed) there
+/// are no deviations.
+///
+/// # Panics
+///
+/// Panics if it is called in a simulation.
 pub fn replay(config: &Config, saved: &Saved, body: impl Fn(&Sim) + 'static) -> Report {
     let _quiet = Quiet::begin();
     let runner = Runner::new(config, body);
@@ -312,7 +351,7 @@ pub fn replay(config: &Config, saved: &Saved, body: impl Fn(&Sim) + 'static) -> 
     runner.run(saved.seed, choices, Tells::No).report
 }
 
-/// A number made of others, in which each of their bits counts.
+/// Returns a number made from others, to which each of their bits contributes.
 fn mix(numbers: &[u64]) -> u64 {
     numbers.iter().fold(0x9e37_79b9_7f4a_7c15, |hash, number| {
         let mut hash = (hash ^ number).wrapping_mul(0xff51_afd7_ed55_8ccd);

@@ -1,12 +1,13 @@
-//! Names of colors, events, and of what runs between events, that survive edits of the program.
+//! Names of colors, of events, and of what runs between events. Names survive edits of the program.
 //!
-//! The name of an event is made of the name of what posted it, the name of its color, and the
-//! how-manieth post to that color it was there. The name of a color is made of its label, or of
-//! none, of the name of what made it, and the how-manieth color of that label it was there. So what
-//! is added to a program elsewhere changes no name; lines and addresses are in none.
+//! The name of an event is made from the name of what posted it, the name of its color, and the
+//! number of earlier posts from there to that color. The name of a color is made from its label, if
+//! it has one, the name of what made it, and the number of earlier colors with that label from
+//! there. So code that is added to another part of a program changes no name. Names depend on no
+//! line and no address.
 //!
-//! Beside its name each event, color and domain has a *number* in the order in which they were
-//! made, which tells two of them apart in one run, and means nothing in another one.
+//! In addition, each event, color and domain has a *number*, in the order in which they were made.
+//! It tells two of them apart in one run, and means nothing in another run.
 
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -16,7 +17,7 @@ use super::mix;
 use crate::site::Site;
 use crate::sync::{Arc, Fault, Point};
 
-/// Tables that are never iterated, so that their order does not matter, but their speed does.
+/// A hash table that is never iterated. So its order does not matter, but its speed does.
 pub(super) type Table<V> = hashbrown::HashMap<u64, V, BuildHasherDefault<MixHasher>>;
 
 #[derive(Default)]
@@ -31,34 +32,35 @@ impl Hasher for MixHasher {
         bytes.iter().for_each(|byte| self.0 = mix(&[self.0, u64::from(*byte)]));
     }
 
-    /// Addresses and names: the one lack bits at the end, and the table takes those of both ends.
+    /// Hashes an address or a name. Addresses have no low bits, and the table uses the bits at both
+    /// ends.
     fn write_u64(&mut self, n: u64) {
         let product = u128::from(n ^ 0x9e37_79b9_7f4a_7c15) * 0xff51_afd7_ed55_8ccd;
         self.0 = product as u64 ^ (product >> 64) as u64;
     }
 }
 
-/// What stands for an event that has no color.
+/// The name of the color of an event that has no color.
 const UNCOLORED: u64 = 0;
 
-/// What runs: an event, a part of one, or what is between two events of a fiber.
+/// Something that runs: an event, a part of one, or what a fiber does between two events.
 #[derive(Clone, Debug)]
 pub(super) struct Who {
     pub(super) name: u64,
-    /// The name of its color.
+    /// The name of the event's color.
     pub(super) color: u64,
-    /// Its number; `None`: it is no event.
+    /// The number of the event; `None` if this is not an event.
     pub(super) event: Option<u32>,
-    /// Where it was posted.
+    /// The site where the event was posted.
     pub(super) site: Option<Site>,
-    /// The label of its color.
+    /// The label of the event's color.
     pub(super) label: Option<Arc<str>>,
 }
 
 /// An event that was made, and has not begun.
 struct Made {
     who: Who,
-    /// The name of what made it.
+    /// The name of what made the event.
     by: u64,
 }
 
@@ -67,39 +69,39 @@ struct Color {
     name: u64,
     number: u32,
     label: Option<Arc<str>>,
-    /// The worker that it is bound to.
+    /// The worker that the color is bound to.
     worker: Option<usize>,
 }
 
-/// An event that goes to a color, by their numbers.
+/// A post of an event to a color, with the numbers of both.
 pub(super) struct Posting {
     pub(super) event: u32,
     pub(super) color: u32,
-    /// The color is bound to a worker.
+    /// Whether the color is bound to a worker.
     pub(super) is_bound: bool,
 }
 
-/// The names of one run.
+/// The names and numbers of one run.
 #[derive(Default)]
 pub(super) struct Names {
     events: RefCell<Table<Made>>,
     colors: RefCell<Table<Color>>,
     domains: RefCell<Table<u32>>,
-    /// How many events, colors and domains there were.
+    /// The numbers of events, colors and domains that were made.
     counts: [Cell<u32>; 3],
     fibers: RefCell<Table<u32>>,
 }
 
-/// How often each point was passed, and each fault possible.
+/// The number of times that each point was passed, and that each fault was possible.
 #[derive(Default)]
 struct Counts {
     counts: [u32; Point::ALL.len() + Fault::ALL.len()],
-    /// Which of them are not zero, as bits: few are.
+    /// The counts that are not zero, as bits. There are few.
     passed: u32,
 }
 
 impl Counts {
-    /// Counts one more; how many there were.
+    /// Counts one passage. Returns the number of those before it.
     fn count(&mut self, spot: Spot) -> u32 {
         let index = spot.index();
         self.passed |= 1 << index;
@@ -115,17 +117,18 @@ impl Counts {
     }
 }
 
-/// What a fiber is in, and how often it has come by each point there.
+/// Something that a fiber is in, with what it has passed and made there.
 struct Frame {
     who: Who,
-    /// The ticket by which it has looked at a domain's state.
+    /// The domain and the ticket with which the frame has accessed a domain's state.
     ticket: Option<(u32, u64)>,
     passed: Counts,
-    /// The event that is being posted: its name and its number; and how often each point was
-    /// passed meanwhile.
+    /// The name and the number of the event that is being posted. Passages during the post are
+    /// counted in `passed_posting`.
     posts_now: Option<(u64, u32)>,
     passed_posting: Counts,
-    /// How many posts without a color there were, posts to each color, and colors of each label.
+    /// The number of posts without a color. `posts` has those to each color, and `made` the colors
+    /// of each label.
     uncolored: u32,
     posts: Table<u32>,
     made: Table<u32>,
@@ -155,14 +158,15 @@ impl Frame {
         self.made.clear();
     }
 
-    /// An event is being posted.
+    /// Begins the post of an event.
     fn posts_event(&mut self, name: u64, number: u32) {
         self.posts_now = Some((name, number));
         self.passed_posting.clear();
     }
 }
 
-/// Who comes by a point, the how-manieth time, and the name of its color.
+/// One passage of a spot: the name of what passes, the number of its earlier passages, and the name
+/// of its color.
 pub(super) struct Passes {
     who: u64,
     nth: u32,
@@ -170,28 +174,28 @@ pub(super) struct Passes {
 }
 
 impl Passes {
-    /// The mark of the point.
+    /// Returns the mark of this passage.
     #[inline]
     pub(super) fn mark(&self, spot: Spot) -> Mark {
         Mark { who: self.who, spot, nth: self.nth }
     }
 }
 
-/// The frames of a fiber: what it is in, and what is suspended below that.
+/// The stack of frames of a fiber: what it is in, and what is suspended below that.
 pub(super) struct Frames {
     /// The name of the fiber itself.
     own: u64,
     frames: RefCell<Vec<Frame>>,
-    /// How many of the frames there are in use; the others are kept for their memory.
+    /// The number of frames in use. The others are kept for their memory.
     used: Cell<usize>,
 }
 
-/// What is no event, of this name.
+/// Returns something of this name that is not an event.
 pub(super) fn nobody(name: u64) -> Who {
     Who { name, color: UNCOLORED, event: None, site: None, label: None }
 }
 
-/// One more of a kind. How many there were before.
+/// Counts one more under a key. Returns the number of those before it.
 fn count(table: &mut Table<u32>, key: u64) -> u32 {
     let count = table.entry(key).or_insert(0);
     *count += 1;
@@ -207,32 +211,34 @@ impl Frames {
         self.with(|frame| frame.who.clone())
     }
 
-    /// That of the event which runs; of what runs between events, one that is made of the last one.
+    /// Returns the name of the running event, or, between events, a name that is made from that of
+    /// the last event.
     pub(super) fn name(&self) -> u64 {
         self.with(|frame| frame.who.name)
     }
 
-    /// Where the event that runs was posted.
+    /// Returns the site where the running event was posted.
     pub(super) fn site(&self) -> Option<Site> {
         self.with(|frame| frame.who.site)
     }
 
-    /// The number of the event that runs.
+    /// Returns the number of the running event.
     pub(super) fn event(&self) -> Option<u32> {
         self.with(|frame| frame.who.event)
     }
 
-    /// The domain and the ticket by which it has looked at the state last.
+    /// Returns the domain and the ticket with which the frame last accessed a state.
     pub(super) fn ticket(&self) -> Option<(u32, u64)> {
         self.with(|frame| frame.ticket)
     }
 
-    /// It looks at the state of this domain by this ticket.
+    /// Records that the frame accesses the state of a domain with a ticket.
     pub(super) fn has_ticket(&self, domain: u32, ticket: u64) {
         self.with(|frame| frame.ticket = Some((domain, ticket)));
     }
 
-    /// It comes by here. A post has marks of its own: other posts of the event do not count.
+    /// Counts a passage of a spot. A post has passages of its own, so other posts of the event do
+    /// not change them.
     #[inline]
     pub(super) fn passes(&self, spot: Spot) -> Passes {
         self.with(|frame| {
@@ -244,17 +250,17 @@ impl Frames {
         })
     }
 
-    /// The number of the event that is being posted.
+    /// Returns the number of the event that is being posted.
     pub(super) fn posts(&self) -> Option<u32> {
         self.with(|frame| frame.posts_now.map(|(_, number)| number))
     }
 
-    /// A post is over: the number of its event.
+    /// Ends a post. Returns the number of its event.
     pub(super) fn has_posted(&self) -> Option<u32> {
         self.with(|frame| frame.posts_now.take().map(|(_, number)| number))
     }
 
-    /// An event begins, perhaps inside of another one.
+    /// Begins an event, perhaps inside of another one.
     fn begins(&self, who: Who) {
         let mut frames = self.frames.borrow_mut();
         let used = self.used.get();
@@ -265,8 +271,8 @@ impl Frames {
         self.used.set(used + 1);
     }
 
-    /// The event has ended. What follows is what is below it, or, if that is no event, it is named
-    /// by this one until the next one begins.
+    /// Ends the event. The fiber is then in the frame below. If that is not an event, its name is
+    /// made from the name of the event that has ended, until the next one begins.
     pub(super) fn leaves(&self) {
         let mut frames = self.frames.borrow_mut();
         let used = self.used.get();
@@ -282,7 +288,7 @@ impl Frames {
 }
 
 impl Names {
-    /// The place of a fiber that is about to begin. Fibers of one name are counted.
+    /// Makes the frames of a fiber that is about to begin. Fibers of the same name are counted.
     pub(super) fn fiber(&self, name: &str) -> Frames {
         let text = text(name);
         let nth = count(&mut self.fibers.borrow_mut(), text);
@@ -295,7 +301,7 @@ impl Names {
         self.counts[kind].replace(self.counts[kind].get() + 1)
     }
 
-    /// A color was made at this address.
+    /// Names a color that was made at this address.
     pub(super) fn color_made(
         &self,
         address: usize,
@@ -310,28 +316,28 @@ impl Names {
         self.colors.borrow_mut().insert(address as u64, color);
     }
 
-    /// The name and the label of the color at this address.
+    /// Returns the name and the label of the color at this address.
     pub(super) fn color(&self, address: usize) -> Option<(u64, Option<Arc<str>>)> {
         let colors = self.colors.borrow();
         let color = colors.get(&(address as u64))?;
         Some((color.name, color.label.clone()))
     }
 
-    /// A domain was made at this address: its number.
+    /// Numbers a domain that was made at this address, and returns its number.
     pub(super) fn domain_made(&self, address: usize) -> u32 {
         let number = self.next(2);
         self.domains.borrow_mut().insert(address as u64, number);
         number
     }
 
-    /// The number of the domain at this address.
+    /// Returns the number of the domain at this address.
     pub(super) fn domain(&self, address: usize) -> u32 {
         let known = self.domains.borrow().get(&(address as u64)).copied();
         known.unwrap_or_else(|| self.domain_made(address))
     }
 
-    /// An event was made at this address: its number. Until it is told to which color it goes, it
-    /// has none.
+    /// Names an event that was made at this address, and returns its number. The event has no color
+    /// until `event_posted` names one.
     pub(super) fn event_made(&self, address: usize, site: Option<Site>, place: &Frames) -> u32 {
         let number = self.next(0);
         let (by, name) = place.with(|frame| {
@@ -352,7 +358,7 @@ impl Names {
         }
     }
 
-    /// An event goes to a color, or, if it is that of a set, to one of its colors.
+    /// Names the color to which an event goes, or, if it is the event of a set, one of its colors.
     pub(super) fn event_posted(
         &self,
         address: usize,
@@ -366,7 +372,7 @@ impl Names {
         let event = who.event?;
         place.with(|frame| {
             if who.color == UNCOLORED && *by == frame.who.name {
-                // What is posted at once does not count among those without a color.
+                // An event that is posted at once does not count among those without a color.
                 frame.uncolored = frame.uncolored.saturating_sub(1);
                 let nth = count(&mut frame.posts, color.name);
                 who.name = mix(&[*by, color.name, nth.into()]);
@@ -381,19 +387,20 @@ impl Names {
         Some(Posting { event, color: color.number, is_bound: color.worker.is_some() })
     }
 
-    /// The event at this address is no longer there: what it was.
+    /// Removes the event at this address, which is about to begin or is dropped, and returns what
+    /// it was.
     fn take(&self, address: usize) -> Option<Who> {
         self.events.borrow_mut().remove(&(address as u64)).map(|made| made.who)
     }
 
-    /// An event begins.
+    /// Begins an event.
     pub(super) fn event_begins(&self, address: usize, place: &Frames) {
         let who = self.take(address);
         place.begins(who.unwrap_or_else(|| nobody(mix(&[place.name(), 1]))));
     }
 
-    /// A part of the event that runs begins: its number. It has the color and the label of the
-    /// event.
+    /// Begins a part of the running event, and returns its number. The part has the color and the
+    /// label of the event.
     pub(super) fn part_begins(&self, address: usize, place: &Frames) -> Option<u32> {
         let part = self.take(address)?;
         let number = part.event;
@@ -405,18 +412,18 @@ impl Names {
         number
     }
 
-    /// An event is dropped unrun: its number.
+    /// Removes an event that is dropped without having run, and returns its number.
     pub(super) fn event_dropped(&self, address: usize) -> Option<u32> {
         self.take(address)?.event
     }
 
-    /// The number of the event at this address.
+    /// Returns the number of the event at this address.
     pub(super) fn number(&self, address: usize) -> Option<u32> {
         self.events.borrow().get(&(address as u64))?.who.event
     }
 }
 
-/// The name of a text.
+/// Returns the name of a text.
 pub(super) fn text(text: &str) -> u64 {
     text.bytes().fold(text.len() as u64, |name, byte| mix(&[name, byte.into()]))
 }

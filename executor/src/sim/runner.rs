@@ -1,4 +1,4 @@
-//! Runs a body with seeds, and makes the deviations of a run that fails few.
+//! The runs of a test: one for each seed, and those that reduce the deviations of a run that fails.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,8 +18,8 @@ use super::watchdog::Watchdog;
 use super::{Failure, Report, Sim};
 use crate::sync::{self, Arc};
 
-/// Steps of the runs that look for fewer deviations, as far as the failing run is not longer than a
-/// twentieth of that.
+/// The number of steps that the search for fewer deviations may take. If twenty times the steps of
+/// the failing run are more, that is the limit.
 const MOST_SHRINKING_STEPS: u64 = 4_000_000;
 
 const STUCK: &str = "the test waits for what never comes";
@@ -32,7 +32,7 @@ pub(super) enum Tells {
     No,
 }
 
-/// What a failure is like.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Test,
@@ -40,14 +40,14 @@ enum Kind {
     Runtime,
     Stuck,
     Endless,
-    /// Run again, it is another run.
+    /// The run differs when it is repeated.
     Differs,
 }
 
 /// A run that is over.
 pub(super) struct Run {
     pub(super) report: Report,
-    /// `None`: it has not failed.
+    /// `None` if the run has not failed.
     kind: Option<Kind>,
     deviations: Vec<Deviation>,
     world: Rc<World>,
@@ -59,13 +59,13 @@ impl Run {
     }
 }
 
-/// See the module.
+/// The runner of one test: see the [module](self).
 pub(super) struct Runner {
     config: Config,
     body: Rc<dyn Fn(&Sim)>,
     stacks: RefCell<Vec<DefaultStack>>,
     watchdog: Watchdog,
-    /// How often each label has been reached, in all runs that were looked for a failure.
+    /// The number of times that each label has been reached, in the first run of each seed.
     reached: RefCell<BTreeMap<String, u64>>,
 }
 
@@ -82,7 +82,7 @@ impl Runner {
         }
     }
 
-    /// What a seed chooses.
+    /// Returns the choices of a seed.
     pub(super) fn choices(&self, seed: u64) -> Choices {
         match self.config.costs {
             None => Choices::of_seed(seed, self.config.most_steps),
@@ -90,13 +90,13 @@ impl Runner {
         }
     }
 
-    /// Those of a saved run.
+    /// Returns the choices of a saved run.
     pub(super) fn choices_of(&self, saved: &Saved) -> Choices {
         let is_timed = self.config.costs.is_some();
         Choices::these(if is_timed { &[] } else { &saved.deviations })
     }
 
-    /// How often each label has been reached.
+    /// Returns the number of times that each label has been reached.
     pub(super) fn reached(&self) -> BTreeMap<String, u64> {
         self.reached.borrow().clone()
     }
@@ -158,7 +158,8 @@ impl Runner {
         run
     }
 
-    /// The first seed that fails. Also: how many seeds, and events, there were.
+    /// Returns the failure of the first seed that fails, and the numbers of seeds and events that
+    /// were run.
     pub(super) fn find(&self) -> (Option<Failure>, u64, u64) {
         let _quiet = Quiet::begin();
         let (mut seeds, mut events) = (0, 0);
@@ -186,7 +187,7 @@ impl Runner {
         (failure, seeds, events)
     }
 
-    /// The failure of a run, with as few deviations as lead to it.
+    /// Returns the failure of a run, with as few deviations as lead to it.
     fn shrink(&self, seed: u64, run: Run) -> Failure {
         let found = run.deviations.len();
         let failure = |run: Run, deviations: Vec<Deviation>| Failure {
@@ -201,7 +202,8 @@ impl Runner {
             return Failure { saved: None, ..failure(run, Vec::new()) };
         };
         if sync::panicking() {
-            // Its panic waits for what never comes: no further run could be told from it.
+            // The calling thread is panicking, so the panic of a further run could not be told from
+            // that one.
             let deviations = run.deviations.clone();
             return failure(run, deviations);
         }
@@ -213,7 +215,7 @@ impl Runner {
             run.kind == Some(kind)
         };
         let mut deviations = fewest(deviations, || left.get() > 0, fails);
-        // The end of an event stays where it is when a program is changed; a time does not.
+        // The end of an event stays at its place when a program is edited; a time does not.
         let run = self.run(seed, Choices::these(&deviations), Tells::Yes);
         let ends = ended_meanwhile(&run.world.log);
         for index in 0..deviations.len() {
@@ -231,11 +233,11 @@ impl Runner {
 }
 
 thread_local! {
-    /// Panics on this thread are expected, and nobody is to read of them.
+    /// Whether panics on this thread are expected, so that nothing is printed about them.
     static IS_QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While this is there, panics on this thread print nothing.
+/// A guard: while it exists, panics on this thread print nothing.
 pub(super) struct Quiet;
 
 impl Quiet {
@@ -260,7 +262,7 @@ impl Drop for Quiet {
     }
 }
 
-/// What somebody has panicked with.
+/// Returns the message of a panic.
 pub(super) fn message(payload: &(dyn std::any::Any + Send)) -> String {
     let text = payload.downcast_ref::<&'static str>().map(ToString::to_string);
     let text = text.or_else(|| payload.downcast_ref::<String>().cloned());

@@ -1,15 +1,16 @@
-//! Runs that have failed, as text: the deviations that lead to it.
+//! Runs that have failed, as text: the deviations that lead to the failure.
 //!
-//! The first lines are the name of the test and the seed that the body asks for. Each other one is
-//! a pause, or a fault: the name of what runs, the point, how often it came by there, and how long.
-//! Names are numbers that survive edits; a deviation whose place is there no more is skipped.
+//! The first lines have the name of the test and the seed that the body asks for. Each other line
+//! is a pause or a fault: the name of what runs, the point, the number of earlier passages of the
+//! point, and the length. Names are numbers that survive edits. A deviation is skipped if the run
+//! no longer passes its place.
 
 use std::fmt;
 use std::str::FromStr;
 
 use super::choice::{Deviation, Length, Mark, Spot};
 
-/// A run that has failed, to be [replayed](super::replay). As text it can be kept in a file.
+/// A run that has failed, which can be [replayed](super::replay). Its text can be kept in a file.
 ///
 /// # Examples
 ///
@@ -22,9 +23,9 @@ use super::choice::{Deviation, Length, Mark, Spot};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved {
-    /// The test that has failed; `None`: any.
+    /// The test that has failed; `None` if it may be any test.
     test: Option<String>,
-    /// What the body asks for; the deviations are not drawn by it.
+    /// The seed that the body asks for. The deviations are not drawn from it.
     pub(super) seed: u64,
     pub(super) deviations: Vec<Deviation>,
 }
@@ -34,18 +35,18 @@ impl Saved {
         Saved { test: None, seed, deviations }
     }
 
-    /// Says that it is of a test of this name.
+    /// Sets the name of the test that has failed.
     pub(super) fn of_test(self, name: &str) -> Saved {
         Saved { test: Some(name.to_owned()), ..self }
     }
 
-    /// Says whether it may be of the test of this name.
+    /// Returns `true` if the run may be one of the test of this name.
     pub(super) fn is_of(&self, test: &str) -> bool {
         self.test.as_ref().is_none_or(|name| name == test)
     }
 }
 
-/// A line is not one of a saved run.
+/// An error: a line of the text does not belong to a saved run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotSaved(String);
 

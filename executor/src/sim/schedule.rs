@@ -1,10 +1,11 @@
-//! Who goes on, and what time it is.
+//! The choice of the fiber that goes on, and the virtual time.
 //!
-//! By default the one goes on that has been ready for longest. Time is virtual: it passes as events
-//! run and loops spin, and jumps to the next fiber that sleeps when nobody is ready.
+//! By default the fiber goes on that has been ready for longest. Time is virtual: it passes as
+//! events run and loops spin. If no fiber is ready, it jumps to the time at which the first
+//! sleeping fiber wakes.
 //!
-//! In [timed mode](super::timed) each fiber has a time of its own, and the one goes on whose time
-//! is the earliest; `now` is the time of the fiber that runs.
+//! In [timed mode](super::timed) each fiber has a time of its own, and the fiber with the earliest
+//! time goes on. `now` is the time of the running fiber.
 
 use std::cmp::Reverse;
 use std::rc::Rc;
@@ -12,7 +13,7 @@ use std::rc::Rc;
 use super::fibers::{Ends, Fiber, LONGEST_REST, REST, SPIN, Wait, World};
 
 impl World {
-    /// In timed mode: the earliest time at which another one may go on.
+    /// Returns the earliest time at which another fiber may go on, for timed mode.
     pub(super) fn next_time(&self) -> u64 {
         let fibers = self.fibers.borrow();
         let ready = self.ready.borrow();
@@ -21,7 +22,8 @@ impl World {
         ready.into_iter().chain(planned).min().unwrap_or(u64::MAX)
     }
 
-    /// In timed mode: the one whose time is the earliest stands in front, and it is that time.
+    /// Moves the ready fiber with the earliest time to the front, and sets `now` to that time, for
+    /// timed mode.
     fn order(&self) {
         let mut ready = self.ready.borrow_mut();
         let fibers = self.fibers.borrow();
@@ -32,11 +34,12 @@ impl World {
             ready.push_front(index);
         }
         drop((ready, fibers));
-        // Who sleeps until then is as early.
+        // Fibers that sleep until this time are as early, and `fire` makes them ready.
         self.now.set(earliest);
     }
 
-    /// In timed mode: a fiber looks in a loop, until another one that does not has done something.
+    /// Advances the time of a spinning fiber, for timed mode, to that of the first fiber that can
+    /// change something.
     fn spins_until_another(&self, spinner: &Fiber) {
         let (ready, fibers) = (self.ready.borrow(), self.fibers.borrow());
         let others = ready.iter().map(|index| &fibers[*index]);
@@ -47,7 +50,7 @@ impl World {
         spinner.time.set(spinner.time.get().saturating_add(SPIN).max(until));
     }
 
-    /// Who goes on.
+    /// Removes and returns the index of the fiber that goes on, if one can.
     pub(super) fn next(&self) -> Option<usize> {
         loop {
             if self.costs.is_some() {
@@ -83,7 +86,8 @@ impl World {
         }
     }
 
-    /// The first wait that is to end at a time, and the time.
+    /// Returns the first planned end of a wait that is not over: the time, and the index of the
+    /// fiber.
     fn first_planned(&self) -> Option<(u64, usize)> {
         loop {
             let Reverse((at, _, index, waits)) = self.planned.borrow().peek().copied()?;
@@ -94,8 +98,8 @@ impl World {
         }
     }
 
-    /// Ends somebody's pause before its time, if somebody waits for all to settle: no time is to
-    /// pass by for that.
+    /// Ends one pause early if a fiber waits for all others to settle, as no time may pass for
+    /// that. Returns `false` if there is no such pause.
     fn ends_a_pause(&self) -> bool {
         let fibers = self.fibers.borrow();
         let settles = fibers.iter().any(|fiber| fiber.wait.get() == Wait::Settled);
@@ -107,7 +111,7 @@ impl World {
         paused.inspect(|index| self.ready_now(*index, Ends::Otherwise)).is_some()
     }
 
-    /// The one that waits until nobody else can go on with the greatest number.
+    /// Returns the resting fiber with the greatest number.
     fn first_resting(&self) -> Option<usize> {
         let fibers = self.fibers.borrow();
         let resting = fibers.iter().enumerate().filter_map(|(n, fiber)| match fiber.wait.get() {
@@ -117,8 +121,10 @@ impl World {
         resting.max().map(|(_, Reverse(first))| first)
     }
 
-    /// Who goes on as the time of this one has come; `None`: nobody, as it waits until nobody else
-    /// can go on, and somebody can. It looks again then.
+    /// Returns the fiber that goes on when the time of the fiber at `index` has come.
+    ///
+    /// A fiber that rests goes on only if no other fiber can. Otherwise its time is planned again,
+    /// and another resting fiber may go on in its place.
     fn expires(&self, index: usize) -> Option<usize> {
         let Wait::Rest(_, since) = self.fibers.borrow()[index].wait.get() else {
             return Some(index);
@@ -137,7 +143,7 @@ impl World {
         first
     }
 
-    /// A wait of a fiber is to end after so long.
+    /// Plans the end of a fiber's wait, after a time in nanoseconds.
     pub(super) fn plan(&self, index: usize, nanos: u64) {
         self.plans.set(self.plans.get() + 1);
         let at = self.now.get().saturating_add(nanos);
@@ -145,7 +151,7 @@ impl World {
         self.planned.borrow_mut().push(Reverse((at, self.plans.get(), index, waits)));
     }
 
-    /// The time of this one has come, which was planned.
+    /// Handles the first planned end of a wait, that of the fiber at `index`, as its time has come.
     fn comes(&self, index: usize) {
         self.planned.borrow_mut().pop();
         if let Some(first) = self.expires(index) {
@@ -153,14 +159,15 @@ impl World {
         }
     }
 
-    /// Those whose time has come are ready.
+    /// Makes the fibers ready whose time has come.
     fn fire(&self) {
         while let Some((at, index)) = self.first_planned() {
             if at > self.now.get() {
                 return;
             }
             if self.costs.is_some() {
-                // It is ready from then on, and others may be earlier than the one behind it.
+                // The fiber is ready from this time on. After that another fiber may be the
+                // earliest.
                 self.now.set(at);
             }
             self.comes(index);
@@ -170,7 +177,7 @@ impl World {
         }
     }
 
-    /// Goes to the first time that is planned; false: there is none.
+    /// Jumps to the first planned time. Returns `false` if there is none.
     fn jump(&self) -> bool {
         let first = self.first_planned();
         if let Some((at, index)) = first {
@@ -201,7 +208,8 @@ impl World {
         self.idle_spins.set(0);
     }
 
-    /// Makes those ready that wait so, so many at most, in the order of the fibers.
+    /// Makes up to `most` fibers ready that wait like this, in the order of the fibers. Returns
+    /// `true` if there was one.
     pub(super) fn ready_all(&self, wait: Wait, most: usize, ends: Ends) -> bool {
         let mut any = false;
         for _ in 0..most {

@@ -1,4 +1,4 @@
-//! What the code of the runtime asks of a simulation, and tells it.
+//! The implementation of what the runtime asks of a simulation, and reports to it.
 
 use std::any::Any;
 use std::time::{Duration, Instant, SystemTime};
@@ -21,7 +21,8 @@ impl Simulation for World {
 
     fn wait(&self, key: usize, limit: Option<Duration>) -> bool {
         let limit = limit.map(saturating_nanos);
-        // A fiber that waits has to look whether what it waits for has come.
+        // An early end is allowed: after each wait a fiber checks whether what it waits for has
+        // come.
         let (early, from) = (self.wakes_early(limit), self.nanos());
         let until = early.map(|(_, nanos)| nanos).or(limit);
         let notified = self.suspend(Wait::Key(key), until);
@@ -45,7 +46,8 @@ impl Simulation for World {
     }
 
     fn now(&self) -> Instant {
-        // It takes some time itself, so that a fiber that waits by looking comes to an end.
+        // A reading takes time itself, so that a fiber that waits by reading the clock comes to an
+        // end.
         self.pass(self.costs.map_or(LOOK, |costs| costs.clock));
         self.shares_time();
         self.instant()
@@ -193,13 +195,14 @@ impl Simulation for World {
             }
             late
         });
-        // All timers of the color by the same, so that their order stays.
+        // All timers of a color are late by the same time, so they keep their order.
         deadline.saturating_add(late)
     }
 }
 
 impl World {
-    /// Whether a wait of the fiber that runs ends too early, and after how long.
+    /// Returns the time after which a wait of the running fiber ends early, with its mark, if it
+    /// does.
     fn wakes_early(&self, limit: Option<u64>) -> Option<(Mark, u64)> {
         let deviation = self.deviation(&self.current(), Spot::Fault(Fault::EarlyWake));
         match deviation? {

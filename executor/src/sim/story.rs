@@ -1,4 +1,4 @@
-//! What happened in a run, told in a few lines.
+//! The story of a run: what happened, in a few lines.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,13 +9,13 @@ use super::log::{Log, Record, What};
 use super::names::Who;
 use crate::sync::Fault;
 
-/// Deviations and notes of a story, at most.
+/// The greatest number of deviations and notes in a story.
 const MOST_LINES: usize = 20;
 
-/// Lines about what others did during one pause, at most.
+/// The greatest number of lines about other fibers during one pause.
 const MOST_MEANWHILE: usize = 6;
 
-/// For each pause the last event that has ended in its time, of another fiber.
+/// Returns, for each pause, the last event of another fiber that ended during the pause.
 pub(super) fn ended_meanwhile(log: &Log) -> BTreeMap<Mark, u64> {
     let records = log.records();
     let last = |fiber: u32, (from, until): (u64, u64)| {
@@ -35,13 +35,14 @@ pub(super) fn ended_meanwhile(log: &Log) -> BTreeMap<Mark, u64> {
     pauses.filter_map(|(mark, fiber, time)| Some((mark, last(fiber, time)?))).collect()
 }
 
-/// Each deviation, and what others did meanwhile; and what the program has noted.
+/// Returns the story: the deviations, what other fibers did during each, and the notes of the
+/// program.
 pub(super) fn story(log: &Log) -> String {
     let records = log.records();
     let lines = records.iter().filter_map(|record| line(log, &records, record));
     let mut lines: Vec<Line> = lines.collect();
     lines.sort_by_key(|line| line.at);
-    // What comes shortly before the failure is what matters.
+    // The lines shortly before the failure matter most.
     let left_out = lines.len().saturating_sub(MOST_LINES);
     let told = lines.split_off(left_out);
     let mut number = lines.iter().filter(|line| line.kind == Kind::Deviation).count();
@@ -66,7 +67,7 @@ enum Kind {
     Note,
 }
 
-/// What is told of one record, and when it happened.
+/// The text about one record, and the time at which it happened.
 struct Line {
     at: u64,
     text: String,
@@ -106,7 +107,7 @@ fn line(log: &Log, records: &[Record], record: &Record) -> Option<Line> {
     }
 }
 
-/// The first event that is not the same in two runs: what began in the one and in the other.
+/// Describes the first event that differs in two runs: what began in each of them.
 pub(super) fn first_difference(one: &Log, two: &Log) -> Option<String> {
     let begun = |log: &Log| -> Vec<(u64, String)> {
         let records = log.records();
@@ -130,7 +131,7 @@ pub(super) fn first_difference(one: &Log, two: &Log) -> Option<String> {
     Some(told)
 }
 
-/// What others began while one was paused.
+/// Adds lines about the events that other fibers began during a pause.
 fn meanwhile(
     line: &mut String,
     log: &Log,
@@ -153,14 +154,14 @@ fn meanwhile(
     }
 }
 
-/// What a fiber runs, or its name.
+/// Describes the event that a fiber runs, or returns the name of the fiber.
 fn describe(who: &Who, fiber: &str) -> String {
     let Some(site) = &who.site else { return fiber.to_owned() };
     let label = who.label.as_ref().map_or_else(String::new, |label| format!(" ({label})"));
     format!("the event posted at {site}{label}, on {fiber},")
 }
 
-/// A time, as people say it.
+/// Formats a time for people.
 fn time(nanos: u64) -> String {
     format!("{:.3?}", std::time::Duration::from_nanos(nanos))
 }

@@ -1,15 +1,15 @@
-//! Timed mode: what a program would take on a machine.
+//! Timed mode: an estimate of the time that a program would take on a machine.
 
 use crate::sync::Point;
 
-/// What things cost in timed mode, in nanoseconds of the worker that does them.
+/// The costs of operations in timed mode, in nanoseconds of the worker that performs them.
 ///
-/// In this mode each worker, and each other thread, has a clock of its own; the one that is
-/// furthest behind goes next. So the virtual time of a run is about that of a machine with a core
-/// for each worker: with the work that callbacks name by [`work`](super::work), and the costs of
-/// this table for what the runtime does. By default the table is that of the machine on which the
-/// runtime was written; the example `sim-timed` measures those of another one, and compares a
-/// prediction with the program itself.
+/// In this mode each worker, and each other thread, has a clock of its own, and the one that is
+/// furthest behind goes on. So the virtual time of a run is about the time on a machine with a core
+/// for each worker. It consists of the work that callbacks declare with [`work`](super::work), and
+/// of the costs in this table for what the runtime does. The default costs are those of the machine
+/// on which the runtime was written. The example `sim-timed` measures those of another machine, and
+/// compares a prediction with the program itself.
 ///
 /// # Examples
 ///
@@ -34,21 +34,21 @@ use crate::sync::Point;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Costs {
-    /// An event, beside what it does.
+    /// The cost of an event, without the work of its callback.
     pub event: u64,
-    /// A post, or a wakeup of a task.
+    /// The cost of a post, of arming or cancelling a timer, or of waking a task.
     pub post: u64,
-    /// Something that is put where another worker finds it.
+    /// The cost of putting an entry where another worker finds it.
     pub inject: u64,
-    /// Something that is taken from another worker: its lines of memory come over.
+    /// The cost of taking entries from another worker, whose cache lines have to be moved.
     pub steal: u64,
-    /// A sleeping worker that is woken: how long it takes until it goes on.
+    /// The time from waking a sleeping worker until that worker goes on.
     pub wake: u64,
-    /// A worker that wakes a sleeping one: how long it is kept by that.
+    /// The cost of waking a sleeping worker, for the worker that does it.
     pub waking: u64,
-    /// Falling asleep, with the look at descriptors.
+    /// The cost of falling asleep, with a look at the descriptors.
     pub park: u64,
-    /// A look at the clock.
+    /// The cost of reading the clock.
     pub clock: u64,
 }
 
@@ -68,7 +68,7 @@ impl Default for Costs {
 }
 
 impl Costs {
-    /// What somebody pays who comes by a point.
+    /// Returns the cost of passing a point.
     pub(super) fn of(&self, point: Point) -> u64 {
         match point {
             Point::Ended => self.event,

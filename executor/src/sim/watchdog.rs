@@ -1,41 +1,42 @@
-//! A callback that blocks the thread blocks all fibers of it, and the test for ever: somebody has
-//! to say so.
+//! The watchdog of a simulation. A callback that blocks its thread blocks all fibers on it, and so
+//! the test forever. The watchdog reports this and ends the process.
 
 use std::time::Duration;
 
 use crate::site::Site;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, PoisonError, RwLock, sleep, thread};
 
-/// How often it is looked.
+/// The interval of the checks.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What the fibers' thread says of itself.
+/// The signs of life of the thread that runs the fibers.
 #[derive(Default)]
 pub(super) struct Heart {
     beats: AtomicU64,
-    /// Where the event was posted that runs; `None`: something else does.
+    /// The site where the running event was posted; `None` if something else runs.
     site: RwLock<Option<Site>>,
     is_over: AtomicBool,
 }
 
 impl Heart {
-    /// An event begins, or goes on; `None`: something else does.
+    /// Records that an event begins or goes on, or, with `None`, that something else does.
     pub(super) fn goes_on(&self, site: Option<Site>) {
         self.beats.fetch_add(1, Ordering::Relaxed);
         *self.site.write().unwrap_or_else(PoisonError::into_inner) = site;
     }
 }
 
-/// A thread that listens to a heart, until this is dropped.
+/// A handle to the thread that watches a [`Heart`]. The thread ends after the handle is dropped.
 pub(super) struct Watchdog(pub(super) Arc<Heart>);
 
 impl Watchdog {
-    /// `patience`: how long nothing goes on before the process is ended.
+    /// Starts the watchdog. `patience` is the time without progress after which it ends the
+    /// process.
     pub(super) fn start(patience: Duration) -> Watchdog {
         let heart = Arc::new(Heart::default());
         let watched = Arc::clone(&heart);
         let named = thread::Builder::new().name("dapple-sim-watch".to_owned());
-        // Without it a test that blocks is one that does not end.
+        // If the thread cannot be started, a test that blocks does not end.
         drop(named.spawn(move || watch(&watched, patience)));
         Watchdog(heart)
     }

@@ -1,11 +1,11 @@
-//! The one place that imports atomics, locks and threads, for this crate and for `dapple-io`.
+//! The only module that imports atomics, locks and threads, for this crate and for `dapple-io`.
 //!
-//! Everything in here that waits (a lock, a condition, a thread's end, a sleep) is a place where
-//! something else can run instead: with the feature `sim` it does, in a simulation. `point` marks
-//! further places where a simulation may have another thread go on.
+//! Everything in here that waits (a lock, a condition variable, the end of a thread, a sleep) is a
+//! place where something else can run instead. With the feature `sim`, a simulation runs another
+//! fiber there. [`point()`] marks further places where a simulation may switch to another thread.
 //!
-//! Under `--cfg loom` the types are loom's, so that the modules that are modelled (see
-//! `docs/TESTING.md`) run under its scheduler; otherwise they are the standard library's.
+//! Under `--cfg loom` the types are loom's, so that the modelled modules (see `docs/TESTING.md`)
+//! run under its scheduler. Otherwise the types are the standard library's.
 
 #[cfg(loom)]
 pub use loom::{
@@ -19,7 +19,8 @@ pub use std::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering, fence,
 };
 
-/// The standard library's, under loom too: for debug checks and statistics, which are not modelled.
+/// The standard library's type, under loom too: it is for debug checks and statistics, which are
+/// not modelled.
 #[cfg(any(not(loom), debug_assertions))]
 pub use std::sync::atomic::AtomicU64;
 
@@ -58,21 +59,21 @@ pub use std::{
     thread,
 };
 
-/// Sleeps for so long.
+/// Puts the calling thread to sleep for `time`.
 #[cfg(not(any(feature = "sim", loom)))]
 #[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
 pub fn sleep(time: std::time::Duration) {
     thread::sleep(time);
 }
 
-/// Gives the core away.
+/// Yields the core to another thread.
 #[cfg(not(any(feature = "sim", loom)))]
 #[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
 pub fn yield_now() {
     thread::yield_now();
 }
 
-/// Says whether this thread is a fiber of a simulation.
+/// Returns `true` if the caller runs in a fiber of a simulation.
 #[cfg(not(loom))]
 #[inline(always)]
 pub fn is_simulated() -> bool {
@@ -82,15 +83,17 @@ pub fn is_simulated() -> bool {
     false
 }
 
-/// Locks a mutex, poisoned or not. What runs under a lock of these crates either cannot panic, or
-/// leaves what the lock guards whole when it does: the code of a key in a palette, a `Park`, and
-/// the drops of the undertaker.
+/// Locks a mutex, poisoned or not.
+///
+/// Most code that runs under a lock of these crates cannot panic. The rest leaves the guarded value
+/// consistent when it panics: the code of a key in a palette, a `Park`, and the drops at the end of
+/// a runtime.
 #[cfg(not(loom))]
 pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Locks a mutex unless somebody has it.
+/// Locks a mutex, poisoned or not, unless it is locked. Returns `None` if it is.
 #[cfg(not(loom))]
 pub fn try_lock<T: ?Sized>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     match mutex.try_lock() {
@@ -103,7 +106,7 @@ pub fn try_lock<T: ?Sized>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 #[cfg(loom)]
 pub use loom::hint::spin_loop;
 
-/// The standard library's, with loom's interface.
+/// The standard library's `UnsafeCell`, with loom's interface.
 #[cfg(not(loom))]
 #[derive(Debug)]
 pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);

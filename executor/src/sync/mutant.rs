@@ -1,21 +1,24 @@
-//! Faults that are put into the runtime on purpose, one at a time, to show that its tests find
-//! them. They are there only with `--cfg dapple_mutants`; otherwise [`mutant`] is false, and costs
+//! Faults that are planted in the runtime on purpose, one at a time, to show that its tests find
+//! them.
+//!
+//! They exist only with `--cfg dapple_mutants`. Otherwise [`mutant`] is always false, and costs
 //! nothing.
 
-/// A fault.
+/// A fault that can be planted in the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
-    /// A worker looks at its queues before it says that it sleeps, and not behind that.
+    /// A worker checks its queues only before it announces its sleep, and not again after that.
     LostWakeup,
-    /// Whether all is at rest is asked of the queues only, and not of who may be about to post.
+    /// The check for quiescence looks at the queues only, and not at workers that may be about to
+    /// post.
     EarlyQuiescence,
-    /// An exclusive event begins beside shared ones of its color.
+    /// An exclusive event begins while shared events of its color run.
     ReaderBesideWriter,
-    /// A set takes its colors in the order in which they were named.
+    /// A set takes its colors in the order in which they were named, not in canonical order.
     UnorderedSet,
-    /// What an event posts to its own color goes before what others have posted.
+    /// An event's post to its own color overtakes the posts of others.
     OvertakingPost,
-    /// It is the next event's turn to commit before the actions of the one before have run.
+    /// The next event may commit before the actions of the one before it have run.
     TornCommits,
 }
 
@@ -24,7 +27,7 @@ thread_local! {
     static PLANTED: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
 }
 
-/// Says whether this fault was planted, by `plant`.
+/// Returns `true` if `plant` has planted this fault.
 #[inline(always)]
 pub fn mutant(which: Mutant) -> bool {
     #[cfg(all(dapple_mutants, not(loom)))]
@@ -36,7 +39,7 @@ pub fn mutant(which: Mutant) -> bool {
     }
 }
 
-/// From now on the runtimes of this thread, which simulates them, have this fault; `None`: none.
+/// Plants a fault in the runtimes that this thread simulates from now on; `None` removes it.
 #[cfg(all(dapple_mutants, not(loom)))]
 pub fn plant(which: Option<Mutant>) {
     PLANTED.set(which);

@@ -1,54 +1,54 @@
-//! Marked places of the code, where a simulation may have another thread go on.
+//! Marked places in the code, where a simulation may switch to another thread.
 
-/// Where a thread is, inside of a protocol. What stands here is between two steps that another
-/// thread can see.
+/// A place inside of a protocol, between two steps that another thread can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Point {
     /// An event begins.
     Begins,
-    /// An event has ended, and what follows it has not begun.
+    /// An event has ended, and the worker has not gone on to the next one.
     Ended,
     /// An event was appended to a color, or queued without one.
     Posted,
-    /// The tail of a color's queue was swapped, and the link to what comes next is not written.
+    /// The tail of a color's queue was swapped, and the link to the new event is not written.
     Swapped,
-    /// Something was put into the inbox of a worker that may sleep, and nobody has been woken.
+    /// Something was put into the inbox of a worker that may sleep, and no worker has been woken
+    /// for it.
     Injected,
-    /// A worker is about to say that it sleeps.
+    /// A worker is about to announce that it sleeps.
     Announces,
-    /// A worker has said so, and has not looked once more.
+    /// A worker has announced that it sleeps, and has not checked its queues once more.
     Announced,
     /// A worker is about to sleep.
     Parks,
     /// A worker was woken.
     Woken,
-    /// Something was taken from another worker, and is not queued yet.
+    /// Entries were taken from another worker, and are not queued yet.
     Stolen,
-    /// A lock of a color of a set was taken, and others are to follow.
+    /// The lock of one color of a set was taken, and others follow.
     SetLocked,
-    /// A place of a set was taken, and others are to follow.
+    /// The place of a set in the queue of one color was taken, and others follow.
     SetPlaced,
     /// A reader was counted, and has not begun.
     ReaderEnters,
     /// A reader has ended, and is still counted.
     ReaderLeaves,
-    /// An event of a domain has committed, and what waited for it goes on next.
+    /// An event of a domain has committed, and the events that waited for it go on next.
     Committed,
-    /// A worker has taken over the timers, or the poller, of another one.
+    /// A worker has begun to stand in for a stuck one, and is about to take over its work.
     StandsIn,
-    /// A timer was armed, or cancelled.
+    /// A timer was armed, or marked as cancelled.
     Timer,
-    /// A task was woken.
+    /// A task was woken, and is about to be queued.
     TaskWoken,
-    /// A thread for blocking work takes what is queued for it.
+    /// A thread of the blocking pool has taken work from its queue.
     Offloaded,
-    /// A thread has begun.
+    /// A thread of the blocking pool has begun.
     Started,
 }
 
 impl Point {
-    /// All points, in order.
+    /// All points, in the order of their declaration.
     pub const ALL: [Point; 20] = [
         Point::Begins,
         Point::Ended,
@@ -72,7 +72,7 @@ impl Point {
         Point::Started,
     ];
 
-    /// Its name in a story.
+    /// Returns the name of the point in a story.
     pub fn name(self) -> &'static str {
         match self {
             Point::Begins => "begins",
@@ -99,8 +99,8 @@ impl Point {
     }
 }
 
-/// Says that this thread has come to a marked place. It does nothing but in a fiber of a
-/// simulation.
+/// Tells the simulation that this thread has come to a marked place. Outside of a simulation it
+/// does nothing.
 #[inline(always)]
 pub fn point(point: Point) {
     #[cfg(all(feature = "sim", not(loom)))]

@@ -1,7 +1,7 @@
-//! What waits, for threads that may be fibers of a simulation (see `crate::sim`).
+//! Everything that waits, for threads that may be fibers of a simulation (see `crate::sim`).
 //!
-//! On a thread that runs no simulation each of these does what the standard library's does, whose
-//! type is inside. A fiber never blocks its thread: where it would, another one goes on.
+//! On a thread that runs no simulation each type does what the standard library's type inside of it
+//! does. A fiber never blocks its thread: where it would, another fiber goes on.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::seam;
 
-/// What a lock gives, changed; poisoned as before.
+/// Applies `f` to the guard of a lock result, and keeps the poison.
 fn map<A, B>(locked: LockResult<A>, f: impl FnOnce(A) -> B) -> LockResult<B> {
     match locked {
         Ok(guard) => Ok(f(guard)),
@@ -19,7 +19,7 @@ fn map<A, B>(locked: LockResult<A>, f: impl FnOnce(A) -> B) -> LockResult<B> {
     }
 }
 
-/// A mutex.
+/// A mutex that suspends a fiber instead of blocking its thread.
 #[derive(Default)]
 pub struct Mutex<T: ?Sized>(std::sync::Mutex<T>);
 
@@ -27,7 +27,7 @@ pub struct Mutex<T: ?Sized>(std::sync::Mutex<T>);
 #[must_use = "if it is dropped, the mutex is free"]
 pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,
-    /// `None` only while a [`Condvar`] has given the mutex back.
+    /// `None` only while a [`Condvar`] has released the mutex.
     guard: Option<std::sync::MutexGuard<'a, T>>,
 }
 
@@ -55,7 +55,7 @@ impl<T: ?Sized> Mutex<T> {
                 Err(TryLockError::WouldBlock) if seam::may_hold() => {
                     spin();
                 }
-                // It is a thread that has it.
+                // A thread that runs no fiber holds the lock.
                 Err(TryLockError::WouldBlock) => {
                     return map(self.0.lock(), |guard| self.guard(guard));
                 }
@@ -117,11 +117,11 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     }
 }
 
-/// A condition variable.
+/// A condition variable that suspends a fiber instead of blocking its thread.
 #[derive(Debug, Default)]
 pub struct Condvar(std::sync::Condvar);
 
-/// Whether the time was over.
+/// The result of a wait with a time limit: whether the limit had passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitTimeoutResult(bool);
 
@@ -157,7 +157,8 @@ impl Condvar {
         let Some(inner) = guard.guard.take() else { unreachable!("it is there until now") };
         seam::gives_lock();
         if seam::is_fiber() {
-            // Nothing runs between the two: a fiber that notifies finds the other one waiting.
+            // No other fiber runs between these two lines, so a fiber that notifies finds this one
+            // waiting.
             drop(inner);
             let waits = seam::with(|simulation| simulation.wait(self.key(), limit));
             let is_over = waits.unwrap_or(false);
@@ -191,11 +192,12 @@ impl Condvar {
     }
 }
 
-/// What one thread sleeps on; a token that another one gives ends the next sleep.
+/// A parker for one thread, which sleeps until another thread unparks it. An unpark that comes
+/// first ends the next sleep.
 #[derive(Debug)]
 pub struct Parker(Unparker);
 
-/// What gives a [`Parker`] its token.
+/// A handle that wakes the thread of a [`Parker`].
 #[derive(Clone, Debug)]
 pub struct Unparker(Arc<(Mutex<bool>, Condvar)>);
 
@@ -218,7 +220,7 @@ impl Parker {
         }
     }
 
-    /// It may end before the time is over, without a token.
+    /// Sleeps until it is unparked, for `limit` at most. The call may also return earlier.
     pub fn park_timeout(&self, limit: Duration) {
         let (token, given) = &*self.0.0;
         let mut token = token.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,12 +244,12 @@ impl Unparker {
     }
 }
 
-/// Another fiber goes on, if this is one. False: it is none.
+/// Lets another fiber go on, if the caller is a fiber. Returns `false` if it is not.
 fn spin() -> bool {
     seam::with(|simulation| simulation.spin()).is_some()
 }
 
-/// Sleeps for so long.
+/// Puts the calling thread or fiber to sleep for `time`.
 #[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
 pub fn sleep(time: Duration) {
     if seam::with(|simulation| simulation.sleep(time)).is_none() {
@@ -255,7 +257,7 @@ pub fn sleep(time: Duration) {
     }
 }
 
-/// Gives the core away.
+/// Yields the core to another thread, or lets another fiber go on.
 #[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
 pub fn yield_now() {
     if !spin() {
@@ -263,7 +265,7 @@ pub fn yield_now() {
     }
 }
 
-/// A moment of a loop that waits for another thread.
+/// Marks one iteration of a loop that waits for another thread.
 #[inline]
 pub fn spin_loop() {
     if !spin() {
@@ -272,12 +274,12 @@ pub fn spin_loop() {
 }
 
 pub mod thread {
-    //! Threads, or fibers of the simulation whose fiber starts them.
+    //! Threads, or, when a fiber starts them, fibers of the same simulation.
 
     use super::seam::{self, FiberHandle};
     use super::{Duration, io};
 
-    /// A thread that is about to be started.
+    /// The settings of a thread that is about to be started.
     #[derive(Debug)]
     pub struct Builder {
         inner: std::thread::Builder,
@@ -306,11 +308,11 @@ pub mod thread {
             self
         }
 
-        /// Starts it.
+        /// Starts the thread, or a fiber if the caller is one.
         ///
         /// # Errors
         ///
-        /// What the system says.
+        /// Returns the error of the operating system if it refuses a thread.
         pub fn spawn<F>(self, f: F) -> io::Result<JoinHandle<()>>
         where
             F: FnOnce() + Send + 'static,
@@ -323,7 +325,7 @@ pub mod thread {
         }
     }
 
-    /// A thread that was started.
+    /// A handle to a thread or a fiber that was started.
     #[derive(Debug)]
     pub enum JoinHandle<T> {
         Thread(std::thread::JoinHandle<T>),
@@ -338,11 +340,11 @@ pub mod thread {
             }
         }
 
-        /// Waits for its end.
+        /// Waits for the end of the thread or fiber.
         ///
         /// # Errors
         ///
-        /// What it panicked with.
+        /// Returns the payload if the thread panicked. For a fiber the result is always `Ok`.
         pub fn join(self) -> std::thread::Result<()> {
             match self {
                 JoinHandle::Thread(thread) => thread.join(),

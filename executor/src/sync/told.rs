@@ -1,93 +1,96 @@
-//! What a simulation is told, so that it has names for what runs, and a history of it. Without the
-//! feature `sim`, and outside of a simulation, nothing is done.
+//! Reports to a simulation, from which it has names for everything that runs, and a history.
+//!
+//! Without the feature `sim`, and outside of a simulation, the functions do nothing.
 
 use std::any::Any;
 
 use dapple_colors::{Access, Context, Mode};
 
-/// What something that runs is.
+/// The kind of something that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Sort {
-    /// An event that somebody has posted.
+    /// An event that a program has posted.
     Posted,
-    /// Blocking work, which runs on a thread of its own.
+    /// Blocking work, which runs on a thread of the blocking pool.
     Blocking,
-    /// A part of an event, or the runtime's own: it drops something.
+    /// A part of an event, or an event of the runtime, which drops something.
     Own,
 }
 
-/// What has been decided in the order of a domain, under its lock.
+/// A decision in the order of a domain, taken under its lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DomainStep {
     /// The domain was made.
     Made(Mode),
-    /// An event has its ticket, and may go so high.
+    /// An event takes its ticket. The context is the highest that it may reach.
     Takes(Context),
-    /// It is a sub-event, and has its ticket.
+    /// A sub-event begins, with its ticket.
     Begins,
-    /// It is in this context from now on.
+    /// The event enters this context.
     Enters(Context),
-    /// It goes no higher than this from now on.
+    /// The event renounces all contexts above this one.
     Renounces(Context),
-    /// It looks at the state.
+    /// The event reads the state.
     Reads,
-    /// It may change the state.
+    /// The event may change the state.
     Writes,
-    /// It goes from global to anon.
+    /// The event goes from global to anon.
     Downgrades,
-    /// It is in global, and waits to be alone.
+    /// The event is in global, and waits to be alone in the domain.
     WaitsToBeAlone,
-    /// It has left the state, and waits for its turn; a sub-event that follows goes so high.
+    /// The event has released the state, and waits for its turn to commit. If a sub-event follows,
+    /// the context is the highest that the sub-event may reach.
     Leaves(Option<Context>),
-    /// It is its turn: its actions run now.
+    /// It is the event's turn to commit, and its actions run now.
     Commits,
-    /// They have run.
+    /// The actions of the event have run.
     Committed,
-    /// It has panicked, or was dropped.
+    /// The event has panicked, or was dropped.
     Abandons,
-    /// That poisons the domain.
+    /// The end of an abandoned event poisons the domain.
     Poisons,
-    /// It repairs the domain, and has its ticket.
+    /// An event that repairs the domain takes its ticket.
     Repairs,
-    /// It has deferred the action that stands at this address.
+    /// The event has deferred the action at this address.
     Defers(usize),
 }
 
-/// What the runtime does seldom, and a storm of programs has to have reached.
+/// Something that the runtime does rarely. A storm of simulated programs must have reached each of
+/// these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Reached {
     /// The holder of a color came to an event that its poster had not linked yet.
     Gap,
-    /// A worker has stolen.
+    /// A worker has stolen from another one.
     Steal,
-    /// A steal has paid.
+    /// A steal has paid, and was kept.
     TrialKept,
-    /// It has not, and was undone.
+    /// A steal has not paid, and was undone.
     TrialUndone,
-    /// A worker that was asked has handed over what it kept to itself.
+    /// A worker has handed over private work, as another worker had asked it to.
     PrivateHandedOver,
-    /// What a stuck worker kept to itself was taken.
+    /// The private work of a stuck worker was taken.
     PrivateTaken,
-    /// What waited behind a stuck worker was taken.
+    /// Work that waited behind a stuck worker was taken.
     Rescue,
-    /// A color that was taken so went back.
+    /// A guest went back to its home.
     GuestSentHome,
     /// A timer was fired for another worker.
     TimerForAnother,
-    /// Somebody was asked to stand sentinel, as nobody did.
+    /// An idle worker was woken to stand sentinel, as there was no sentinel.
     SentinelRelieved,
-    /// A turn ended in the middle of what its color had kept to itself.
+    /// A turn ended in the middle of the events that its color had posted to itself.
     OwnListCut,
-    /// A set waited for a color that another set had.
+    /// A set waited for a color that another set had taken.
     SetBehindSet,
     /// A color was raised to the class of a set that waited for it.
     ColorRaised,
 }
 
 impl Reached {
-    /// All of them.
+    /// All variants, in the order of their declaration.
     pub const ALL: &[Reached] = &[
         Reached::Gap,
         Reached::Steal,
@@ -104,7 +107,7 @@ impl Reached {
         Reached::ColorRaised,
     ];
 
-    /// Its name in a list.
+    /// Returns the name in a list for people.
     pub fn name(self) -> &'static str {
         match self {
             Reached::Gap => "gap",
@@ -124,23 +127,24 @@ impl Reached {
     }
 }
 
-/// Something that may go wrong by chance, in time only.
+/// A disturbance that a simulation may make at random. It changes nothing but the time of
+/// something.
 #[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "a simulation makes them"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     /// The timers of a color fire late.
     LateTimer,
-    /// A wait ends that nobody has ended, and before its time.
+    /// A wait ends before its time limit, and without a notification.
     EarlyWake,
 }
 
 impl Fault {
-    /// All of them, in order.
+    /// All faults, in the order of their declaration.
     #[cfg(feature = "sim")]
     pub(crate) const ALL: [Fault; 2] = [Fault::LateTimer, Fault::EarlyWake];
 }
 
-/// Calls the simulation whose fiber runs here.
+/// Calls the simulation whose fiber runs on this thread.
 macro_rules! tell {
     ($simulation:ident => $what:expr, else $($unused:expr),*) => {{
         #[cfg(feature = "sim")]
@@ -151,7 +155,8 @@ macro_rules! tell {
     }};
 }
 
-/// A color was made at this address, perhaps bound to this worker.
+/// Reports that a color was made at this address, perhaps with a label, and perhaps bound to a
+/// worker.
 #[inline(always)]
 pub(crate) fn color_made(
     address: usize,
@@ -161,81 +166,85 @@ pub(crate) fn color_made(
     tell!(s => s.color_made(address, worker, label()), else address, worker, label);
 }
 
-/// A worker begins, of the runtime at this address. What waits behind another one for so many
-/// nanoseconds is taken by this one; `None`: nothing is.
+/// Reports that a worker of the runtime at this address begins.
+///
+/// The worker takes what has waited behind another one for `steal_delay` nanoseconds; with `None`
+/// it takes nothing.
 #[inline(always)]
 pub(crate) fn worker_begins(runtime: usize, steal_delay: Option<u64>) {
     tell!(s => s.worker_begins(runtime, steal_delay), else runtime, steal_delay);
 }
 
-/// An event was made at this address, at this `Site`.
+/// Reports that an event was made at this address. `site` is a `Site`.
 #[inline(always)]
 pub(crate) fn event_made(address: usize, site: &dyn Any, sort: impl FnOnce() -> Sort) {
     tell!(simulation => simulation.event_made(address, site, sort()), else address, site, sort);
 }
 
-/// The event at this address now stands at another one.
+/// Reports that the event at the address `from` has moved to the address `to`.
 #[inline(always)]
 pub(crate) fn event_moved(from: usize, to: usize) {
     tell!(simulation => simulation.event_moved(from, to), else from, to);
 }
 
-/// The event at this address goes to the color at that one.
+/// Reports that the event at `address` was posted to the color at the address `color`.
 #[inline(always)]
 pub(crate) fn event_posted(address: usize, color: usize, access: impl FnOnce() -> Access) {
     tell!(s => s.event_posted(address, color, access()), else address, color, access);
 }
 
-/// The event at this address begins.
+/// Reports that the event at this address begins.
 #[inline(always)]
 pub(crate) fn event_begins(address: usize) {
     tell!(simulation => simulation.event_begins(address), else address);
 }
 
-/// A part of the event that runs begins: a step, or an action, which stands at this address.
+/// Reports that a part of the running event begins: a step or an action at this address.
 #[inline(always)]
 pub(crate) fn part_begins(address: usize) {
     tell!(simulation => simulation.part_begins(address), else address);
 }
 
-/// The event at this address is dropped unrun.
+/// Reports that the event at this address is dropped without having run.
 #[inline(always)]
 pub(crate) fn event_dropped(address: usize) {
     tell!(simulation => simulation.event_dropped(address), else address);
 }
 
-/// An event has panicked.
+/// Reports that an event has panicked.
 #[inline(always)]
 pub(crate) fn event_panicked(message: impl FnOnce() -> String) {
     tell!(simulation => simulation.event_panicked(message()), else message);
 }
 
-/// The order of the domain at this address has decided this of an event.
+/// Reports that the order of the domain at this address has decided a step of an event.
 #[inline(always)]
 pub(crate) fn domain_decides(address: usize, ticket: u64, step: impl FnOnce() -> DomainStep) {
     tell!(s => s.domain_decides(address, ticket, step()), else address, ticket, step);
 }
 
-/// Something that is seldom has been reached.
+/// Reports that something rare has happened.
 #[inline(always)]
 pub(crate) fn reached(what: Reached) {
     tell!(simulation => simulation.reached(what), else what);
 }
 
-/// That has been reached, if `cond` says so.
+/// Reports that something rare has happened, if `cond` returns `true`.
 #[inline(always)]
 pub(crate) fn reached_if(what: Reached, cond: impl FnOnce() -> bool) {
     tell!(s => if cond() { s.reached(what) }, else what, cond);
 }
 
-/// The call that has posted an event is over; nobody pauses here.
+/// Reports that the call that posted an event is over. A simulation does not pause the caller here.
 #[inline(always)]
 pub(crate) fn posted() {
     tell!(s => s.posted(), else);
 }
 
-/// When a timer of the color at this address fires: at its deadline, or later. For all timers of a
-/// color, later deadlines give later times.
+/// Returns the time at which a timer of the color at this address fires: its deadline, or later, in
+/// nanoseconds.
+///
+/// For the timers of one color, later deadlines give later times.
 #[inline(always)]
 pub(crate) fn late(color: usize, deadline: u64) -> u64 {
     #[cfg(feature = "sim")]

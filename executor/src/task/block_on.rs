@@ -1,8 +1,8 @@
 //! Running a future on the calling thread, which sleeps while it waits.
 //!
-//! The thread sleeps on something of its own, not on the token of `std::thread::park`: what the
-//! future does meanwhile may park the thread, too (a channel, a scope of threads, a join), and
-//! would take a token away that was meant for us, as we would take theirs.
+//! The thread sleeps on a condition variable of its own, not on the token of `std::thread::park`.
+//! The future may park the thread, too (by a channel, a scope of threads, a join). It would then
+//! take a token that was meant for us, and we would take one that was meant for it.
 
 use std::future::Future;
 use std::pin::pin;
@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use crate::sync::{Arc, Condvar, Mutex, PoisonError, lock};
 use crate::turn::local::Local;
 
-/// Says that the future is to be polled again.
+/// A flag that says that the future is to be polled again.
 #[derive(Default)]
 struct Signal {
     is_set: Mutex<bool>,
@@ -19,7 +19,7 @@ struct Signal {
 }
 
 impl Signal {
-    /// Waits until it is set, and takes it back.
+    /// Waits until the flag is set, and clears it.
     fn wait(&self) {
         let mut is_set = lock(&self.is_set);
         while !std::mem::take(&mut *is_set) {
@@ -39,7 +39,7 @@ impl Wake for Signal {
     }
 }
 
-/// Runs the future to its end. Panics with the message on a worker.
+/// Runs the future to its end. Panics with the message `not_on_a_worker` on a worker.
 #[track_caller]
 pub(crate) fn block_on<F: Future>(future: F, not_on_a_worker: &'static str) -> F::Output {
     if Local::on_a_worker() {

@@ -1,4 +1,4 @@
-//! Posts that answer.
+//! Posts that return a result.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -13,7 +13,7 @@ use crate::runtime::core::{Core, CoreRef};
 use crate::site::Site;
 use crate::{Color, Colored, Cx};
 
-/// What `f` returns. Its panic ends here: it is counted and reported.
+/// Returns the result of `f`. A panic is caught, counted and reported, and becomes an error.
 pub(crate) fn outcome_of<R>(
     core: &Core,
     site: Site,
@@ -27,8 +27,8 @@ pub(crate) fn outcome_of<R>(
     })
 }
 
-/// Keeps a promise by what `f` returns, when everything about it is over: who waits sees its panic
-/// counted, and what it poisoned.
+/// Keeps a promise with the result of `f`. This comes last, so that the waiting side sees a panic
+/// of `f` counted, and the value poisoned.
 pub(crate) fn answer<R>(
     core: &Core,
     site: Site,
@@ -37,12 +37,19 @@ pub(crate) fn answer<R>(
     f: impl FnOnce() -> Result<R, JoinError>,
 ) {
     let outcome = outcome_of(core, site, label, f);
-    // The waker may be foreign code; and if nobody waits, the outcome is dropped.
+    // The waker may be foreign code. If nobody waits, the outcome is dropped here.
     core.guard(Some(site), || promise.keep(outcome));
 }
 
 impl Color {
-    /// Posts `f` and hands out what it returns: for async code, and for threads that wait.
+    /// Posts `f` to this color, and returns a handle to its result.
+    ///
+    /// Async code can await the handle, and a thread outside the runtime can join it.
+    ///
+    /// # Errors
+    ///
+    /// Awaiting or joining the handle returns an error if `f` panicked, or if it was dropped unrun
+    /// because the runtime shuts down.
     ///
     /// # Examples
     ///
@@ -74,8 +81,14 @@ impl Color {
 }
 
 impl<T: Send + 'static> Colored<T> {
-    /// Posts an event that gets the value, and hands out what it returns: for async code, and for
-    /// threads that wait.
+    /// Posts an event that runs `f` on the value, and returns a handle to the result of `f`.
+    ///
+    /// Async code can await the handle, and a thread outside the runtime can join it.
+    ///
+    /// # Errors
+    ///
+    /// Awaiting or joining the handle returns an error if `f` panicked, if the value was poisoned
+    /// so that `f` did not run, or if `f` was dropped unrun because the runtime shuts down.
     ///
     /// # Examples
     ///
@@ -104,7 +117,8 @@ impl<T: Send + 'static> Colored<T> {
         let event = move |cx: &mut Cx| {
             let core = CoreRef::of(&cx.local().core);
             answer(&core, site, label, promise, || {
-                // SAFETY: this is an event of the color, posted through a handle.
+                // SAFETY: this closure runs as an exclusive event of the value's color, which was
+                // posted through the handle `self`, and has no other reference to the value.
                 unsafe { reach.run(cx, f) }.ok_or(JoinError::poisoned())
             });
         };
@@ -112,8 +126,14 @@ impl<T: Send + 'static> Colored<T> {
         JoinHandle::new(packet)
     }
 
-    /// Posts a shared event that gets the value by `&`, beside others, and hands out what it
-    /// returns.
+    /// Posts a shared event that runs `f` on the value by `&`, and returns a handle to the result.
+    ///
+    /// The event may overlap other shared events of the color.
+    ///
+    /// # Errors
+    ///
+    /// Awaiting or joining the handle returns an error if `f` panicked, if the value was poisoned
+    /// so that `f` did not run, or if `f` was dropped unrun because the runtime shuts down.
     #[track_caller]
     pub fn call_shared<R, F>(&self, f: F) -> JoinHandle<R>
     where
@@ -129,7 +149,8 @@ impl<T: Send + 'static> Colored<T> {
         let event = move |cx: &mut Cx| {
             let core = CoreRef::of(&cx.local().core);
             answer(&core, site, label, promise, || {
-                // SAFETY: this is a shared event of the color, posted through a handle.
+                // SAFETY: this closure runs as a shared event of the value's color, which was
+                // posted through the handle `self`.
                 unsafe { reach.run_shared(cx, f) }.ok_or(JoinError::poisoned())
             });
         };

@@ -1,8 +1,8 @@
-//! Why something that was waited for has no outcome.
+//! The error of a wait that ends without a result.
 
 use std::fmt;
 
-/// Why there is no value.
+/// The reason why a task, a call or blocking work has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JoinError(Why);
 
@@ -26,17 +26,23 @@ impl JoinError {
         JoinError(Why::Poisoned)
     }
 
-    /// It was dropped before it had ended: aborted, or left over by a shutdown.
+    /// Returns `true` if the work was dropped before it had ended.
+    ///
+    /// Work is dropped when it is aborted, or when a shutdown refuses or drops it.
     pub fn is_cancelled(&self) -> bool {
         self.0 == Why::Cancelled
     }
 
-    /// It panicked. The hook of [`Builder::on_panic`](crate::Builder::on_panic) got the payload.
+    /// Returns `true` if the work panicked.
+    ///
+    /// The hook of [`Builder::on_panic`](crate::Builder::on_panic) got the payload.
     pub fn is_panic(&self) -> bool {
         self.0 == Why::Panicked
     }
 
-    /// It was not run, as an earlier event had panicked and poisoned the value or the domain.
+    /// Returns `true` if the value or the domain was poisoned by an earlier event that panicked.
+    ///
+    /// The work was not run, or what it deferred in the domain was dropped.
     pub fn is_poisoned(&self) -> bool {
         self.0 == Why::Poisoned
     }

@@ -1,4 +1,4 @@
-//! Waiting for what runs elsewhere.
+//! Waiting for work that runs elsewhere.
 
 use std::fmt;
 use std::future::Future;
@@ -13,16 +13,17 @@ use crate::domain::event_id::EventId;
 use crate::runtime::core::CoreRef;
 use crate::sync::Arc;
 
-/// The outcome of something that runs elsewhere: a task, a call, or blocking work. It is a future;
-/// a thread that is not a worker can also [`join`](Self::join) it.
+/// A handle to work that runs elsewhere: a task, a call, or blocking work.
 ///
-/// Dropping it detaches: what it stands for goes on.
+/// It is a future of the work's result. A thread that is not a worker can also [`join`](Self::join)
+/// it. The result is a [`JoinError`] if the work panicked, was dropped before its end, or was
+/// covered by poison. Dropping the handle detaches the work, which goes on.
 #[must_use = "dropping a JoinHandle detaches; await it, join it, or say so by `detach`"]
 pub struct JoinHandle<T> {
     packet: Arc<Packet<T>>,
-    /// The task, if it is one.
+    /// The runtime and the key of the task, if the work is a task.
     task: Option<(CoreRef, Key)>,
-    /// Which event of a domain it is, if it is one.
+    /// The event of a domain, if the work is one.
     event: Option<EventId>,
 }
 
@@ -44,33 +45,36 @@ impl<T> JoinHandle<T> {
         JoinHandle { packet, task: Some((core, key)), event }
     }
 
-    /// Drops a task as soon as it is not being polled, as an event of its color; awaiting it then
-    /// says that it was [cancelled](JoinError::is_cancelled), unless it had ended before. Nothing
-    /// else can be aborted: a call, or blocking work, that has been accepted runs.
+    /// Aborts a task: drops its future as soon as it is not being polled, as an event of its color.
+    ///
+    /// Awaiting the handle then returns an error that [is cancelled](JoinError::is_cancelled),
+    /// unless the task had ended before. Other work cannot be aborted: a call, or blocking work,
+    /// that has been accepted runs.
     pub fn abort(&self) {
         if let Some((core, key)) = &self.task {
             core.tasks.abort(*key);
         }
     }
 
-    /// Says whether it has ended, in whatever way.
+    /// Returns `true` if the work has ended: it has returned, panicked, or been dropped.
     pub fn is_finished(&self) -> bool {
         self.packet.is_done()
     }
 
-    /// Lets it go on by itself. The same as dropping the handle.
+    /// Detaches the work, which goes on. Dropping the handle does the same.
     pub fn detach(self) {}
 
-    /// Waits for the outcome in the calling thread. What was done before the end is visible
-    /// afterwards.
+    /// Blocks the calling thread until the work has ended, and returns its result.
+    ///
+    /// Everything that was done before that end is visible afterwards.
     ///
     /// # Errors
     ///
-    /// As awaiting it.
+    /// Returns an error if the work panicked, was dropped before its end, or was covered by poison.
     ///
     /// # Panics
     ///
-    /// On a worker, of whatever runtime: it would block it.
+    /// Panics on a worker of any runtime, because it would block the worker.
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
         block_on::block_on(self, "join on a worker would block it")

@@ -1,9 +1,9 @@
-//! Times that are waited for when there is no runtime any more to keep them.
+//! Times that tasks and threads wait for when there is no runtime left to keep them.
 //!
-//! A limit of time is often all that keeps a wait from lasting for ever; so it is kept also for a
+//! A time limit is often all that keeps a wait from lasting for ever. So it is kept also for a
 //! future that is polled through a handle whose runtime has ended, or is about to. One thread of
-//! the process does that, which is started when it is needed and ends when nobody has waited for a
-//! while. It wakes what polls again, and finds the time over.
+//! the process does that. It is started when it is needed, and ends after nobody has waited for
+//! 10 s. It wakes the task or thread that polls the future, which then finds that the time is over.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,10 +14,10 @@ use crate::clock;
 use crate::sync::{Condvar, Mutex, PoisonError, is_simulated, lock, thread};
 use crate::worker::cores::Mask;
 
-/// How long the thread waits for more.
+/// The time that the thread stays when nobody waits.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Whom to wake, and when; the number tells those of one time apart.
+/// The wakers, ordered by the time at which to wake them. A number tells those of one time apart.
 static WAITING: Mutex<Waiting> =
     Mutex::new(Waiting { wakers: BTreeMap::new(), next: 0, is_served: false });
 static CHANGED: Condvar = Condvar::new();
@@ -28,7 +28,7 @@ struct Waiting {
     is_served: bool,
 }
 
-/// Somebody who waits, until this is dropped.
+/// A waiter, which is taken off the list when this is dropped.
 #[derive(Debug)]
 pub(super) struct Late {
     until: Instant,
@@ -36,7 +36,7 @@ pub(super) struct Late {
 }
 
 impl Late {
-    /// Has a waker woken at a time. `None`: there is no thread for that.
+    /// Has a waker woken at a time. Returns `None` if the thread for that cannot be started.
     pub(super) fn wake_at(until: Instant, waker: Waker) -> Option<Late> {
         let mut waiting = lock(&WAITING);
         let number = waiting.next;
@@ -57,7 +57,7 @@ impl Late {
         Some(late)
     }
 
-    /// It is polled by another one now. False: the time is over, and the one before has been woken.
+    /// Replaces the waker. Returns `false` if the time is over and the previous one was woken.
     #[must_use]
     pub(super) fn set_waker(&self, waker: &Waker) -> bool {
         let mut new = Some(waker.clone());
@@ -65,7 +65,7 @@ impl Late {
             Some(waker) => new.take().map(|new| std::mem::replace(waker, new)),
             None => None,
         };
-        // Outside of the lock.
+        // Both wakers are dropped outside the lock.
         let is_there = old.is_some();
         drop((old, new));
         is_there
@@ -79,9 +79,9 @@ impl Drop for Late {
     }
 }
 
-/// The body of the thread.
+/// Wakes the waiters at their times, on the thread, until nobody has waited for `IDLE`.
 fn serve() {
-    // The thread that starts it may be pinned.
+    // The thread that starts this one may be pinned.
     if !is_simulated() {
         Mask::of_the_process().iter().for_each(Mask::apply);
     }
@@ -92,7 +92,7 @@ fn serve() {
             Some(until) if until <= now => {
                 let waker = waiting.wakers.pop_first().map(|(_, waker)| waker);
                 drop(waiting);
-                // It is foreign.
+                // The waker is foreign code.
                 let woken =
                     catch_unwind(AssertUnwindSafe(|| waker.into_iter().for_each(Waker::wake)));
                 if let Err(payload) = woken {

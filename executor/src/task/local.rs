@@ -1,10 +1,10 @@
-//! Tasks whose futures are not `Send` (E18): on colors that are bound to a worker.
+//! Tasks whose futures are not `Send`, on colors that are bound to a worker (E18).
 //!
-//! The future stands in a table of its worker's, and never leaves that worker's thread. What is
-//! spawned as a task is a [`Proxy`]: the number of the future, and where its output is put. The
-//! color is bound to the worker, so the proxy is polled there, and asks the table. It may be
-//! dropped elsewhere, when the runtime has ended; the future is dropped by its worker then, at the
-//! latest when that stops.
+//! The future stands in a table of its worker, and never leaves that worker's thread. The task that
+//! is spawned is a [`Proxy`]: the number of the future, and the place for its output. The color is
+//! bound to the worker, so the proxy is polled there, and polls the future in the table. The proxy
+//! may be dropped elsewhere when the runtime has ended. Then the worker drops the future, at the
+//! latest when it stops.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use crate::turn::futures::LocalFutures;
 use crate::turn::local::Local;
 use crate::{Color, Cx};
 
-/// A future of a worker's, for those who may be on any thread.
+/// A future that may be on any thread, and polls a future in the table of a worker.
 struct Proxy<T> {
     core: CoreRef,
     worker: usize,
@@ -54,20 +54,21 @@ impl<T> Future for Proxy<T> {
 
 impl<T> Drop for Proxy<T> {
     fn drop(&mut self) {
-        // Elsewhere, or when the worker has stopped, it is left to that.
+        // On another thread, or when the worker has stopped, the future is left to the worker.
         let _ = self.with(|futures| futures.remove(self.number));
     }
 }
 
 impl Cx {
-    /// Runs a future that need not be `Send` on a color that is
-    /// [bound](crate::ColorBuilder::on_worker) to this worker: each poll is an event of it (C12),
-    /// and it is dropped on this thread. All else is as for
-    /// [`Handle::spawn`](crate::Handle::spawn).
+    /// Runs a future that need not be `Send`, on a color that is bound to this worker.
+    ///
+    /// The color is [bound](crate::ColorBuilder::on_worker) to the worker. Each poll of the future
+    /// is an event of the color (C12), and the future is dropped on this thread. Everything else is
+    /// as for [`Handle::spawn`](crate::Handle::spawn).
     ///
     /// # Panics
     ///
-    /// When the color is not bound to this worker.
+    /// Panics if the color is not bound to this worker.
     ///
     /// # Examples
     ///
@@ -97,7 +98,7 @@ impl Cx {
 ///
 /// # Panics
 ///
-/// When it is not.
+/// Panics if the color is not bound to this worker.
 #[track_caller]
 pub(crate) fn spawn_local<F>(
     local: &Local,

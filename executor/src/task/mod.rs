@@ -1,13 +1,13 @@
-//! Async tasks, and waiting for what runs elsewhere.
+//! Async tasks, and waiting for work that runs elsewhere.
 //!
-//! * [`spawn`]: tasks on colors (C12); [`local`]: those that stay on one thread; [`polled`]: the
-//!   one that this thread is at; [`register`]: those that have not ended.
-//! * [`join`]: the handle of what runs elsewhere; [`packet`]: how its outcome gets there;
-//!   [`error`]: why it does not.
-//! * [`call`]: posts that answer.
-//! * [`time`]: sleeping, and limits of time; [`late`]: those that outlive their runtime.
-//! * [`yields`]: letting others go first.
-//! * [`block_on`]: waiting in a thread.
+//! * [`spawn`]: tasks on colors (C12); [`local`]: tasks that stay on one thread; [`polled`]: the
+//!   task that this thread polls; [`register`]: the tasks that have not ended.
+//! * [`join`]: the handle of work that runs elsewhere; [`packet`]: how its outcome gets there;
+//!   [`error`]: why there is none.
+//! * [`call`]: posts that return a result.
+//! * [`time`]: sleeping, and time limits; [`late`]: those that outlive their runtime.
+//! * [`yields`]: letting other events run first.
+//! * [`block_on`]: waiting on a thread.
 
 #[cfg(not(loom))]
 pub(crate) mod block_on;

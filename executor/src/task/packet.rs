@@ -1,10 +1,10 @@
-//! One value on its way from its maker to the task that waits for it.
+//! A value on its way from its maker to the task that waits for it.
 //!
-//! The maker has a [`Promise`], which is kept once; dropped, it says that there will be no value.
-//! The other side polls a [`Packet`]. Both meet under a small lock, under which no foreign code
-//! runs: wakers are cloned before it, and woken and dropped after it.
+//! The maker has a [`Promise`], which is kept once. A promise that is dropped says that there is no
+//! value. The other side polls a [`Packet`]. Both meet under a small lock. No foreign code runs
+//! under it: wakers are cloned before it is taken, and woken and dropped after it is released.
 //!
-//! *No wake-up is lost*: under the lock, a poll either finds the value, or leaves its waker where
+//! *No wakeup is lost*: under the lock, a poll either finds the value, or leaves its waker where
 //! the maker finds it.
 
 use std::task::{Context, Poll, Waker};
@@ -16,23 +16,23 @@ use crate::sync::Arc;
 type Outcome<T> = Result<T, JoinError>;
 
 enum State<T> {
-    /// The task that polled last is to be woken.
+    /// There is no outcome yet. The waker is that of the last poll.
     Waiting(Option<Waker>),
     Done(Outcome<T>),
     Taken,
 }
 
-/// See the module.
+/// The side that waits for the outcome; see the module.
 pub(crate) struct Packet<T>(Lock<State<T>>);
 
-/// The maker's side.
+/// The side that makes the outcome; see the module.
 pub(crate) struct Promise<T> {
     packet: Option<Arc<Packet<T>>>,
-    /// What it means when it is dropped.
+    /// The outcome if the promise is dropped.
     otherwise: JoinError,
 }
 
-/// Both sides of a packet.
+/// Creates both sides of a packet.
 pub(crate) fn promise<T>() -> (Promise<T>, Arc<Packet<T>>) {
     let packet = Arc::new(Packet(Lock::new(State::Waiting(None))));
     let maker = Some(Arc::clone(&packet));
@@ -40,11 +40,11 @@ pub(crate) fn promise<T>() -> (Promise<T>, Arc<Packet<T>>) {
 }
 
 impl<T> Packet<T> {
-    /// The outcome, if it is there; once. Otherwise the waker is woken when it is.
+    /// Returns the outcome, once, if it is there. Otherwise the waker is woken when it is.
     ///
     /// # Panics
     ///
-    /// When it has been taken.
+    /// Panics if the outcome has already been taken.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Outcome<T>> {
         let mut waker = Some(cx.waker().clone());
         let outcome = self.0.with(|state| match state {
@@ -54,7 +54,7 @@ impl<T> Packet<T> {
             }
             _ => Some(std::mem::replace(state, State::Taken)),
         });
-        // The old waker, or ours, is dropped outside of the lock.
+        // The previous waker, or the new one, is dropped outside the lock.
         drop(waker);
         match outcome {
             None => Poll::Pending,
@@ -63,48 +63,48 @@ impl<T> Packet<T> {
         }
     }
 
-    /// Says whether there is an outcome, taken or not.
+    /// Returns `true` if there is an outcome, taken or not.
     pub(crate) fn is_done(&self) -> bool {
         self.0.with(|state| !matches!(state, State::Waiting(_)))
     }
 }
 
 impl<T> Promise<T> {
-    /// Keeps the promise.
+    /// Keeps the promise, with an outcome.
     pub(crate) fn keep(mut self, outcome: Outcome<T>) {
         self.settle(outcome);
     }
 
-    /// From now on, that it is dropped means that a panic unwinds.
+    /// Makes the drop of the promise, from now on, mean that a panic unwinds.
     pub(crate) fn panics(&mut self) {
         self.otherwise = JoinError::panicked();
     }
 
-    /// No more.
+    /// Makes the drop of the promise, from now on, mean a cancellation again.
     pub(crate) fn goes_on(&mut self) {
         self.otherwise = JoinError::cancelled();
     }
 
-    /// From now on, that it is dropped means that poison covers what would have kept it.
+    /// Makes the drop of the promise, from now on, mean that poison covers the work.
     pub(crate) fn is_poisoned(&mut self) {
         self.otherwise = JoinError::poisoned();
     }
 
-    /// Says whether somebody still waits for it.
+    /// Returns `true` if the other side still exists.
     pub(crate) fn is_awaited(&self) -> bool {
         self.packet.as_ref().is_some_and(|packet| Arc::strong_count(packet) > 1)
     }
 
     fn settle(&mut self, outcome: Outcome<T>) {
         let Some(packet) = self.packet.take() else { return };
-        // Nobody waits any more: there is a waker perhaps, but nobody who polls.
+        // If the other side is gone, there may still be a waker, but nobody polls.
         let is_awaited = Arc::strong_count(&packet) > 1;
         let before = packet.0.with(|state| std::mem::replace(state, State::Done(outcome)));
         match before {
             State::Waiting(Some(waker)) if is_awaited => waker.wake(),
             before => drop(before),
         }
-        // If nobody waits any more, the value is dropped here.
+        // If the other side is gone, the value is dropped here.
         drop(packet);
     }
 }

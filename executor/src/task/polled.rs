@@ -1,4 +1,4 @@
-//! What the calling thread does with a task: polls it, or drops what it held.
+//! The task that the calling thread polls, or whose contents it drops.
 
 use std::task::Context;
 
@@ -13,7 +13,8 @@ pub(super) fn while_polled<R>(cx: &mut Context<'_>, f: impl FnOnce(&mut Context<
     result
 }
 
-/// See [`crate::park::wakes_a_task`].
+/// Returns `true` if the waker of this context is that of the task that this thread polls; see
+/// [`crate::park::wakes_a_task`].
 pub(crate) fn wakes_a_task(cx: &Context<'_>) -> bool {
     let waker = cx.waker();
     thread::state(|state| state.polled.get()).is_some_and(|(data, vtable)| {
@@ -21,15 +22,15 @@ pub(crate) fn wakes_a_task(cx: &Context<'_>) -> bool {
     })
 }
 
-/// Drops by `f`, which does not panic, what a task held that has panicked.
+/// Drops the contents of a task that has panicked, by `f`, which does not panic.
 pub(super) fn after_a_panic(f: impl FnOnce()) {
-    // What it held may have ended another one so.
+    // This may happen during the drop of another panicked task, so the outer value is restored.
     let outer = thread::state(|state| state.is_after_a_panic.replace(true));
     f();
     thread::state(|state| state.is_after_a_panic.set(outer));
 }
 
-/// Says whether the calling thread drops what a task held that has panicked.
+/// Returns `true` while the calling thread drops the contents of a task that has panicked.
 pub(crate) fn is_after_a_panic() -> bool {
     thread::state(|state| state.is_after_a_panic.get())
 }

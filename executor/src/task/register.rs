@@ -1,12 +1,13 @@
-//! The tasks of a runtime that have not ended.
+//! The register of a runtime's tasks that have not ended.
 //!
-//! So that a task can be aborted, and is dropped at the end of the runtime (E11), wherever its
-//! wakers are, its handle is kept here, in one of a few lists: that of the worker that made it. No
-//! foreign code runs under their locks: handles are cancelled outside of them.
+//! It keeps the handle of each task, so that the task can be aborted, and is dropped at the end of
+//! the runtime (E11), wherever its wakers are. The handles are in 16 lists. A task is in the list
+//! of the worker that made it, which other workers may share. No foreign code runs under the locks
+//! of the lists: handles are cancelled outside them.
 //!
-//! *None is forgotten at the end*: a thread that enters a task looks at the phase afterwards, and
-//! the thread that ends the runtime changes the phase before it empties the lists; one of the two
-//! sees the other.
+//! *No task is forgotten at the end*. A thread that enters a task reads the phase afterwards, and
+//! the thread that ends the runtime changes the phase before it empties the lists. One of the two
+//! sees what the other has done.
 
 use async_task::Task;
 
@@ -14,10 +15,10 @@ use crate::chunks::Chunks;
 use crate::lock::Lock;
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// Lists.
+/// The number of lists.
 const SHARDS: usize = 16;
 
-/// See the module.
+/// The tasks of a runtime that have not ended.
 pub(crate) struct Tasks {
     shards: [Lock<Chunks<TaskEntry>>; SHARDS],
     ids: AtomicU64,
@@ -25,11 +26,11 @@ pub(crate) struct Tasks {
 
 struct TaskEntry {
     id: u64,
-    /// None for as long as it is being made.
+    /// The handle of the task, or `None` while the task is being made.
     task: Option<Task<()>>,
 }
 
-/// Where a task stands; the number tells it from those that stood there before.
+/// The place of a task in the lists. The id tells the task from those that had the place before.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Key {
     shard: usize,
@@ -45,8 +46,8 @@ impl Default for Tasks {
 }
 
 impl Tasks {
-    /// A place for a task that is about to be made.
-    /// `worker`: the one that makes it.
+    /// Reserves a place for a task that is about to be made. `worker` is the index of the worker
+    /// that makes it.
     pub(crate) fn reserve(&self, worker: Option<usize>) -> Key {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let shard = worker.unwrap_or(id as usize) % SHARDS;
@@ -55,7 +56,8 @@ impl Tasks {
         Key { shard, slot, id }
     }
 
-    /// Enters a task that has not been scheduled. `is_over`: the runtime's phase is *Stopping*.
+    /// Enters a task that has not been scheduled. `is_over` says whether the phase is *Stopping* or
+    /// later.
     pub(crate) fn enter(&self, key: Key, task: Task<()>, is_over: impl FnOnce() -> bool) {
         let mut task = Some(task);
         self.shards[key.shard].with(|tasks| {
@@ -63,16 +65,17 @@ impl Tasks {
                 entry.task = task.take();
             }
         });
-        // Partner: the fence of `Core::advance`.
+        // Partner: the fence of `Core::advance`. Either the thread that ends the runtime finds the
+        // task, or this thread sees the phase.
         fence(Ordering::SeqCst);
         if is_over() {
             self.abort(key);
         }
-        // If the place was gone: a task whose handle is dropped is cancelled.
+        // If the place was gone, the handle is dropped here, which cancels the task.
         drop(task);
     }
 
-    /// Says whether it has neither ended nor been aborted.
+    /// Returns `true` if the task has neither ended nor been aborted.
     pub(crate) fn has(&self, key: Key) -> bool {
         self.shards[key.shard]
             .with(|tasks| tasks.get(key.slot).is_some_and(|entry| entry.id == key.id))
@@ -85,14 +88,14 @@ impl Tasks {
         })
     }
 
-    /// A task has ended.
+    /// Removes a task that has ended.
     pub(crate) fn ended(&self, key: Key) {
         if let Some(task) = self.remove(key) {
             task.detach();
         }
     }
 
-    /// Has the future of a task dropped, as an event of its color, if it has not ended.
+    /// Aborts a task that has not ended: its future is dropped as an event of its color.
     pub(crate) fn abort(&self, key: Key) {
         drop(self.remove(key));
     }

@@ -1,13 +1,14 @@
 //! Async tasks: futures whose polls are events of a color (C12).
 //!
-//! The state of a task, its wakers and its memory are `async-task`'s. A wake posts an event to the
-//! color that polls the task, whatever the phase of the runtime, as what wakes it was promised; so
-//! a task is polled by one worker at a time, and in order with everything else of its color. When a
-//! task is aborted, `async-task` schedules it once more to drop its future: that is an event of the
-//! color, too. A task that nobody can wake any more stays until it is aborted, or the runtime ends.
+//! The crate `async-task` keeps the state of a task, its wakers and its memory. A wake posts an
+//! event that polls the task to its color. That post is accepted in every phase of the runtime,
+//! because it was promised when the task was accepted. So a task is polled by one worker at a time,
+//! and in order with everything else of its color. When a task is aborted, `async-task` schedules
+//! it once more to drop its future, which is an event of the color, too. A task that nothing can
+//! wake any longer stays until it is aborted, or the runtime ends.
 //!
-//! Nothing of the user panics through `async-task`: polls and drops are guarded, so that a panic
-//! ends the task only.
+//! No panic of user code passes through `async-task`: polls and drops are guarded, so a panic ends
+//! only its task.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,12 +31,12 @@ use crate::turn::local::Local;
 use crate::{Color, Cx};
 
 pin_project_lite::pin_project! {
-    /// A future whose outcome goes to its join handle, and whose panics go no further.
+    /// A future whose outcome goes to its join handle, and whose panics are caught.
     struct Task<F, T>
     where
         F: Future<Output = Result<T, JoinError>>,
     {
-        // None when it has ended.
+        // `None` once the future has ended.
         #[pin]
         future: Option<F>,
         promise: Option<Promise<T>>,
@@ -56,7 +57,7 @@ pin_project_lite::pin_project! {
 }
 
 pin_project_lite::pin_project! {
-    /// A future that has an outcome whenever it ends.
+    /// A future whose output is always a result, never an error.
     struct Plain<F> {
         #[pin]
         future: F,
@@ -72,21 +73,21 @@ impl<F: Future> Future for Plain<F> {
 }
 
 impl<F: Future<Output = Result<T, JoinError>>, T> Task<F, T> {
-    /// The future has panicked: what it holds is dropped by that.
+    /// Ends the task because its future has panicked, and drops what the future still contains.
     fn end_by_a_panic(self: Pin<&mut Self>) {
-        // What it held may have ended another one so.
+        // A token in the future does not count as a second panic when it is dropped here.
         polled::after_a_panic(|| self.end(Err(JoinError::panicked())));
     }
 
-    /// Drops the future, and then tells the outcome, if there was none before.
+    /// Drops the future, and then tells the outcome, unless an outcome was told before.
     fn end(self: Pin<&mut Self>, outcome: Result<T, JoinError>) {
         let mut this = self.project();
         let core: &Core = this.core;
         core.guard(Some(*this.site), || this.future.set(None));
         if let Some(promise) = this.promise.take() {
             core.tasks.ended(*this.key);
-            // If nobody waits, the outcome is dropped; and if somebody does, a foreign waker is
-            // woken.
+            // If nobody waits, the outcome is dropped, which is user code. Otherwise the waker may
+            // be foreign code.
             core.guard(Some(*this.site), || promise.keep(outcome));
         }
     }
@@ -126,7 +127,7 @@ where
     JoinHandle::of_task(packet, CoreRef::of(core), key)
 }
 
-/// Starts a task, on a color or on none, for which there is a place among the tasks already.
+/// Starts a task, on a color or on none, whose place among the tasks is already reserved.
 pub(crate) fn spawn_reserved<F, T>(
     core: &Core,
     color: Option<&Color>,
@@ -164,16 +165,22 @@ pub(crate) fn spawn_reserved<F, T>(
 }
 
 impl crate::Handle {
-    /// Runs a future on a color: each poll is an event of it (C12), so between two `.await`s it
-    /// runs alone with what the color stands for.
+    /// Runs a future on a color, and returns a handle to its output.
     ///
-    /// The color is free while the future waits: other events of it run in between. So what was
-    /// true of colored data before an `.await` need not be true after it, and references to it
-    /// never cross one.
+    /// Each poll is an event of the color (C12), so no other event of the color overlaps the code
+    /// between two `.await`s. The color is free while the future waits, and other events of it run
+    /// then. So what was true of colored data before an `.await` need not be true after it, and
+    /// references to the data never cross one.
     ///
     /// A wake, from any thread, posts the next poll. The future is dropped as an event of the
-    /// color, too. Its panic ends it, and nothing else. Dropping the `JoinHandle` detaches;
-    /// [`abort`](JoinHandle::abort) drops the future, and so does the end of the runtime.
+    /// color, too. A panic of the future ends this task and nothing else. Dropping the `JoinHandle`
+    /// detaches the task. [`abort`](JoinHandle::abort) drops the future, and so does the end of the
+    /// runtime.
+    ///
+    /// # Errors
+    ///
+    /// Awaiting or joining the handle returns an error if the future panicked, or was dropped
+    /// before its end.
     ///
     /// # Examples
     ///
@@ -199,7 +206,8 @@ impl crate::Handle {
 }
 
 impl Color {
-    /// Runs a future on this color; see [`Handle::spawn`](crate::Handle::spawn).
+    /// Runs a future on this color, and returns a handle to its output; see
+    /// [`Handle::spawn`](crate::Handle::spawn).
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
@@ -214,7 +222,8 @@ impl Color {
 }
 
 impl crate::Cx {
-    /// Runs a future on a color; see [`Handle::spawn`](crate::Handle::spawn).
+    /// Runs a future on a color, and returns a handle to its output; see
+    /// [`Handle::spawn`](crate::Handle::spawn).
     #[track_caller]
     pub fn spawn<F>(&mut self, color: &Color, future: F) -> JoinHandle<F::Output>
     where

@@ -1,8 +1,8 @@
-//! Sleeping, and limits of time, for async tasks.
+//! Sleeping, and time limits, for async tasks.
 //!
 //! A sleep is a timer whose event keeps a promise. The event runs on the color of the task that
-//! sleeps, or, if no event polls it, on one of its own; so a color that is busy delays its own
-//! sleepers only.
+//! sleeps, or on a color of its own if no event of a color polls the sleep. So a busy color delays
+//! only its own sleeps.
 
 use std::fmt;
 use std::future::Future;
@@ -17,7 +17,7 @@ use crate::sync::Arc;
 use crate::turn::local::Local;
 use crate::{Color, Handle, Timer};
 
-/// A future that ends at a time, never before; see [`Handle::sleep`].
+/// A future that ends at a given time, never before; see [`Handle::sleep`].
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Sleep {
     handle: Handle,
@@ -25,16 +25,16 @@ pub struct Sleep {
     armed: Armed,
 }
 
-/// What ends a sleep.
+/// The mechanism that ends a sleep.
 enum Armed {
-    /// The sleep has not been polled yet.
+    /// The sleep has not been polled since it was made or reset, or it has ended.
     No,
-    /// A timer of the runtime's.
+    /// A timer of the runtime.
     Timer(Timer, Arc<Packet<()>>),
-    /// The runtime keeps no time any more, and who polls is not one of its workers, whose tasks are
-    /// dropped.
+    /// The thread of `late`: the runtime no longer keeps time, and the sleep is not polled on one
+    /// of its workers, whose tasks are dropped.
     Late(Late),
-    /// Nothing: it will be dropped.
+    /// Nothing: the sleep is about to be dropped.
     Never,
 }
 
@@ -43,12 +43,12 @@ impl Sleep {
         Sleep { handle, until, armed: Armed::No }
     }
 
-    /// When it ends.
+    /// Returns the time at which the sleep ends.
     pub fn until(&self) -> Instant {
         self.until
     }
 
-    /// Changes when it ends.
+    /// Changes the time at which the sleep ends.
     pub fn reset(&mut self, until: Instant) {
         self.disarm();
         self.until = until;
@@ -70,10 +70,10 @@ impl Sleep {
         self.armed = Armed::Timer(timer, packet);
     }
 
-    /// The runtime shuts down, and has dropped its timers, or takes none.
+    /// Arms the sleep in another way: the runtime shuts down, and has dropped or refused its timer.
     fn is_left_alone(&mut self, cx: &Context<'_>) {
         self.armed = match Local::is_on(self.handle.core()) {
-            // It will drop its tasks, too.
+            // The runtime drops its tasks, too.
             true => Armed::Never,
             false => {
                 Late::wake_at(self.until, cx.waker().clone()).map_or(Armed::Never, Armed::Late)
@@ -104,8 +104,8 @@ impl Future for Sleep {
                 Poll::Pending => {}
             },
             Armed::Late(late) => {
-                // The time may be over only when the waker is to be set: then the one before was
-                // woken.
+                // The time may have passed since the first check. Then `set_waker` fails, and the
+                // previous waker has been woken.
                 if clock::now() >= this.until || !late.set_waker(cx.waker()) {
                     this.armed = Armed::No;
                     this.until = clock::now().min(this.until);
@@ -131,7 +131,7 @@ impl fmt::Debug for Sleep {
 }
 
 pin_project_lite::pin_project! {
-    /// A future with a limit of time; see [`Handle::timeout`].
+    /// A future with a time limit; see [`Handle::timeout`].
     #[derive(Debug)]
     #[must_use = "a future does nothing unless it is awaited"]
     pub struct Timeout<F> {
@@ -141,7 +141,7 @@ pin_project_lite::pin_project! {
     }
 }
 
-/// The time was over before the future had ended.
+/// The error of a future that has not ended within its time limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed(());
 
@@ -172,11 +172,13 @@ impl<F: Future> Future for Timeout<F> {
 }
 
 impl Handle {
-    /// A future that ends after `delay`, never before, and up to a millisecond later or as late as
-    /// its color is busy.
+    /// Returns a future that ends after `delay`, never before.
     ///
-    /// A runtime that shuts down keeps no time for its tasks: they wait until they are dropped. Who
-    /// polls it elsewhere, by a handle whose runtime has ended, is told in time all the same.
+    /// It ends up to 1 ms after that, or later if its color is busy.
+    ///
+    /// A runtime that shuts down keeps no time for its tasks, which wait until they are dropped. A
+    /// sleep that is polled elsewhere, through a handle whose runtime has ended, still ends in
+    /// time.
     ///
     /// # Examples
     ///
@@ -189,23 +191,24 @@ impl Handle {
     /// ```
     pub fn sleep(&self, delay: Duration) -> Sleep {
         let now = clock::now();
-        // A time that cannot be told is far enough away.
+        // A time that an `Instant` cannot represent is replaced by one in 30 years.
         let far = || now + Duration::from_secs(30 * 365 * 24 * 3_600);
         self.sleep_until(now.checked_add(delay).unwrap_or_else(far))
     }
 
-    /// A future that ends at a time; see [`sleep`](Self::sleep).
+    /// Returns a future that ends at a given time, never before; see [`sleep`](Self::sleep).
     pub fn sleep_until(&self, until: Instant) -> Sleep {
         Sleep::new(self.clone(), until)
     }
 
-    /// Gives `future` so much time. When that is over, what is awaited is told so; the future is
-    /// dropped with the `Timeout`.
+    /// Returns a future that runs `future` with a time limit.
+    ///
+    /// When the limit is over, the returned future ends with an error. `future` is dropped only
+    /// together with the `Timeout`.
     ///
     /// # Errors
     ///
-    /// The future that is returned gives [`Elapsed`] when `limit` is over before `future` has
-    /// ended.
+    /// The returned future returns [`Elapsed`] if `limit` is over before `future` has ended.
     ///
     /// # Examples
     ///

@@ -1,17 +1,18 @@
-//! Letting others go first.
+//! Letting other events run first.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Lets everything run that was posted to the task's color before, and other colors; see
-/// [`yield_now`].
+/// A future that lets other events run first; see [`yield_now`].
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct YieldNow(bool);
 
-/// A future that gives the color away once: the task goes on behind everything that was posted to
-/// its color before.
+/// Returns a future that gives up the color once, so that other events run first.
+///
+/// The task goes on behind everything that was posted to its color before. Other colors may run
+/// first, too.
 ///
 /// # Examples
 ///

@@ -1,15 +1,15 @@
 //! Timers (E8): a wheel per worker, and events that wait in it.
 //!
-//! An armed timer is an event that stands in the wheel instead of a color's queue, with a handle of
-//! its color. Firing appends it to the color; so a timer that fires allocates nothing. The wheel is
-//! locked until the whole batch is posted, hence timers of one color armed on one worker are
-//! posted by deadline, then by creation.
+//! An armed timer is an event that stands in a wheel instead of a color's queue, together with a
+//! handle of its color. Firing appends it to the color, so a timer that fires allocates nothing.
+//! The wheel is locked until the whole batch is posted. So timers of one color that are armed on
+//! one worker are posted by deadline, then by creation.
 //!
 //! *Cancelling* is decided by one word per timer: armed, cancelled, or begun. The closure begins by
-//! taking the word from *armed* to *begun*, and a cancel takes it from *armed* to *cancelled*; the
-//! first to come wins. A cancel on the timer's own color cannot be overtaken by the closure, which
-//! would have to run on that color: it is final, even if the event is already queued. The closure
-//! of a cancelled timer is dropped as an event of its color.
+//! changing the word from *armed* to *begun*, and a cancel changes it from *armed* to *cancelled*.
+//! The first of the two wins. A cancel on the timer's own color is final, even if the event is
+//! already queued: the closure would have to run on the same color to overtake it. The closure of a
+//! cancelled timer is dropped as an event of its color.
 
 pub(crate) mod timers;
 mod wheel;
@@ -34,7 +34,7 @@ const ARMED: u8 = 0;
 const CANCELLED: u8 = 1;
 const BEGUN: u8 = 2;
 
-/// Posts, here, the timers of a worker that are due: of this one, or of one that is stuck (E5).
+/// Posts the due timers of a worker from this one: its own, or those of a stuck worker (E5).
 pub(crate) fn fire(local: &Local, worker: usize, now: u64) {
     let mut timers = lock(&local.core.seats[worker].timers);
     if worker == local.index() {
@@ -43,7 +43,8 @@ pub(crate) fn fire(local: &Local, worker: usize, now: u64) {
     post_due(&mut timers, local, worker, now);
 }
 
-/// The lock is held until the whole batch is posted, which keeps the order of one color's timers.
+/// Posts the due timers of a worker. The lock is held until the whole batch is posted, which keeps
+/// the order of one color's timers.
 fn post_due(timers: &mut Timers, local: &Local, worker: usize, now: u64) {
     if timers.next_deadline().is_none_or(|next| next > now) {
         return;
@@ -62,8 +63,8 @@ fn post_due(timers: &mut Timers, local: &Local, worker: usize, now: u64) {
     }
 }
 
-/// Drops all timers of the runtime unfired, each on its color, and says how many there were. None
-/// is armed any more: the phase has changed.
+/// Drops all timers of the runtime unfired, each on its color, and returns their number. No further
+/// timer is armed, because the phase has changed.
 pub(crate) fn drop_all(core: &Core) -> u64 {
     let mut dropped = 0;
     for seat in &core.seats {
@@ -86,9 +87,9 @@ impl Waiting {
     }
 }
 
-/// A callback that waits for its time; see [`Handle::post_after`] and [`Handle::every`].
+/// A handle to a callback at a given time; see [`Handle::post_after`] and [`Handle::every`].
 ///
-/// Dropping it does not cancel: a timer that nobody holds fires all the same.
+/// Dropping the handle does not cancel the timer, which fires all the same.
 #[derive(Clone)]
 pub struct Timer {
     state: Arc<TimerState>,
@@ -98,12 +99,13 @@ pub struct Timer {
 #[derive(Default)]
 struct TimerState {
     word: AtomicU8,
-    /// Where it waits: the worker and the key in its wheel.
+    /// The place where the timer waits: the worker, and the key in its wheel.
     place: Mutex<Option<(usize, Key)>>,
 }
 
 impl TimerState {
-    /// The closure of a one-shot timer is about to run; false: it must not.
+    /// Notes that the closure of a one-shot timer is about to run. Returns `false` if it must not,
+    /// because the timer was cancelled.
     fn begin(&self) -> bool {
         let word = &self.word;
         word.compare_exchange(ARMED, BEGUN, Ordering::AcqRel, Ordering::Acquire).is_ok()
@@ -113,8 +115,8 @@ impl TimerState {
         self.word.load(Ordering::Acquire) == CANCELLED
     }
 
-    /// Takes a cancelled timer out of its wheel, so that what its closure holds goes now. If it has
-    /// fired, its event is queued, and drops the closure when it is reached.
+    /// Takes a cancelled timer out of its wheel, so that its closure is dropped now. If it has
+    /// fired, its event is queued, and drops the closure when it runs.
     fn leave_wheel(&self, core: &Core) {
         let place = *lock(&self.place);
         if let Some((worker, key)) = place {
@@ -126,8 +128,8 @@ impl TimerState {
     }
 }
 
-/// Puts a closure into a wheel: the current worker's, or that of the color's home. False: a
-/// shutdown has begun, and the closure is dropped as an event of its color.
+/// Puts a closure into a wheel: that of the current worker, or that of the color's home. Returns
+/// `false` if a shutdown has begun: then the closure is dropped as an event of its color.
 fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
     color: Color,
     deadline: u64,
@@ -135,7 +137,7 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
     site: Site,
     f: F,
 ) -> bool {
-    // The handle may be the last one: it keeps the core no longer than the color.
+    // `color` may be the last handle, and keeps the core only until it is dropped.
     let core = CoreRef::of(color.core());
     let home = color.as_cell().home();
     let (worker, event) = Local::with(&core, |local| {
@@ -145,8 +147,8 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
     });
     let waiting = Waiting { event, color: color.into_ref() };
     let mut timers = lock(&core.seats[worker].timers);
-    // Under the lock: the thread that drops the timers has changed the phase before it takes the
-    // lock.
+    // The phase is read under the lock: the thread that drops the timers changes the phase before
+    // it takes the lock.
     if core.phase() != Phase::Running {
         drop(timers);
         waiting.give_back();
@@ -167,7 +169,7 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
     true
 }
 
-/// A closure that arms itself again when it has run.
+/// A closure that arms itself again after it has run.
 struct Periodic<F> {
     f: F,
     period: u64,
@@ -185,7 +187,7 @@ impl<F: FnMut(&mut Cx) + Send + 'static> Periodic<F> {
     }
 
     fn run(self: Box<Self>, cx: &mut Cx) {
-        /// Arms again, even if the closure panics (C11): a panic ends its event only.
+        /// Arms the timer again, even if the closure panics (C11): a panic ends its event only.
         struct Again<F: FnMut(&mut Cx) + Send + 'static>(Option<Box<Periodic<F>>>);
         impl<F: FnMut(&mut Cx) + Send + 'static> Drop for Again<F> {
             fn drop(&mut self) {
@@ -205,11 +207,12 @@ impl<F: FnMut(&mut Cx) + Send + 'static> Periodic<F> {
 }
 
 impl Handle {
-    /// Posts `f` to `color` after `delay`, never earlier, and about a millisecond later at most
-    /// when the worker is not kept busy. The timer keeps the color alive.
+    /// Posts `f` to `color` after `delay`, never earlier.
+    ///
+    /// It is posted at most about 1 ms later, unless the worker is busy. The timer keeps the color.
     ///
     /// Timers of one color that are armed on one worker are posted by deadline, then by creation.
-    /// After the start of a shutdown timers are dropped, and counted.
+    /// When a shutdown begins, timers that have not fired are dropped and counted.
     ///
     /// # Examples
     ///
@@ -238,8 +241,8 @@ impl Handle {
         arm_once(color, deadline, Site::caller(), f)
     }
 
-    /// Posts `f` to `color` at a time; see [`post_after`](Self::post_after). A time that has
-    /// passed is now.
+    /// Posts `f` to `color` at a given time, or at once if that has passed; see
+    /// [`post_after`](Self::post_after).
     #[track_caller]
     #[doc(alias = "timecb")]
     pub fn post_at<F>(&self, at: Instant, color: &Color, f: F) -> Timer
@@ -249,8 +252,10 @@ impl Handle {
         self.post_at_from(Site::caller(), at, color, f)
     }
 
-    /// Posts `f` to `color` at a time, and has reports name `site` as the place that posted it.
-    /// See [`post_at`](Self::post_at), which names its caller.
+    /// Posts `f` to `color` at a given time, and names `site` in reports.
+    ///
+    /// In reports, `site` is the place that posted `f`. See [`post_at`](Self::post_at), which names
+    /// its caller.
     pub fn post_at_from<F>(&self, site: Site, at: Instant, color: &Color, f: F) -> Timer
     where
         F: FnOnce(&mut Cx) + Send + 'static,
@@ -261,12 +266,14 @@ impl Handle {
         arm_once(color, color.core().clock().nanos_at(at), site, f)
     }
 
-    /// Posts `f` to `color` every `period`, for the first time after one, until it is cancelled.
-    /// Times that were missed are skipped, and a call that panics does not end it.
+    /// Posts `f` to `color` every `period`, until the timer is cancelled.
+    ///
+    /// The first call comes after one period. Times that were missed are skipped, and a call that
+    /// panics does not end the timer.
     ///
     /// # Panics
     ///
-    /// When `period` is zero.
+    /// Panics if `period` is zero.
     ///
     /// # Examples
     ///
@@ -290,12 +297,14 @@ impl Handle {
         self.every_from(Site::caller(), period, color, f)
     }
 
-    /// Posts `f` to `color` every `period`, and has reports name `site` as the place that posted
-    /// it. See [`every`](Self::every), which names its caller.
+    /// Posts `f` to `color` every `period`, and names `site` in reports.
+    ///
+    /// In reports, `site` is the place that posted `f`. See [`every`](Self::every), which names its
+    /// caller.
     ///
     /// # Panics
     ///
-    /// When `period` is zero.
+    /// Panics if `period` is zero.
     #[track_caller]
     pub fn every_from<F>(&self, site: Site, period: Duration, color: &Color, f: F) -> Timer
     where
@@ -333,10 +342,11 @@ fn arm_once<F: FnOnce(&mut Cx) + Send + 'static>(
 }
 
 impl Timer {
-    /// Cancels the timer. True: the callback does not run (again).
+    /// Cancels the timer, and returns `true` if the callback does not run again.
     ///
-    /// From an event of the timer's own color the answer is final. From elsewhere, a callback that
-    /// runs at this moment goes on; a periodic timer then ends with it.
+    /// Returns `false` if the callback of a one-shot timer has already begun. From an event of the
+    /// timer's own color the answer is final. From elsewhere, a callback that runs at this moment
+    /// goes on, and a periodic timer ends with it.
     pub fn cancel(&self) -> bool {
         let armed = self
             .state
@@ -351,8 +361,9 @@ impl Timer {
         true
     }
 
-    /// Says whether the callback has not begun, and nobody has cancelled it. A periodic timer is
-    /// armed until it is cancelled.
+    /// Returns `true` if the callback has not begun, and the timer has not been cancelled.
+    ///
+    /// A periodic timer is armed until it is cancelled.
     pub fn is_armed(&self) -> bool {
         self.state.word.load(Ordering::Acquire) == ARMED
     }

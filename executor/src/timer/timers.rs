@@ -4,40 +4,39 @@ use super::wheel::{Due, Key, Wheel};
 use crate::color::cell::CellRef;
 use crate::event::Owned;
 
-/// An event that waits, with a handle of its color. It is not dropped by itself: it goes to its
-/// color.
+/// An event that waits, with a handle of its color. It is not dropped here, but goes to its color.
 pub(super) struct Waiting {
     pub(super) event: Owned,
     pub(super) color: CellRef,
 }
 
-/// See the module.
+/// The timers of one worker.
 #[derive(Default)]
 pub(crate) struct Timers {
     wheel: Wheel<Waiting>,
-    /// Until when the worker sleeps at most; it is woken for what is due before.
+    /// The time until which the worker sleeps at most, if it sleeps; an earlier deadline wakes it.
     asleep_until: Option<u64>,
 }
 
 impl Timers {
-    /// For a worker that is about to sleep: the first deadline.
+    /// Notes that the worker is about to sleep, and returns the first deadline.
     pub(crate) fn plan_sleep(&mut self) -> Option<u64> {
         let next = self.wheel.next_deadline();
         self.asleep_until = Some(next.unwrap_or(u64::MAX));
         next
     }
 
-    /// The worker does not sleep.
+    /// Notes that the worker does not sleep.
     pub(super) fn is_awake(&mut self) {
         self.asleep_until = None;
     }
 
-    /// The first deadline.
+    /// Returns a time before which no timer is due, or `None` if no timer is armed.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         self.wheel.next_deadline()
     }
 
-    /// Arms a timer. True: the worker, which sleeps, has to be woken for it.
+    /// Arms a timer. The flag is `true` if the worker sleeps too long and must be woken.
     pub(super) fn arm(&mut self, deadline: u64, waiting: Waiting) -> (Key, bool) {
         let key = self.wheel.insert(deadline, waiting);
         (key, self.asleep_until.is_some_and(|until| deadline < until))
@@ -47,12 +46,12 @@ impl Timers {
         self.wheel.remove(key)
     }
 
-    /// What is due by now, in order.
+    /// Takes out the timers that are due at `now`, in order.
     pub(super) fn take_due(&mut self, now: u64) -> Vec<Due<Waiting>> {
         self.wheel.advance(now)
     }
 
-    /// Takes all timers out.
+    /// Takes out all timers, in order.
     pub(super) fn take_all(&mut self) -> Vec<Due<Waiting>> {
         self.wheel.drain()
     }

@@ -1,13 +1,13 @@
-//! A hierarchical timing wheel: start and cancel in O(1), no clock, no thread.
+//! A hierarchical timing wheel: start and cancel in O(1), without a clock or a thread.
 //!
 //! Source: G. Varghese, T. Lauck, "Hashed and hierarchical timing wheels", SOSP '87, scheme 7. Six
-//! levels of 64 slots; a slot of level *l* spans 64^l ticks. An entry stands on the level of the
+//! levels of 64 slots; a slot of level *l* spans 64^l ticks. A timer stands on the level of the
 //! highest base-64 digit in which its tick differs from the wheel's, and moves down when the wheel
 //! reaches its slot. A bit mask per level tells which slots are in use, so the next one is found by
-//! counting zeros. What differs beyond the top level (64^6 ticks, a year) waits in a list of its
-//! own, which is gone through when the wheel has turned once.
+//! counting zeros. A timer that differs beyond the top level (64^6 ticks, over a year) waits in a
+//! separate list, which is gone through when the wheel has turned once.
 //!
-//! Entries that are due come out ordered by their exact deadline, then by creation (E8).
+//! Timers that are due come out ordered by their exact deadline, then by creation (E8).
 
 use crate::chunks::Chunks;
 
@@ -16,17 +16,17 @@ const BITS: u32 = 6;
 const SLOTS: usize = 1 << BITS;
 const SPAN: u64 = 1 << (BITS * LEVELS as u32);
 
-/// Nanoseconds per tick, as a power of two: 0.52 ms.
+/// The length of a tick, as a power of two of nanoseconds: 2^19 ns, which is 0.52 ms.
 const TICK_SHIFT: u32 = 19;
 
-/// What cancels an entry. It goes stale when the entry has fired or was cancelled.
+/// A key that cancels a timer. It goes stale when the timer has fired or was cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     index: usize,
     seq: u64,
 }
 
-/// An entry that was taken out.
+/// A timer that was taken out of the wheel.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Due<T> {
     pub(crate) deadline: u64,
@@ -57,7 +57,7 @@ struct Level {
     slots: [Option<usize>; SLOTS],
 }
 
-/// See the module. Deadlines and times are nanoseconds.
+/// A hierarchical timing wheel; see the module. Deadlines and times are in nanoseconds.
 pub(crate) struct Wheel<T> {
     nodes: Chunks<Node<T>>,
     levels: [Level; LEVELS],
@@ -68,7 +68,7 @@ pub(crate) struct Wheel<T> {
     next_seq: u64,
 }
 
-/// The tick in which a deadline has passed: rounded up, so that nothing fires early.
+/// Returns the tick in which a deadline has passed, rounded up so that nothing fires early.
 fn tick_of(deadline: u64) -> u64 {
     deadline.div_ceil(1 << TICK_SHIFT)
 }
@@ -109,7 +109,7 @@ impl<T> Wheel<T> {
         self.nodes.is_empty()
     }
 
-    /// No entry is due before this time; 0: one is due already.
+    /// Returns a time before which no timer is due: 0 if one is due now, `None` if there is none.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         if self.now_list.is_some() {
             return Some(0);
@@ -117,7 +117,7 @@ impl<T> Wheel<T> {
         self.next_stop().map(|(_, tick)| tick << TICK_SHIFT)
     }
 
-    /// Takes out what is due at `now`, in order.
+    /// Takes out the timers that are due at `now`, in order.
     pub(crate) fn advance(&mut self, now: u64) -> Vec<Due<T>> {
         let target = now >> TICK_SHIFT;
         let mut due = Vec::new();
@@ -127,7 +127,7 @@ impl<T> Wheel<T> {
                 break;
             }
             self.tick = tick;
-            // What stands there is due now, or moves to a lower level; a far one may stay.
+            // The timers of this stop are due now, or move to a lower level. A far timer may stay.
             let mut rest = match stop {
                 Position::Slot(level, slot) => self.levels[level].slots[slot],
                 _ => self.far_list,
@@ -144,7 +144,7 @@ impl<T> Wheel<T> {
         due
     }
 
-    /// Takes out everything, due or not.
+    /// Takes out all timers, due or not, in order.
     pub(crate) fn drain(&mut self) -> Vec<Due<T>> {
         let next_seq = self.next_seq;
         let mut old = std::mem::replace(self, Wheel { next_seq, ..Wheel::default() });
@@ -163,11 +163,11 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// The slot that the wheel comes to next, or the far list, and the tick at which it begins.
+    /// Returns the slot that comes next, or the far list, and the tick at which that begins.
     fn next_stop(&self) -> Option<(Position, u64)> {
         for (level, l) in self.levels.iter().enumerate() {
-            // Whatever stands on a level is in a slot ahead of the wheel's in the same round, so
-            // the first one on the lowest level is the next one of all.
+            // The timers of a level are in slots ahead of the wheel's slot in the same round, so
+            // the first used slot of the lowest used level is the next one of all.
             if l.used != 0 {
                 let shift = BITS * level as u32;
                 let slot = l.used.trailing_zeros() as usize;

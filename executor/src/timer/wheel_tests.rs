@@ -1,4 +1,4 @@
-//! E8: the wheel against a sorted list.
+//! E8: the wheel agrees with a sorted list.
 use proptest::prelude::*;
 
 use super::*;
@@ -24,7 +24,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
 }
 
 proptest! {
-    /// Never early, at most one tick late, ordered, each once, cancelled ones never.
+    /// Timers fire in order, once each, never early, at most one tick late, and not if cancelled.
     #[test]
     fn e8_agrees_with_a_sorted_list(ops in ops()) {
         let mut wheel = Wheel::default();

@@ -1,11 +1,12 @@
-//! Events of colors that are bound to a thread of the user's (E18): each leaves its color's queue
-//! before it runs.
+//! Events of colors that are bound to the user's thread (E18). Each leaves its color's queue before
+//! it runs.
 //!
-//! Such an event may run a turn of its own (see `runtime::here`), in which other events of the same
-//! color run while the outer one is suspended. So nothing of the queue, nor of the turn that it was
-//! found in, may be in use while it runs: its memory is its own, the color is queued again if it
-//! has more, or is idle. That no two of them run at once (C1) follows from where they run: on one
-//! thread, which is in one of them at a time. The color itself is kept by a count.
+//! Such an event may run a turn of the loop itself (see `runtime::here`), in which other events of
+//! the same color run while the outer one is suspended. So neither the queue, nor the turn of the
+//! color in which the event was found, may be in use while the event runs. The event owns its
+//! memory, and the color is idle, or queued again if it has more events. No two of its events run
+//! at once (C1), because they all run on one thread, which is in one of them at a time. A count
+//! keeps the color alive meanwhile.
 
 use super::local::Local;
 use crate::color::held::{Claims, Ended, Held};
@@ -13,17 +14,18 @@ use crate::event::Kind;
 use crate::site::Site;
 use crate::thread;
 
-/// What the thread was in, which goes on when this is dropped.
+/// The suspended event of a thread, which resumes when this is dropped.
 pub(crate) struct Suspended<'a> {
     local: &'a Local,
-    /// Dropped after what is said of the event has been restored.
+    /// Dropped last, after the event's site and label have been restored.
     _current: super::current::Suspended<'a>,
     site: Option<Site>,
     label: u32,
 }
 
 impl Local {
-    /// Runs the event at the front of a color that is held. `requeue` gets what is behind it.
+    /// Runs the event at the front of a color, after taking it out of the queue. `requeue` gets the
+    /// color with what is behind the event.
     pub(super) fn run_apart(&self, held: Held, kind: Kind, requeue: impl FnOnce(Ended)) {
         self.current.leave();
         let (mut event, count, ended) = held.let_event_go(|| self.take_memory());
@@ -40,14 +42,14 @@ impl Local {
         self.end_uncolored(event, claims);
     }
 
-    /// Says whether [`suspend`](Self::suspend) would.
+    /// Returns `true` if the current event, if there is one, can be suspended.
     pub(crate) fn can_suspend(&self) -> bool {
         !self.steps.get().is_busy() && self.current.can_suspend()
     }
 
-    /// Suspends the event that runs, so that the thread can run others until the answer is dropped.
-    /// `None`: it may not be suspended, as it has a color that is not bound to this thread, or more
-    /// than one, or shares it, or is a step of a domain.
+    /// Suspends the current event, so that the thread can run others until the returned value is
+    /// dropped. Returns `None` if the event may not be suspended: it has a color that is not bound
+    /// to this thread, has more than one color, shares its color, or is a step of a domain.
     pub(crate) fn suspend(&self) -> Option<Suspended<'_>> {
         if !self.can_suspend() {
             return None;

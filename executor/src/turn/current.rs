@@ -1,4 +1,4 @@
-//! What the event that runs on a worker has: a color for itself, a color that it shares, or the
+//! The colors of the event that runs on a worker: one exclusive color, one shared color, or the
 //! colors of a set.
 
 use std::cell::Cell;
@@ -9,20 +9,19 @@ use dapple_colors::Access;
 use crate::color::cell::ColorCell;
 use crate::color::held::Claims;
 
-/// See the module. At most one of the two is there.
+/// The colors of the current event; see the module. At most one of `color` and `claims` is set.
 pub(crate) struct Current {
-    /// The color whose exclusive event runs; null: none. The lowest bit says that it is bounded:
-    /// what its events post to it is not kept (see
-    /// [`Queue::keep`](crate::color::queue::Queue::keep)) without a look at the bound.
+    /// The color whose exclusive event runs, or null. The lowest bit is set if the color is
+    /// bounded. An event's posts to its own bounded color are not kept (see
+    /// [`Queue::keep`](crate::color::queue::Queue::keep)), because each has to be counted.
     color: Cell<*const ColorCell>,
-    /// What an event has that stood in no color's queue; null: nothing.
+    /// The claims of an event that is in no color's queue, or null.
     claims: Cell<*const Claims>,
-    /// An event runs that has neither of them for a moment.
+    /// Set while the exclusive event of a color runs whose color has been set aside.
     is_aside: Cell<bool>,
 }
 
-/// The color of the event that runs, which does not have it until this is dropped; see
-/// [`Current::set_aside`].
+/// The color of the current event, set aside until this is dropped; see [`Current::set_aside`].
 pub(crate) struct Aside<'a>(&'a Current, *const ColorCell);
 
 impl Drop for Aside<'_> {
@@ -33,8 +32,7 @@ impl Drop for Aside<'_> {
     }
 }
 
-/// What the event that runs has, which it does not have until this is dropped; see
-/// [`Current::suspend`].
+/// The claims of the current event, taken away until this is dropped; see [`Current::suspend`].
 pub(crate) struct Suspended<'a>(&'a Current, *const Claims);
 
 impl Drop for Suspended<'_> {
@@ -55,25 +53,26 @@ impl Current {
         }
     }
 
-    /// An exclusive event of the color is about to run.
+    /// Sets the color whose exclusive event is about to run.
     ///
     /// # Safety
     ///
-    /// This worker holds the color until it calls [`leave`](Self::leave), or calls that before
-    /// anything else runs when it has let the color go.
+    /// This worker holds the color until it calls [`leave`](Self::leave). If it releases the color
+    /// first, it calls `leave` before anything else runs.
     #[inline]
     pub(super) unsafe fn enter(&self, cell: &ColorCell, is_bounded: bool) {
         let bit = if is_bounded { BOUNDED } else { 0 };
         self.color.set(ptr::from_ref(cell).map_addr(|a| a | bit));
     }
 
-    /// The worker does not hold a color any more, or may not.
+    /// Clears the color, as the worker no longer holds it, or may soon release it.
     #[inline]
     pub(super) fn leave(&self) {
         self.color.set(ptr::null());
     }
 
-    /// What runs posts, and this worker may take hold of another color for a moment.
+    /// Sets the current color aside for a post, in which this worker may come to hold another
+    /// color.
     #[inline]
     pub(crate) fn set_aside(&self) -> Aside<'_> {
         let color = self.color.replace(ptr::null());
@@ -81,19 +80,19 @@ impl Current {
         Aside(self, color)
     }
 
-    /// The event that runs has nothing until the answer is dropped: others run meanwhile. `None`:
-    /// it has something that is not its alone to give up.
+    /// Takes the colors from the current event until the returned value is dropped, so that others
+    /// can run. Returns `None` if the event has a color that it cannot give up alone.
     pub(super) fn suspend(&self) -> Option<Suspended<'_>> {
         self.can_suspend().then(|| Suspended(self, self.claims.replace(ptr::null())))
     }
 
-    /// Says whether [`suspend`](Self::suspend) would.
+    /// Returns `true` if [`suspend`](Self::suspend) would succeed.
     pub(super) fn can_suspend(&self) -> bool {
         let is_apart = self.claims().is_none_or(|claims| matches!(claims, Claims::Apart(_)));
         is_apart && !self.is_aside.get() && self.color.get().is_null()
     }
 
-    /// Runs `f`, in which an event runs that has these.
+    /// Runs `f`, in which an event with these claims runs.
     #[inline]
     pub(super) fn with_claims<R>(&self, claims: &Claims, f: impl FnOnce() -> R) -> R {
         struct Leave<'a>(&'a Current);
@@ -107,19 +106,19 @@ impl Current {
         f()
     }
 
-    /// Says whether an event of a color runs.
+    /// Returns `true` if the current event has a color.
     #[inline]
     pub(super) fn is_held(&self) -> bool {
         self.is_aside.get() || !self.color.get().is_null() || !self.claims.get().is_null()
     }
 
-    /// Says whether an exclusive event of this color runs, which is not bounded.
+    /// Returns `true` if an exclusive event of this color runs, and the color is not bounded.
     #[inline]
     pub(super) fn may_keep(&self, cell: &ColorCell) -> bool {
         ptr::eq(self.color.get(), cell)
     }
 
-    /// What the event that runs may do with a color; `None`: nothing.
+    /// Returns the current event's access to a color, or `None` if it does not have the color.
     #[inline]
     pub(crate) fn access(&self, color: &ColorCell) -> Option<Access> {
         let held = self.color.get().addr() & !BOUNDED;
@@ -129,11 +128,12 @@ impl Current {
         }
     }
 
-    /// What an event has that runs and stood in no color's queue.
+    /// Returns the claims of a current event that is in no color's queue.
     #[inline]
     fn claims(&self) -> Option<&Claims> {
-        // SAFETY: it is set while `with_claims` borrows them only, which is longer than the event
-        // runs; who asks is done when that has ended.
+        // SAFETY: the pointer is null, or `with_claims` set it and resets it before its borrow of
+        // the claims ends. The callers are inside `with_claims` then, and use the reference no
+        // longer than the event runs.
         unsafe { self.claims.get().as_ref() }
     }
 
@@ -148,12 +148,13 @@ impl Current {
         }
     }
 
-    /// Calls `f` with the color of the event that runs; of a set, with the one that was named
+    /// Calls `f` with the color of the current event. For a set, this is the color that was named
     /// first.
     #[inline]
     pub(crate) fn with_first<R>(&self, f: impl FnOnce(Option<&ColorCell>) -> R) -> R {
         let held = self.color.get().map_addr(|a| a & !BOUNDED);
-        // SAFETY: a color that this worker holds is there, and it holds it until `leave`.
+        // SAFETY: the pointer is null, or was set by `enter`, whose caller holds the color until
+        // `leave`. A color that is held is alive.
         if let Some(cell) = unsafe { held.as_ref() } {
             return f(Some(cell));
         }

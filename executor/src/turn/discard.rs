@@ -1,5 +1,4 @@
-//! Disposing of what is queued when nobody runs it any more: closures are dropped unrun, each on
-//! its color.
+//! Disposing of entries that never run: closures are dropped unrun, each on its color.
 
 use std::time::Duration;
 
@@ -12,13 +11,17 @@ use crate::site::Site;
 use crate::sync::{Ordering, yield_now};
 use crate::worker::counters::add;
 
-/// Links of one color that are passed before others have their turn: somebody may still post to it.
+/// The number of links of one color that are passed before other entries have their turn, because
+/// another thread may still post to the color.
 const VISIT: u64 = 4_096;
 
 impl Local {
-    /// Drops the events of a color unrun, up to a number, and says how many links it has passed,
-    /// what does not count as an event included; up to the first one that has to wait for readers,
-    /// or that reserves the color for a set: who ends those queues the color again.
+    /// Drops the events of a color unrun, and returns the number of links that it passed, including
+    /// those that do not count as events.
+    ///
+    /// It stops after `VISIT` links, or at the first event that has to wait for readers, or at a
+    /// request that reserves the color for a set. The last reader, or the set, queues the color
+    /// again.
     pub(super) fn discard_color(&self, mut held: Held) -> u64 {
         let (mut dropped, mut passed) = (0, 0);
         loop {
@@ -30,7 +33,8 @@ impl Local {
                 held = back;
             }
             let ended = match kind {
-                // SAFETY: a request that is spent had to stay at the head, and nothing was kept.
+                // SAFETY: a spent request is at the head only if it had to stay there, and nothing
+                // was kept.
                 Kind::SpentRequest => unsafe { self.finish(held) },
                 Kind::Closure | Kind::Shared | Kind::Housekeeping | Kind::Spent => {
                     if kind != Kind::Spent {
@@ -39,7 +43,7 @@ impl Local {
                     }
                     match self.pass_kept(&held, front) {
                         Some(next) => Ended::Next(held, next),
-                        // SAFETY: what stands at the head is spent, and nothing was kept.
+                        // SAFETY: the event at the head is spent, and nothing was kept.
                         None => unsafe { self.finish(held) },
                     }
                 }
@@ -56,14 +60,14 @@ impl Local {
             };
             held = match ended {
                 Ended::Next(held, _) if passed >= VISIT => {
-                    // As at the end of a turn.
+                    // The color is queued again, as at the end of a turn.
                     self.current.leave();
                     self.scheduler.queue_here(Entry::color(held));
                     break;
                 }
                 Ended::Next(held, _) => held,
                 Ended::Idle => break,
-                // The poster is between two instructions.
+                // The poster is between the two steps of its post.
                 Ended::Gap(held) => {
                     yield_now();
                     held
@@ -75,12 +79,13 @@ impl Local {
         passed
     }
 
-    /// Drops an event that is next, unrun.
+    /// Drops the next event of a color unrun.
     fn discard_front(&self, held: &Held, front: Front, kind: Kind) {
-        // SAFETY: it is next, of a color that is held, and an event.
+        // SAFETY: `front` is the front of a color that is held, it is an event, and it is taken
+        // only here.
         let mut event = unsafe { held.event(front) };
         if kind == Kind::Shared {
-            // Readers may run beside what is dropped with shared access.
+            // Readers may run at the same time as the drop, which has shared access.
             self.current.leave();
             let claims = Claims::Reads(held.let_read());
             self.current.with_claims(&claims, || self.discard_event(&mut event));
@@ -95,20 +100,20 @@ impl Local {
         }
     }
 
-    /// Drops what an event holds.
+    /// Drops the closure of an event.
     pub(super) fn discard_event(&self, event: &mut Owned) {
         self.says_it_drops(event.site());
         self.guard(Some(event.site()), || event.discard());
     }
 
-    /// Disposes of everything that is queued for any worker by now, and of what that leads to: the
-    /// drop of a closure may post. Called when nobody runs it any more.
+    /// Disposes of everything that is queued for any worker by now, and of what the drops of
+    /// closures post. It is called when no worker runs the entries any longer.
     ///
-    /// Beside a worker that still serves, and so may post for ever, it gives up after a while. The
-    /// first one to come here has been at every entry that was there by then; what that worker
-    /// posts later it drops itself when it leaves. (If each one who comes went through all that is
-    /// there, a worker that posts faster than others dispose would make each of them take longer
-    /// than the one before.)
+    /// While another worker still serves, and so may post for ever, this gives up after
+    /// `stuck_after`. The first thread to come here has passed every entry that was there when it
+    /// came. The worker that still serves drops what it posts later when it exits. (If each thread
+    /// went through everything, a worker that posts faster than others dispose would make each of
+    /// them take longer than the one before.)
     pub(crate) fn discard_all(&self) {
         debug_assert!(self.core.phase() >= Phase::Stopping);
         let limit = Limit::new(&self.core);
@@ -123,7 +128,8 @@ impl Local {
         }
     }
 
-    /// Says what is dropped now, for the thread that waits for this worker to leave.
+    /// Publishes the site of an event that is dropped, for the thread that waits for this worker to
+    /// exit.
     fn says_it_drops(&self, site: Site) {
         if !self.is_undertaker() {
             self.seat.event.set_site(site);
@@ -131,21 +137,21 @@ impl Local {
         }
     }
 
-    /// Says that it is in no event, nor in a drop, and gets on.
+    /// Publishes that this worker is in no event and no drop, and makes progress.
     pub(crate) fn gets_on(&self) {
         self.seat.event.clear();
         add(&self.scheduler.shared().published.progress, 1);
     }
 }
 
-/// When to give up disposing.
+/// The limit after which disposing is given up.
 struct Limit<'a> {
     core: &'a Core,
     since: u64,
 }
 
-/// Links after which, and the time after which, drops that keep posting are taken for a circle
-/// without end.
+/// The number of links, and the time, after which drops that keep posting count as an endless
+/// circle.
 const ENDLESS_LINKS: u64 = 10_000_000;
 const ENDLESS: Duration = Duration::from_secs(10);
 
@@ -155,8 +161,8 @@ impl<'a> Limit<'a> {
     }
 
     fn is_over(&self, passed: u64) -> bool {
-        // Partner: the subtraction of a worker that leaves its loop. If it comes later, that worker
-        // disposes of the rest.
+        // Partner: the subtraction by a worker that exits its loop. If that comes later, that
+        // worker disposes of the rest.
         let others_serve = self.core.serving.load(Ordering::SeqCst) > 0;
         let elapsed = Duration::from_nanos(self.core.clock().now() - self.since);
         (others_serve && elapsed >= self.core.settings.stuck_after)

@@ -1,9 +1,9 @@
-//! Posting on a worker.
+//! Enqueuing on a worker: the second stage of a post.
 //!
-//! A post takes an event from the worker's magazine, appends it to the color, with one exchange or,
-//! if it is the own color of the event that runs, with none, and, if the color was idle, puts it
-//! into the worker's run queue. Nothing on this way is written by another core, but the color's
-//! tail when others post to it.
+//! A post takes an event from the worker's magazine and appends it to the color. This takes one
+//! exchange, or none if the current event posts to its own color. If the color was idle, the post
+//! puts it into the worker's run queue. Other cores write to none of this memory, except for the
+//! color's tail if they post to it, too.
 
 use dapple_colors::Priority;
 
@@ -21,7 +21,8 @@ impl Local {
         debug_assert!(self.is_ours(cell), "a color is posted to on a worker of its own runtime");
         if self.current.may_keep(cell) {
             self.traffic.is_to_itself();
-            // SAFETY: an exclusive event of the color runs here.
+            // SAFETY: `may_keep` says that an exclusive event of the color runs here, so this
+            // worker holds it.
             let event = match unsafe { cell.keep(event) } {
                 None => return self.traffic.count(1),
                 Some(event) => event,
@@ -31,7 +32,8 @@ impl Local {
         self.enqueue_behind(cell, event)
     }
 
-    /// Appends an event behind everything that is in the queue, even by an event of the color.
+    /// Appends an event behind everything that is in the queue, even if an event of the color posts
+    /// it.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn enqueue_behind(&self, cell: &ColorCell, event: Owned) {
         if !cell.is_plain() {
@@ -44,7 +46,7 @@ impl Local {
         }
     }
 
-    /// Appends a shared event; if the color is idle, it is let go at once.
+    /// Appends a shared event. If the color was idle, the event is let go as a reader at once.
     pub(crate) fn enqueue_shared(&self, cell: &ColorCell, event: Owned) {
         debug_assert!(self.is_ours(cell), "a color is posted to on a worker of its own runtime");
         if cell.is_bounded() {
@@ -59,7 +61,7 @@ impl Local {
         }
     }
 
-    /// Appends an event to a color that may be bounded, or of another class.
+    /// Appends an event to a color that is bounded, of another class, or bound to a worker.
     #[cold]
     #[inline(never)]
     fn enqueue_special(&self, cell: &ColorCell, event: Owned) {
@@ -69,7 +71,7 @@ impl Local {
         self.append(cell, event);
     }
 
-    /// Appends an event that has been counted, or whose color is not bounded.
+    /// Appends an event that has been counted against its color's bound, or whose color has none.
     pub(crate) fn append(&self, cell: &ColorCell, event: Owned) {
         debug_assert!(self.is_ours(cell), "a color is posted to on a worker of its own runtime");
         self.traffic.count(1);
@@ -83,7 +85,7 @@ impl Local {
         std::ptr::eq(cell.core(), &*self.core)
     }
 
-    /// Queues an event that stands in no color's queue.
+    /// Queues an event that is in no color's queue.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn queue_event(&self, event: Owned) {
         self.traffic.count(1);
@@ -92,7 +94,7 @@ impl Local {
         self.scheduler.schedule_plain(self, entry, UNKNOWN);
     }
 
-    /// Queues the event of a set, which has all its colors.
+    /// Queues the event of a set that has all its colors.
     pub(crate) fn schedule_set(&self, event: Owned, class: Priority) {
         if self.core.fleet.has_affine() {
             return self.schedule_set_at_home(event, class);
@@ -100,7 +102,8 @@ impl Local {
         self.scheduler.schedule_ready(self, Entry::set(event, class));
     }
 
-    /// Queues the event of a set at the worker to which a color of it is bound, if one is.
+    /// Queues the event of a set at the worker to which one of its colors is bound, if there is
+    /// one.
     #[cold]
     fn schedule_set_at_home(&self, mut event: Owned, class: Priority) {
         let claims = Claims::take(&mut event);
@@ -115,14 +118,14 @@ impl Local {
         }
     }
 
-    /// Queues the event of a color that is bound to this worker.
+    /// Queues a reader of a color that is bound to this worker.
     pub(crate) fn schedule_affine(&self, event: Owned, class: Priority) {
         self.traffic.count(1);
         self.traffic.is_uncolored();
         self.scheduler.schedule(self, Entry::affine_event(event, class), UNKNOWN);
     }
 
-    /// Queues one in a class.
+    /// Queues an event that is in no color's queue, in a class.
     pub(crate) fn schedule_event(&self, event: Owned, class: Priority) {
         self.traffic.count(1);
         self.traffic.is_uncolored();

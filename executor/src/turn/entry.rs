@@ -1,5 +1,5 @@
-//! What stands in a run queue: a runnable color, at home or as a guest (see `worker::watch`), or an
-//! event that stands in no color's queue; with its class (C7).
+//! The entries of run queues: a runnable color, at home or as a guest (see `worker::watch`), or an
+//! event that is in no color's queue. Each has a class (C7).
 
 use std::ptr::NonNull;
 
@@ -12,17 +12,18 @@ use crate::event::{Event, Owned};
 use crate::worker::figures::UNKNOWN;
 use crate::worker::work::Work;
 
-/// One word: the lowest bits tell which of them it is. It owns what it stands for.
+/// An entry as one word, whose lowest bits are its tag. It owns its color or event.
 #[derive(Debug)]
 pub(crate) struct Entry(NonNull<u8>);
 
-// SAFETY: a cell is used from any thread by its protocol, and an event's closure is Send.
+// SAFETY: an entry is a held color or an owned event. Any thread may use a color's cell by its
+// protocol, and the closure of an event is Send.
 unsafe impl Send for Entry {}
 
-/// An [`Entry`], opened.
+/// The content of an [`Entry`].
 pub(crate) enum Job {
     Color(Held),
-    /// Run here because the worker where it belongs is stuck; it goes back afterwards.
+    /// A color that runs here because its home worker is stuck. It goes back afterwards.
     Guest(Held),
     Event(Owned),
 }
@@ -35,37 +36,39 @@ const TAG: usize = EVENT | GUEST | HIGH | LOW | READY | AFFINE;
 const _: () = assert!(align_of::<ColorCell>() > TAG && align_of::<Event>() > TAG);
 
 impl Entry {
-    /// A color, in its class, and with the worker to which it is bound.
+    /// Makes the entry of a color, tagged with its class and with whether it is bound to a worker.
     #[inline]
     pub(crate) fn color(held: Held) -> Self {
         let tag = held.entry_tag();
         Entry(held.into_raw().cast()).tagged(tag)
     }
 
-    /// A color of the normal class that is bound to no worker.
+    /// Makes the entry of a color of the normal class that is not bound to a worker.
     #[inline]
     pub(crate) fn normal_color(held: Held) -> Self {
         Entry(held.into_raw().cast())
     }
 
-    /// An event that stands in no color's queue.
+    /// Makes the entry of an event that is in no color's queue.
     #[inline]
     pub(crate) fn event(event: Owned, class: Priority) -> Self {
         Entry(event.into_raw().cast()).tagged(EVENT | class_tag(class))
     }
 
-    /// One that only the worker that gets it may run, as a color of it is bound to that.
+    /// Makes the entry of an event that only the receiving worker may run, because one of the
+    /// event's colors is bound to that worker.
     pub(crate) fn affine_event(event: Owned, class: Priority) -> Self {
         Entry::event(event, class).tagged(AFFINE)
     }
 
-    /// The event of a set that has all its colors.
+    /// Makes the entry of the event of a set that has all its colors.
     #[inline]
     pub(crate) fn set(event: Owned, class: Priority) -> Self {
         Entry::event(event, class).tagged(READY)
     }
 
-    /// A color with a gap that may keep a set waiting: as soon as the gap is closed, it goes on.
+    /// Makes the entry of a color with a gap. It is ready, because the color may keep a set waiting
+    /// and can go on as soon as the gap is closed.
     pub(crate) fn color_with_gap(held: Held) -> Self {
         Entry::color(held).tagged(READY)
     }
@@ -82,22 +85,23 @@ impl Entry {
 
     #[inline]
     fn plain(&self) -> NonNull<u8> {
-        // SAFETY: it is what `tagged` began with, which was not null.
+        // SAFETY: the pointer before `tagged` was not null, and clearing the tag restores it: the
+        // alignment of cells and events leaves these bits free.
         unsafe { NonNull::new_unchecked(self.0.as_ptr().map_addr(|a| a & !TAG)) }
     }
 
-    /// The color, if it is one.
+    /// Returns the color, if the entry has one.
     #[inline]
     fn as_color(&self) -> Option<&ColorCell> {
-        // SAFETY: a color in a run queue is held by this entry, so it is there.
+        // SAFETY: without `EVENT` the word is a color, which this entry holds and so keeps alive.
         (self.tag() & EVENT == 0).then(|| unsafe { self.plain().cast::<ColorCell>().as_ref() })
     }
 
     #[inline]
     pub(crate) fn open(self) -> Job {
         let plain = if self.tag() == 0 { self.0 } else { self.plain() };
-        // SAFETY: the entry was made of a color that is held, or of an event that is owned, and is
-        // gone now.
+        // SAFETY: by its tag, the entry was made of a `Held` or of an `Owned` by `into_raw`, and it
+        // is consumed here, so the value is restored once.
         unsafe {
             match self.tag() & (EVENT | GUEST) {
                 0 => Job::Color(Held::of(plain.cast())),
@@ -136,7 +140,7 @@ impl Work for Entry {
 
     fn worth(&self) -> u32 {
         match self.as_color() {
-            // A worker that is near may take it.
+            // A guest is always worth a steal, so that it goes to the public queue.
             Some(_) if self.tag() & GUEST != 0 => u32::MAX,
             Some(color) => color.worth(),
             None => UNKNOWN,

@@ -1,4 +1,4 @@
-//! The futures of a worker that are not `Send`, and never leave its thread; see `task::local`.
+//! The futures of a worker that are not `Send`, and so never leave its thread; see `task::local`.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -7,10 +7,10 @@ use std::task::{Context, Poll};
 
 use crate::chunks::Chunks;
 
-/// A future of a task that stays on its thread.
+/// The future of a task that stays on its thread.
 pub(crate) type Stored = Pin<Box<dyn Future<Output = ()>>>;
 
-/// The futures that are at home on a worker. `None` stands in the place of one that is polled.
+/// The futures that stay on a worker's thread. `None` stands for a future that is being polled.
 #[derive(Default)]
 pub(crate) struct LocalFutures(RefCell<Chunks<Option<Stored>>>);
 
@@ -19,7 +19,7 @@ impl LocalFutures {
         self.0.borrow_mut().insert(Some(future))
     }
 
-    /// Polls one. If it panics, it is dropped by that.
+    /// Polls the future with this number. If the poll panics, the future is dropped.
     pub(crate) fn poll(&self, number: usize, cx: &mut Context<'_>) -> Poll<()> {
         let taken = self.0.borrow_mut().get_mut(number).and_then(Option::take);
         let mut future = taken.expect("a future is polled again only when it has returned");
@@ -33,12 +33,13 @@ impl LocalFutures {
     }
 
     pub(crate) fn remove(&self, number: usize) {
-        // Dropped when the table is free: its drop may spawn, or drop others.
+        // Dropped outside the borrow of the table, because the drop may spawn futures or remove
+        // others.
         let future = self.0.borrow_mut().remove(number);
         drop(future);
     }
 
-    /// Takes out all that are there.
+    /// Takes out all futures that are there.
     pub(crate) fn take_all(&self) -> impl Iterator<Item = Stored> + use<> {
         self.0.borrow_mut().drain().flatten()
     }

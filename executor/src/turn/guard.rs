@@ -1,4 +1,4 @@
-//! Running what may panic (C11), and counting what was dropped, outside of an event.
+//! Running code that may panic outside an event (C11), and counting what was dropped.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use crate::sync::{AtomicU64, Ordering, event_panicked};
 use crate::worker::counters::{Counters, add};
 
 impl Core {
-    /// Runs something that may panic; a panic is caught, counted and reported.
+    /// Runs `f`, and catches, counts and reports its panic.
     pub(crate) fn guard(&self, site: Option<Site>, f: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
             self.count_panic();
@@ -20,7 +20,7 @@ impl Core {
         }
     }
 
-    /// Tells the hook of a panic, which may itself panic, and drops the payload.
+    /// Calls the panic hook, which may itself panic, and drops the payload.
     pub(crate) fn report_panic(
         &self,
         payload: Box<dyn Any + Send>,
@@ -43,7 +43,8 @@ impl Core {
         bury(payload);
     }
 
-    /// Adds to a counter of the worker that this thread is; otherwise to that for everybody else.
+    /// Adds `n` to a counter of this thread's worker, or to `outside` if the thread is not a
+    /// worker.
     fn count(&self, n: u64, of: fn(&Counters) -> &AtomicU64, outside: &AtomicU64) {
         Local::with(self, |local| match local.and_then(|local| local.scheduler.counters()) {
             Some(counters) => add(of(counters), n),
@@ -61,21 +62,20 @@ impl Core {
         self.count(n, |counters| &counters.dropped, &self.outside.dropped);
     }
 
-    /// Says that events that are counted as run, or are about to be, have run in vain: they count
-    /// as dropped ones only.
+    /// Counts events that have run in vain. They are counted as run, or are about to be, but count
+    /// only as dropped.
     pub(crate) fn count_in_vain(&self, n: u64) {
         self.count(n, |counters| &counters.in_vain, &self.outside.in_vain);
     }
 
-    /// Counts events of domains, and of bounded colors, that were accepted though there were too
-    /// many.
+    /// Counts events of domains and of bounded colors that were accepted above the limit.
     pub(crate) fn count_over_limit(&self, n: u64) {
         self.count(n, |counters| &counters.over_limit, &self.outside.over_limit);
     }
 }
 
 impl Local {
-    /// Runs something that may panic, outside of an event; a panic is caught, counted and reported.
+    /// Runs `f` outside an event, and catches, counts and reports its panic.
     pub(crate) fn guard(&self, site: Option<Site>, f: impl FnOnce()) {
         self.core.guard(site, f);
     }
@@ -85,7 +85,7 @@ impl Local {
         self.core.count_dropped(n);
     }
 
-    /// The event that runs does nothing, as poison covers it: it counts as dropped, not as run.
+    /// Counts the current event as dropped, not as run: poison covers it, so it does nothing.
     #[cold]
     pub(crate) fn count_skipped(&self) {
         self.count_dropped(1);

@@ -1,10 +1,10 @@
-//! What the holder of a color does without running anything: it lets readers go, reserves the color
-//! for a set, gives it back, queues it.
+//! The actions of a color's holder that run no event: it lets readers go, reserves the color for a
+//! set, releases the color, and queues it.
 //!
-//! A thread that comes to hold a color outside of a turn, because it posted to an idle one, or was
-//! its last reader, or gives a set's colors back, goes on with it at once as far as no event of the
-//! color has to run for that; only what is left is queued. So a set whose colors are idle costs one
-//! entry of the run queue, not one for each color.
+//! A thread may come to hold a color outside a turn: it posted to an idle color, was its last
+//! reader, or returns the colors of a set. It advances the color at once, for as long as no event
+//! of the color has to run for that, and queues only the rest. So a set whose colors are idle costs
+//! one entry of the run queue, not one for each color.
 
 use dapple_colors::{Access, Finished};
 
@@ -17,18 +17,18 @@ use crate::color::set::place::{NewSet, SetPlace};
 use crate::event::Kind;
 use crate::sync::{Reached, reached_if};
 
-/// Readers that are let go one after the other outside of a turn.
+/// The maximum number of readers and requests that are let go in a row outside a turn.
 const AT_ONCE: u32 = 32;
 
 impl Local {
-    /// A reader leaves. If the color waited for it, it goes on.
+    /// Takes a reader off its color, and advances the color if it waited for this reader.
     pub(super) fn leave(&self, reader: Reader) {
         if let Some(held) = reader.leave() {
             self.go_on(held);
         }
     }
 
-    /// Says whether a color is to run on another worker than this one.
+    /// Returns `true` if a color has to run on another worker than this one.
     #[inline]
     fn leaves(&self, color: &ColorCell) -> bool {
         let home = color.home();
@@ -36,11 +36,11 @@ impl Local {
             || color.is_affine() && home != self.index() && !self.is_undertaker()
     }
 
-    /// Goes on with a color that is held outside of a turn, as far as that runs nothing, and queues
-    /// what is left.
+    /// Advances a color that is held outside a turn, for as long as nothing has to run, and queues
+    /// the rest.
     pub(crate) fn go_on(&self, mut held: Held) {
         if self.leaves(&held) {
-            // What it lets go is to run there, too.
+            // The readers and requests that the color lets go have to run there, too.
             return self.schedule_held(held);
         }
         let mut left = AT_ONCE;
@@ -65,13 +65,13 @@ impl Local {
         self.schedule_held(held);
     }
 
-    /// Queues a color that has something to run, wherever it comes from.
+    /// Queues a color that has something to run, at this worker or at its home.
     fn schedule_held(&self, held: Held) {
         let worth = held.worth();
         self.schedule(held, worth);
     }
 
-    /// A set's event has ended: all its colors go on.
+    /// Returns the colors of a set whose event has ended, and advances each of them.
     pub(super) fn give_back(&self, set: Gathered) {
         let memory = set.give_back(|given| match given {
             Given::Reader(reader) => self.leave(reader),
@@ -85,44 +85,44 @@ impl Local {
             }
         });
         if let Some(memory) = memory {
-            // SAFETY: the set is of this runtime, as its colors are.
+            // SAFETY: the set's colors are of this runtime, so the set's memory is, too.
             unsafe { self.free_memory(memory) };
         }
     }
 
-    /// The color is current: an exclusive event of it may begin.
+    /// Makes a color current, as an exclusive event of it may begin.
     #[inline]
     pub(super) fn enter_color(&self, held: &Held, is_bounded: bool) {
-        // SAFETY: the color is held here. `leave` is called by everything in this file that lets it
-        // go, and at the end of a turn, before anything else runs; who posts a set has put the
-        // current color aside before it holds others.
+        // SAFETY: this worker holds the color. Every function of this file that releases a current
+        // color calls `leave` first, and a turn calls it at its end before anything else runs. The
+        // poster of a set puts the current color aside before it holds others.
         unsafe { self.current.enter(held, is_bounded) };
     }
 
-    /// Makes sure that an exclusive event of a color that has, or had, readers may begin. `None`:
-    /// it may not, and the last reader holds the color.
+    /// Makes sure that an exclusive event may begin on a color that has, or had, readers. Returns
+    /// `None` if the color still has readers, the last of which now holds the color.
     pub(super) fn exclude_readers(&self, held: Held) -> Option<Held> {
-        // No post is kept for a color that is let go.
+        // No post may be kept for a color that is released.
         self.current.leave();
         let held = held.exclude_readers()?;
         self.enter_color(&held, held.is_bounded());
         Some(held)
     }
 
-    /// The holder of a color has come to a shared event, which goes on by itself.
+    /// Lets the shared event at the head of a color go, as a reader that runs by itself.
     pub(super) fn let_reader_go(&self, held: Held) -> Ended {
         self.current.leave();
         let (class, is_affine) = (held.priority(), held.is_affine());
         let (event, ended) = held.let_reader_go(|| self.take_memory());
         match is_affine {
-            // It is at home here.
+            // The color is bound to this worker.
             true => self.schedule_affine(event, class),
             false => self.schedule_event(event, class),
         }
         ended
     }
 
-    /// The holder of a color has come to a shared request of a set, which goes on by itself.
+    /// Lets the shared request of a set at the head of a color go, as a reader.
     pub(super) fn let_request_go(&self, held: Held) -> Ended {
         self.current.leave();
         let (request, ended) = held.let_request_go();
@@ -130,17 +130,16 @@ impl Local {
         ended
     }
 
-    /// The holder of a color without readers has come to an exclusive request: the set has the
-    /// color now.
+    /// Gives a color without readers to the set whose exclusive request is at the head.
     pub(super) fn reserve(&self, held: Held) {
         self.current.leave();
         self.arrive(held.reserve());
     }
 
-    /// Goes on with those colors of a set that is being posted which were idle.
+    /// Advances those colors of a set that were idle when the set was posted.
     #[inline(always)]
     pub(crate) fn go_on_with_set(&self, mut set: NewSet, places: &mut [SetPlace<'_>]) {
-        // The compiler does not unroll the loop over two of them, which takes 4 ns of 74.
+        // The compiler does not unroll the loop over two places, which takes 4 ns of 74.
         if let [low, high] = places {
             self.reach_place(&mut set, low);
             self.reach_place(&mut set, high);
@@ -161,8 +160,8 @@ impl Local {
         }
     }
 
-    /// Goes on with a color that was idle when the request of a set was posted to it. `None`: the
-    /// request arrives later.
+    /// Advances a color that was idle when the request of a set was posted to it. Returns `None` if
+    /// the request arrives later.
     #[inline(always)]
     fn reach(&self, held: Held, access: Access) -> Option<SetRequest> {
         if self.leaves(&held) {
@@ -191,7 +190,8 @@ impl Local {
         }
     }
 
-    /// Queues a color at whose front a poster is between its two steps.
+    /// Queues a color that has a gap: behind its head, a poster is between the two steps of its
+    /// post.
     fn schedule_gap(&self, held: Held) {
         let worth = held.worth();
         self.scheduler.schedule(self, Entry::color_with_gap(held), worth);
@@ -204,44 +204,45 @@ impl Local {
         }
     }
 
-    /// The event of `ended` has run. If it was kept, it leaves that list; in any case the first one
-    /// that is left there is next.
+    /// Takes the event at `ended`, which has run, off the own list if it is there, and returns the
+    /// next event of that list.
     #[inline(always)]
     pub(super) fn pass_kept(&self, held: &Held, ended: Front) -> Option<Front> {
-        // SAFETY: it is of this runtime.
+        // SAFETY: the color and its events are of this runtime.
         held.pass_kept(ended, |memory| unsafe { self.free_memory(memory) })
     }
 
-    /// The event at the head leaves the queue.
+    /// Takes the event at the head out of the queue.
     ///
     /// # Safety
     ///
-    /// It is spent, and nothing was kept; if it is a request, it had to stay in the queue before.
+    /// The event is spent, and nothing was kept. If it is a request, it had to stay in the queue
+    /// before.
     #[inline]
     pub(super) unsafe fn finish(&self, held: Held) -> Ended {
         let head = held.head();
-        // SAFETY: it is the head of this color, and that is of this runtime; the caller says the
-        // rest.
+        // SAFETY: `head` is the head of this color, and the color is of this runtime. The caller
+        // guarantees the rest.
         unsafe { held.finish(head, |memory| self.free_memory(memory)) }
     }
 
-    /// The event at the head of the color in `slot` leaves the queue. The color stays where it is,
-    /// unless it becomes idle; then `slot` is empty.
+    /// Takes the event at the head of the color in `slot` out of the queue. The color stays in
+    /// `slot`, unless it becomes idle. Then `slot` is empty.
     ///
     /// # Safety
     ///
-    /// It is the head of this color, spent, and nothing was kept.
+    /// `head` is the head of this color, it is a spent event, and nothing was kept.
     #[inline(always)]
     pub(super) unsafe fn finish_in(&self, slot: &mut Option<Held>, head: Front) -> Finished<Front> {
-        // SAFETY: the caller says that it is the head, spent, and that nothing was kept; it is of
-        // this runtime.
+        // SAFETY: the caller guarantees that `head` is the head and spent, and that nothing was
+        // kept. The color is of this runtime.
         unsafe { Held::finish_in(slot, head, |memory| self.free_memory(memory)) }
     }
 
-    /// The holder has come to the color's grave. None: the color is gone.
+    /// Visits the grave at the head of a color. Returns `None` if the color has died.
     pub(super) fn visit_grave(&self, held: Held) -> Option<Ended> {
-        // A palette may drop keys now, whose drops are user code: no event runs, so that what they
-        // post is not kept (see `Queue::keep`).
+        // A palette may drop keys now, and their drops are user code. No event runs during these
+        // drops, so what they post must not be kept (see `Queue::keep`).
         self.current.leave();
         self.scheduler.time_passes();
         match held.bury() {
@@ -250,7 +251,7 @@ impl Local {
                 None
             }
             Buried::Passed(ended, count) => {
-                // It may post the grave again, behind what came meanwhile.
+                // This may post the grave again, behind what was posted meanwhile.
                 drop(count);
                 if let Ended::Next(held, _) = &ended {
                     self.enter_color(held, held.is_bounded());

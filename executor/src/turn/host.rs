@@ -1,4 +1,4 @@
-//! What a worker's scheduler asks of its host: running, posting, and looking at descriptors.
+//! The host of a worker's scheduler: running, posting, and looking at descriptors.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::worker::figures::UNKNOWN;
 use crate::worker::poller::Attention;
 use crate::worker::work::Host;
 
-/// After a poller has failed, before it is asked again.
+/// The pause after a poller has failed, before it is polled again.
 const PAUSE: Duration = Duration::from_millis(1);
 
 impl Host for Local {
@@ -81,7 +81,7 @@ impl Host for Local {
     }
 
     fn attend(&self, worker: usize, attention: Attention) {
-        // It is this worker's own, and it is not in it.
+        // This cannot deadlock: it is the worker's own poller, and the worker is not polling it.
         self.guard(None, || lock(&self.seat.park).attend(worker, attention));
     }
 
@@ -134,27 +134,28 @@ impl Host for Local {
 }
 
 impl Local {
-    /// Keeps a sample, unless nothing is measured.
+    /// Stores a sample, unless nothing is measured.
     pub(crate) fn sample(&self, sample: Sample) {
         self.samples.keep(sample, &self.seat.histograms);
     }
 
-    /// Keeps what was measured of an event.
+    /// Stores the measurements of an event.
     pub(crate) fn sample_event(&self, ran: Ran) {
         self.samples.keep_event(ran, &self.seat.histograms);
     }
 
-    /// Moves what was measured to the histograms; `all`, or only if that is much.
+    /// Moves the stored samples to the histograms: all of them if `all` is set, otherwise only if
+    /// there are many.
     pub(crate) fn flush_samples(&self, all: bool) {
         self.samples.flush(all, &self.seat.histograms);
     }
 
-    /// Puts a color that is held, and has something to run, into the run queue where it belongs.
+    /// Puts a held color that has something to run into the run queue where it belongs.
     pub(crate) fn schedule(&self, held: Held, worth: u32) {
         self.scheduler.schedule(self, Entry::color(held), worth);
     }
 
-    /// Something is about to be queued on this thread, perhaps by a worker's poller or timers; see
+    /// Prepares for a post on this thread, perhaps by the worker's poller or timers. See
     /// [`Scheduler::rise_to_post`](crate::worker::scheduler::Scheduler::rise_to_post).
     #[inline]
     pub(crate) fn before_post(&self) {
@@ -163,8 +164,8 @@ impl Local {
         }
     }
 
-    /// The poller of a worker fails. It is asked again, and may fail again, for a long time: that
-    /// is reported once a second.
+    /// Reports that the poller of a worker fails. It is polled again, and may go on failing, so
+    /// this is reported at most once a second.
     #[cold]
     fn report_poller(&self, worker: usize, error: &std::io::Error) {
         const AGAIN: u64 = 1_000_000_000;
@@ -175,7 +176,7 @@ impl Local {
         }
     }
 
-    /// Hands a color over to the worker that it belongs to.
+    /// Hands a color over to its home worker.
     pub(super) fn send_home(&self, home: usize, entry: Entry) {
         self.core.inject(home, entry, UNKNOWN);
     }

@@ -1,7 +1,7 @@
-//! A worker's part of a runtime that only its own thread touches, and the way from a thread to it.
+//! The part of a worker that only its own thread touches, and the way from a thread to it.
 //!
-//! All fields are cells: user code that runs inside an event reaches the same `Local` through its
-//! `Cx`, through handles, and through drops.
+//! All fields that change are cells, because user code in an event reaches the same `Local` through
+//! its `Cx`, through handles, and through drops.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -22,13 +22,13 @@ use crate::sync::Arc;
 use crate::thread;
 use crate::worker::scheduler::Scheduler;
 
-/// Counts of the core that a worker takes at once, to give to colors that it makes.
+/// The number of counts of the core that a worker takes at once, for the colors that it makes.
 const CREDIT_BATCH: usize = 1024;
 
-/// Numbers of colors that it takes at once.
+/// The number of color numbers that a worker takes at once.
 const SERIAL_BATCH: u64 = 1024;
 
-/// See the module.
+/// The thread-local part of a worker; see the module.
 pub(crate) struct Local {
     pub(crate) core: CoreRef,
     pub(crate) scheduler: Scheduler<Entry>,
@@ -36,26 +36,27 @@ pub(crate) struct Local {
     pub(crate) current: Current,
     pub(crate) traffic: Traffic,
     pub(crate) samples: Samples,
-    /// How far a domain's steps have come that run here one after the other, and the next one; see
-    /// `domain::done`.
+    /// The progress of a domain's steps that run here one after the other. `next_step` is the next
+    /// one; see `domain::done`.
     pub(crate) steps: Cell<Steps>,
     pub(crate) next_step: Cell<Option<Owned>>,
-    /// Futures that are not to leave this thread.
+    /// The futures that must not leave this thread.
     pub(crate) futures: Box<LocalFutures>,
     events: RefCell<Magazine>,
     cells: RefCell<Magazine>,
     credits: Cell<usize>,
-    /// Numbers for new colors.
+    /// The numbers for new colors that are left of the last batch.
     serials: Cell<Range<u64>>,
-    /// When it was last reported that a poller fails; 0: never.
+    /// The time of the last report that a poller fails, or 0.
     pub(super) poller_reported: Cell<u64>,
-    /// How many events had run when the worker last looked around, and how much has since that
-    /// counts as none: drops of values, steps that follow, deferred actions.
+    /// The number of events that had run when the worker last looked around. `parts` is the number
+    /// of runs since then that do not count as events: drops of values, later steps, deferred
+    /// actions.
     pub(super) events_at_look: Cell<u64>,
     pub(super) parts: Cell<u64>,
 }
 
-/// The worker that this thread is; null: none.
+/// Returns the worker that runs on this thread, or null.
 #[inline]
 fn current() -> *const Local {
     thread::state(|state| state.worker.get()).cast()
@@ -84,16 +85,18 @@ impl Local {
         }
     }
 
-    /// What disposes of events after the workers are gone. It is nobody's owner, and no color's
-    /// home: what is posted on it stays with it.
+    /// Makes the undertaker, which disposes of events after the workers have ended. It is not a
+    /// worker and no color's home, and events that are posted on it stay with it.
     pub(crate) fn undertaker(core: CoreRef) -> Self {
         let scheduler = Scheduler::detached(&core.fleet);
         Local::new(core, scheduler)
     }
 
-    /// Runs `f`, during which the calling thread is this worker. It may take the place of another
-    /// one for a while: of this runtime if one of them is the undertaker, or the same; or of
-    /// another runtime, in an event of which a thread of the user's enters this one.
+    /// Runs `f` with the calling thread acting as this worker.
+    ///
+    /// It may take the place of another `Local` meanwhile. This happens within one runtime if one
+    /// of the two is the undertaker, or both are the same. It happens across runtimes if the user's
+    /// thread enters this runtime in an event of another one.
     pub(crate) fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
         struct Leave(*const ());
         impl Drop for Leave {
@@ -107,31 +110,32 @@ impl Local {
         f()
     }
 
-    /// Calls `f` with the worker that this thread is, if it is one of `core`.
+    /// Calls `f` with the worker of `core` that runs on this thread, if there is one.
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn with<R>(core: &Core, f: impl FnOnce(Option<&Local>) -> R) -> R {
-        // SAFETY: it is null, or `enter` borrows it and resets this before the borrow ends; the
-        // reference ends with `f`, which this thread runs inside of `enter`.
+        // SAFETY: the pointer is null, or comes from `enter`, which borrows the `Local` and resets
+        // the pointer before the borrow ends. The reference ends with `f`, which this thread runs
+        // inside `enter`.
         let local = unsafe { current().as_ref() };
         f(local.filter(|local| ptr::eq::<Core>(&*local.core, core)))
     }
 
-    /// The number of the worker of `core` that this thread is, if it is one.
+    /// Returns the number of the worker of `core` that runs on this thread, if there is one.
     pub(crate) fn index_on(core: &Core) -> Option<usize> {
         Local::with(core, |local| local.map(Local::index))
     }
 
-    /// Says whether this thread is a worker of `core`.
+    /// Returns `true` if a worker of `core` runs on this thread.
     pub(crate) fn is_on(core: &Core) -> bool {
         Local::with(core, |local| local.is_some())
     }
 
-    /// Says whether this thread is a worker of any runtime.
+    /// Returns `true` if a worker of any runtime runs on this thread.
     pub(crate) fn on_a_worker() -> bool {
         !current().is_null()
     }
 
-    /// Says whether this thread disposes of what is left of `core`.
+    /// Returns `true` if this thread is disposing of what is left of `core`.
     pub(crate) fn is_undertaker_of(core: &Core) -> bool {
         Local::with(core, |local| local.is_some_and(Local::is_undertaker))
     }
@@ -141,7 +145,7 @@ impl Local {
         self.scheduler.is_detached()
     }
 
-    /// Says whether this is that worker, and not what disposes of what workers have left.
+    /// Returns `true` if this is the worker with this number, and not the undertaker.
     pub(crate) fn is_worker(&self, index: usize) -> bool {
         self.index() == index && !self.is_undertaker()
     }
@@ -151,17 +155,18 @@ impl Local {
         self.scheduler.index
     }
 
-    /// Memory for an event.
+    /// Takes memory for an event.
     #[inline]
     pub(crate) fn take_memory(&self) -> Memory {
         let at_hand = self.events.borrow_mut().pop();
         let slot = at_hand.unwrap_or_else(|| self.fetch_slot());
-        // SAFETY: it is a free slot of the slab of events, which gives each to one taker.
+        // SAFETY: the slot is a free one of the slab of events, which gives each free slot to one
+        // taker.
         unsafe { Memory::of(slot) }
     }
 
-    /// A slot for an event if none is at hand: as the magazine is empty, or as it was put away
-    /// because the worker sleeps.
+    /// Takes a slot for an event if none is at hand, because the magazine is empty, or was put away
+    /// while the worker sleeps.
     #[cold]
     #[inline(never)]
     fn fetch_slot(&self) -> Slot {
@@ -169,22 +174,24 @@ impl Local {
         self.events.borrow_mut().take(&self.core.events)
     }
 
-    /// Memory of an event that is spent.
+    /// Frees the memory of a spent event, for reuse.
     ///
     /// # Safety
     ///
     /// The memory is of this runtime.
     #[inline]
     pub(crate) unsafe fn free_memory(&self, memory: Memory) {
-        // SAFETY: the caller says so; all events of a runtime are slots of its slab.
+        // SAFETY: the caller guarantees that the memory is of this runtime, and all events of a
+        // runtime are slots of its slab.
         unsafe { self.events.borrow_mut().free(memory.into_slot(), &self.core.events) };
     }
 
-    /// Memory for a color, and its number, with a count of the core for it.
+    /// Takes memory and a number for a new color, and a count of the core for it.
     #[inline]
     pub(crate) fn take_cell(&self) -> (CellMemory, u64) {
         self.take_credit();
-        // SAFETY: the slab gives each free slot to one taker.
+        // SAFETY: the slot is a free one of the slab of cells, which gives each free slot to one
+        // taker.
         let memory = unsafe { CellMemory::of(self.cells.borrow_mut().take(&self.core.cells)) };
         let mut serials = self.serials.take();
         let serial = serials.next().unwrap_or_else(|| {
@@ -196,11 +203,12 @@ impl Local {
         (memory, serial)
     }
 
-    /// Takes back what a color of this runtime had.
+    /// Takes back the memory and the count of a dead color of this runtime.
     #[inline]
     pub(crate) fn free_cell(&self, dead: DeadCell) {
         let slot = dead.into_memory().into_slot();
-        // SAFETY: it is of this runtime, as its color was run here, and nobody uses it any more.
+        // SAFETY: the cell is of this runtime, because its color was run here, and a `DeadCell` is
+        // used by no other thread.
         unsafe { self.cells.borrow_mut().free(slot, &self.core.cells) };
         self.give_credit();
     }
@@ -219,19 +227,20 @@ impl Local {
         let now = self.credits.get() + 1;
         if now > 4 * CREDIT_BATCH {
             self.credits.set(now - CREDIT_BATCH);
-            // SAFETY: these counts are ours, and `self.core` is another one.
+            // SAFETY: this worker owns these counts, and `self.core` is another one.
             unsafe { Core::release(self.core.as_ptr(), CREDIT_BATCH) };
         } else {
             self.credits.set(now);
         }
     }
 
-    /// The worker is idle: whatever posts in its name comes by
-    /// [`fetch_slot`](Self::fetch_slot).
+    /// Puts the magazine away while the worker is idle, so that a post on its thread has to come
+    /// through [`fetch_slot`](Self::fetch_slot), which makes the worker rise.
     pub(super) fn put_memory_away(&self) {
         self.events.borrow_mut().put_away();
     }
 
+    /// Takes the magazine out again, once the worker is no longer idle.
     pub(super) fn take_memory_out(&self) {
         self.events.borrow_mut().take_out();
     }
@@ -239,8 +248,8 @@ impl Local {
 
 impl Drop for Local {
     fn drop(&mut self) {
-        // SAFETY: the slots were taken from these slabs; the counts are ours, and `self.core` is
-        // another one.
+        // SAFETY: the slots were taken from these slabs. This worker owns the counts, and
+        // `self.core` is another one.
         unsafe {
             self.events.get_mut().empty_into(&self.core.events);
             self.cells.get_mut().empty_into(&self.core.cells);

@@ -1,4 +1,4 @@
-//! Making events and colors, on whatever thread: a worker has memory at hand.
+//! Making events and colors, on any thread. A worker has memory for them at hand.
 
 use super::local::Local;
 use crate::color::cell::{Birth, CellMemory};
@@ -10,32 +10,34 @@ use crate::site::Site;
 use crate::thread;
 
 impl Core {
-    /// Memory for an event, on whatever thread this is. `local`: the worker that it is.
+    /// Takes memory for an event. `local` is the worker that runs on this thread, if there is one.
     #[inline]
     pub(crate) fn memory(&self, local: Option<&Local>) -> Memory {
         match local {
             Some(local) => local.take_memory(),
-            // SAFETY: it is a free slot of the slab of events, and ours.
+            // SAFETY: `take_outside` returns a free slot of the slab of events to one taker, which
+            // is this call.
             None => unsafe { Memory::of(self.events.take_outside()) },
         }
     }
 
-    /// Memory for an event, on whatever thread this is.
+    /// Takes memory for an event, on any thread.
     pub(crate) fn memory_here(&self) -> Memory {
         Local::with(self, |local| self.memory(local))
     }
 
-    /// Gives back memory of an event, from any thread.
+    /// Frees the memory of an event, on any thread.
     ///
     /// # Safety
     ///
     /// The memory is of this runtime.
     pub(crate) unsafe fn free_memory(&self, memory: Memory) {
-        // SAFETY: the caller says so, and the owner of the memory has it alone.
+        // SAFETY: the caller guarantees that the memory is of this runtime, and `memory` is its
+        // only owner.
         unsafe { self.events.free_outside(memory.into_slot()) }
     }
 
-    /// What a new color begins with.
+    /// Takes what a new color starts with: its memory, its home and its number.
     #[inline]
     pub(crate) fn birth(&self) -> Birth {
         Local::with(self, |local| match local {
@@ -49,14 +51,15 @@ impl Core {
             }
             None => {
                 self.acquire(1);
-                // SAFETY: it is a free slot of the slab of cells, and ours.
+                // SAFETY: `take_outside` returns a free slot of the slab of cells to one taker,
+                // which is this call.
                 let memory = unsafe { CellMemory::of(self.cells.take_outside()) };
                 Birth { memory, home: self.fleet.place(), serial: self.take_serials(1) }
             }
         })
     }
 
-    /// The time, if an event that is posted now is sampled; otherwise 0.
+    /// Returns the time if an event that is posted now is to be sampled, otherwise 0.
     #[inline]
     pub(crate) fn stamp(&self, local: Option<&Local>) -> u64 {
         let hit = match local {
@@ -70,7 +73,7 @@ impl Core {
         if hit { self.clock().now() } else { 0 }
     }
 
-    /// A closure as an event, on whatever thread this is.
+    /// Makes a closure an event, on any thread.
     #[inline]
     pub(crate) fn make_event<F: FnOnce(&mut Cx) + Send + 'static>(
         &self,
@@ -82,7 +85,7 @@ impl Core {
         self.event_place::<F>(local).fill(f, kind, site)
     }
 
-    /// Memory for an event with a closure of this type, on whatever thread this is.
+    /// Takes memory for an event with a closure of type `F`, on any thread.
     #[inline]
     pub(crate) fn event_place<F>(&self, local: Option<&Local>) -> EventPlace {
         EventPlace {
@@ -93,21 +96,22 @@ impl Core {
     }
 }
 
-/// Memory for an event whose closure is put in later.
+/// The memory for an event whose closure is put in later.
 ///
-/// For callers that have to ask a worker for it: a closure that goes along is moved through the
-/// stack, which costs more than all the rest of a post. A processor that reads 16 bytes at once
-/// which were just written as two times eight waits until they have come to the cache.
+/// This is for callers that ask a worker for the memory in a closure. If the posted closure went
+/// along, it would be moved through the stack, which costs more than all the rest of a post: a
+/// processor that reads 16 bytes at once, just after they were written as two times eight, waits
+/// until the writes have reached the cache.
 #[must_use = "the memory of an event is not freed by itself"]
 pub(crate) struct EventPlace {
     memory: Memory,
-    /// For the closure, if it does not fit into the event.
+    /// The memory for the closure, if it does not fit into the event.
     slot: Option<Memory>,
     posted: u64,
 }
 
 impl EventPlace {
-    /// The event. The closure is of the type for which the place was taken.
+    /// Makes the event. `F` is the type for which the place was taken.
     #[inline(always)]
     pub(crate) fn fill<F>(self, f: F, kind: Kind, site: Site) -> Owned
     where

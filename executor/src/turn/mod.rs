@@ -1,18 +1,19 @@
-//! Running: what a worker does with the colors and events that its scheduler gives to it.
+//! Running: how a worker runs the colors and events that its scheduler gives to it.
 //!
-//! * [`worker`]: a worker, which a thread enters; [`local`]: what only that thread touches;
-//!   [`seat`]: what others see of it besides.
-//! * [`host`]: what the scheduler (`crate::worker`) asks for.
-//! * [`entry`]: what stands in a run queue.
-//! * [`run`]: a turn of a color; [`run_event`]: one event; [`uncolored`]: running what stands in no
-//!   color's queue; [`apart`]: events that leave their color's queue before they run;
-//!   [`discard`]: dropping what nobody will run; [`guard`]: whatever may panic.
-//! * [`holder`]: what the holder of a color does without running anything.
-//! * [`make`]: memory and events; [`enqueue`]: putting them into queues on a worker; [`inject`]:
-//!   from elsewhere; [`outside`]: who is between the steps of that.
-//! * [`current`]: what the event that runs has; [`traffic`]: what is learned of posts; [`stall`]:
-//!   events that run long; [`steps`]: how far a domain's event has come;
-//!   [`futures`]: what tasks have that stay on their thread.
+//! * [`worker`] is a worker, which a thread enters. [`local`] is the part that only that thread
+//!   touches, and [`seat`] is the part that other threads see.
+//! * [`host`] implements what the scheduler (`crate::worker`) asks for.
+//! * [`entry`] is an entry of a run queue.
+//! * [`run`] runs a turn of a color, and [`run_event`] one event. [`uncolored`] runs events that
+//!   are in no color's queue, and [`apart`] events that leave their color's queue before they run.
+//!   [`discard`] drops entries that never run, and [`guard`] runs code that may panic.
+//! * [`holder`] has the actions of a color's holder that run no event.
+//! * [`make`] makes events and colors. [`enqueue`] puts events into queues on a worker, and
+//!   [`inject`] from other threads. [`outside`] counts the threads that are between the steps of a
+//!   post.
+//! * [`current`] has the colors of the current event, [`traffic`] the counts of a worker's posts,
+//!   [`stall`] the reports of events that run long, [`steps`] the progress of a domain's event, and
+//!   [`futures`] the futures of tasks that stay on their thread.
 
 pub(crate) mod apart;
 pub(crate) mod current;

@@ -1,10 +1,10 @@
-//! Who is between the two steps of a post on a thread that is not a worker; see `runtime::quiesce`.
+//! Threads outside the runtime that are between the two steps of a post; see `runtime::quiesce`.
 
 use super::local::Local;
 use crate::runtime::core::Core;
 
-/// The calling thread may hold what it has not queued, until this is dropped. A worker is not idle
-/// meanwhile, and need not be counted.
+/// Marks, until it is dropped, that the calling thread may have work that it has not queued. A
+/// worker needs no mark, because it is not idle meanwhile.
 pub(crate) struct Outside<'a>(Option<&'a Core>);
 
 impl<'a> Outside<'a> {
@@ -13,7 +13,7 @@ impl<'a> Outside<'a> {
         Local::with(core, |local| Self::on(core, local))
     }
 
-    /// [`enter`](Self::enter) by who knows which worker the thread is, if it is one.
+    /// Marks the calling thread, on which `local` runs if the thread is a worker of `core`.
     #[inline]
     pub(crate) fn on(core: &'a Core, local: Option<&Local>) -> Self {
         match local {
@@ -25,7 +25,7 @@ impl<'a> Outside<'a> {
         }
     }
 
-    /// Begins a post of a thread that is not a worker.
+    /// Marks a thread outside the runtime, which begins a post.
     #[inline]
     pub(crate) fn from_outside(core: &'a Core) -> Self {
         core.quiesce.enter();

@@ -1,7 +1,8 @@
-//! Running: one turn of a color. What stands in no color's queue is run by `uncolored`.
+//! A turn of a color. Events that are in no color's queue are run by `uncolored`.
 //!
-//! A panic ends its event only (C11). One `catch_unwind` spans a turn, not an event: the turn keeps
-//! its place outside of it, and after a panic goes on with what follows the event that panicked.
+//! A panic ends only its event (C11). One `catch_unwind` spans a turn, not an event: the turn keeps
+//! its progress outside the `catch_unwind`, and after a panic goes on with what follows the event
+//! that panicked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,44 +21,46 @@ use crate::sync::{Mutant, Reached, mutant, reached, yield_now};
 use crate::worker::counters::add;
 use crate::worker::work::Work;
 
-/// Posts to others that count per event, at most: one that posts thousands posts to new colors, as
-/// a rule.
+/// The maximum number of posts to other colors that count per event. An event that posts thousands
+/// usually posts to new colors.
 const MOST_OUT: u32 = 1_000;
 
-/// Where a turn is.
+/// The progress of a turn.
 struct Progress {
-    /// The color; `None`: it was let go, and the turn is over.
+    /// The color, or `None` after it was released, when the turn is over.
     held: Option<Held>,
-    /// What is next to run of it, or runs.
+    /// The color's event that runs, or is next.
     front: Front,
     turn: Turn,
-    /// When the budget's time began to count; 0: not yet.
+    /// The time at which the time budget began to count, or 0 if it does not count yet.
     begin: u64,
-    /// Since when what is learned counts, and how many events had ended, and what had been posted,
-    /// by then; 0: not timed.
+    /// The start of the measurement from which the color's cost is learned, or 0 if the turn is not
+    /// timed. `from` is the number of events that had ended by then, and `posts_from` the posts
+    /// that had been made.
     since: u64,
     from: u32,
     posts_from: InAndOut,
-    /// What counts for the turn and is no event of it: the runtime's own, and what was let go.
+    /// The number of links that count for the turn but are not events of it: the runtime's own, and
+    /// readers and requests that were let go.
     uncounted: u32,
     posts_before: u32,
-    /// What most colors never are.
+    /// Set for a color that needs more checks than most.
     special: Option<Special>,
-    /// The event at the front has run, or panicked.
+    /// Whether the event at the front has run, or panicked.
     ended: bool,
-    /// The color runs here only because its home is stuck.
+    /// Whether the color runs here only because its home is stuck.
     is_guest: bool,
 }
 
-/// What has to be looked at before and after each event of some colors.
+/// The properties of a color that some checks before and after each event need.
 #[derive(Clone, Copy, Default)]
 struct Special {
-    /// The color has readers, or had some; others have left before the turn began.
+    /// Whether the color may have readers. If this is `false`, all earlier readers have left.
     has_readers: bool,
     is_bounded: bool,
-    /// The color is bound to a thread of the user's; see `apart`.
+    /// Whether the color is bound to the user's thread; see `apart`.
     is_here: bool,
-    /// The event that runs counts for the bound.
+    /// Whether the current event counts against the bound.
     counts: bool,
 }
 
@@ -75,7 +78,7 @@ impl Special {
 }
 
 impl Progress {
-    /// The event that runs has ended.
+    /// Takes the event that has ended off the bound, if it counts against it.
     fn leave_bound(&mut self) {
         if let Some(special) = &mut self.special
             && std::mem::take(&mut special.counts)
@@ -84,13 +87,14 @@ impl Progress {
         }
     }
 
-    /// The color; not after it has been [let go](Self::take).
+    /// Returns the color. It must not have been [taken](Self::take).
     #[inline]
     fn held(&self) -> &Held {
         self.held.as_ref().expect("the turn holds the color until it ends")
     }
 
-    /// Debug builds: the turn holds the color on, or is over if somebody else does.
+    /// In debug builds, checks that no other thread holds the color, and notes that this worker
+    /// does. If the check panics, the turn is over.
     #[inline]
     fn debug_hold(&mut self, _worker: usize) {
         #[cfg(debug_assertions)]
@@ -101,14 +105,14 @@ impl Progress {
         }
     }
 
-    /// Debug builds: another may hold the color.
+    /// In debug builds, notes that another thread may hold the color.
     #[inline]
     fn debug_let_go(&self) {
         #[cfg(debug_assertions)]
         self.held().debug_let_go();
     }
 
-    /// The right of the holder. If it does not come back, the turn is over.
+    /// Takes the color out. Unless it is put back, the turn is over.
     #[inline]
     fn take(&mut self) -> Held {
         self.held.take().expect("the turn holds the color until it ends")
@@ -116,8 +120,8 @@ impl Progress {
 }
 
 impl Local {
-    /// Runs a color for a turn. `is_guest`: only because its home is stuck. True: it took long, or
-    /// may have.
+    /// Runs a color for a turn. `is_guest` is set if it runs here only because its home is stuck.
+    /// Returns `true` if the events took long, or may have.
     pub(super) fn run_turn(&self, held: Held, time_it: bool, is_guest: bool) -> bool {
         let color = &*held;
         color.debug_hold(self.index());
@@ -148,8 +152,8 @@ impl Local {
             let turn = || Cx::with(self, |cx| self.turn_loop(&mut progress, cx));
             match catch_unwind(AssertUnwindSafe(turn)) {
                 Ok(()) => break,
-                // An event of it panicked, or an assertion failed: the turn has the color, or is
-                // over.
+                // An event panicked, or an assertion failed. Either the turn has the color, or it
+                // is over.
                 Err(payload) => {
                     let site = progress.held.as_ref().and_then(|held| held.site(progress.front));
                     self.event_panicked(payload, site, label);
@@ -167,17 +171,18 @@ impl Local {
         progress.turn.is_long()
     }
 
-    /// Runs events until the turn ends. On return the color is let go.
+    /// Runs events until the turn ends. On return the color has been released.
     fn turn_loop(&self, p: &mut Progress, cx: &mut Cx) {
         loop {
             let Some(held) = &p.held else { return };
             if !p.ended {
-                // SAFETY: it is the front of this color, which has not left the queue.
+                // SAFETY: `p.front` is the front of this color, and has not left the queue.
                 let kind = unsafe { held.kind(p.front) };
                 if kind == Kind::Closure && p.special.is_none() {
-                    // Said first: if it panics, it has ended all the same.
+                    // Set first, because an event that panics has ended, too.
                     p.ended = true;
-                    // SAFETY: it is the front of this color, an event, and taken here only.
+                    // SAFETY: `p.front` is the front of this color, it is an event, and it is taken
+                    // only here.
                     let mut event = unsafe { held.event(p.front) };
                     self.run_event(&mut event, held.label(), cx);
                 } else {
@@ -207,15 +212,15 @@ impl Local {
                 continue;
             }
             let head = held.head();
-            // What a timed turn tells must be learned before the color is let go, which it is if it
-            // ends here, or has no further event.
+            // What a timed turn measures must be stored before the color is released. It is
+            // released if the turn ends here, or if the color has no further event.
             if p.since != 0 && (step == TurnStep::End || held.is_head_last()) {
                 self.time_turn(p);
             }
             p.debug_let_go();
-            // If an assertion about the queue fails, this is still there, spent.
+            // If an assertion about the queue fails, the spent event is still at the head.
             p.front = head;
-            // SAFETY: it is the head of this color, spent, and nothing was kept.
+            // SAFETY: `head` is the head of this color, spent, and nothing was kept.
             match unsafe { self.finish_in(&mut p.held, head) } {
                 Finished::Next(next) => p.front = next,
                 Finished::Idle => return,
@@ -232,7 +237,7 @@ impl Local {
         }
     }
 
-    /// Says whether the turn goes on after one more event.
+    /// Counts one more event, and returns whether the turn goes on.
     #[inline(always)]
     fn after_event(&self, p: &mut Progress) -> TurnStep {
         match p.turn.after_event(self.traffic.all().wrapping_sub(p.posts_before)) {
@@ -242,7 +247,8 @@ impl Local {
         }
     }
 
-    /// Goes to what is behind something that was let go. False: the color is let go, too.
+    /// Moves to the link behind a reader or request that was let go. Returns `false` if the color
+    /// has been released, too.
     #[inline(never)]
     fn go_on_behind(&self, p: &mut Progress, ended: Ended) -> bool {
         p.special.get_or_insert_default().has_readers = true;
@@ -261,7 +267,7 @@ impl Local {
         }
     }
 
-    /// The turn ends before the own list does.
+    /// Ends the turn while the own list still has events.
     fn end_turn(&self, p: &mut Progress) {
         if p.since != 0 {
             self.time_turn(p);
@@ -271,7 +277,7 @@ impl Local {
         self.requeue(p, held);
     }
 
-    /// The turn is over, the color is not: a guest goes home, unless its home is still stuck.
+    /// Queues the color at the end of its turn. A guest goes home, unless its home is still stuck.
     #[inline]
     fn requeue(&self, p: &Progress, held: Held) {
         self.requeue_as(p, held, Entry::color);
@@ -279,10 +285,10 @@ impl Local {
 
     #[inline]
     fn requeue_as(&self, p: &Progress, held: Held, entry: impl FnOnce(Held) -> Entry) {
-        // From here on it may be run elsewhere; and what is woken may be user code (a hook, a
+        // From here on the color may run on another worker, and user code may run here (a hook, a
         // drop).
         self.current.leave();
-        // Read before the color is queued, and may be gone.
+        // Read before the color is queued, after which it may be freed.
         let (worth, home) = (held.worth(), held.home());
         let entry = entry(held);
         if !p.is_guest {
@@ -297,7 +303,8 @@ impl Local {
         }
     }
 
-    /// Goes to what is behind a link. False: the color is let go.
+    /// Moves to the link behind one that has left the queue. Returns `false` if the color has been
+    /// released.
     #[inline]
     fn follow(&self, p: &mut Progress, ended: Ended) -> bool {
         match ended {
@@ -314,7 +321,8 @@ impl Local {
         }
     }
 
-    /// The turn is over; what is behind its last event waits for another one.
+    /// Ends the turn of a color whose event has left the queue to run apart. The events behind it
+    /// wait for another turn.
     fn requeue_ended(&self, p: &Progress, ended: Ended) {
         match ended {
             Ended::Idle => {}
@@ -323,19 +331,20 @@ impl Local {
         }
     }
 
-    /// A poster is about to link its event. If it was preempted, it gets the core.
+    /// Ends the turn at a gap, where a poster is about to link its event. Yields the core first, in
+    /// case the poster was preempted.
     #[cold]
     #[inline(never)]
     fn wait_for_poster(&self, p: &Progress, held: Held) {
         reached(Reached::Gap);
         yield_now();
         self.scheduler.time_passes();
-        // It may keep a set waiting, so it is ready; but something else comes first now.
+        // The color may keep a set waiting, so it is queued as ready. Other work comes first now.
         self.scheduler.ends_credit();
         self.requeue_as(p, held, Entry::color_with_gap);
     }
 
-    /// Runs what stands at the front, if it is rarer than a plain event, or deals with it.
+    /// Runs or handles the front of a color that is special, or a front that is not a plain event.
     #[inline(never)]
     fn begin_other(&self, p: &mut Progress, cx: &mut Cx, kind: Kind) -> Begun {
         if kind.is_exclusive() && !self.is_alone(p, kind) {
@@ -363,11 +372,12 @@ impl Local {
                 Begun::Gone
             }
             Kind::Set => unreachable!("a set's event stands in no color's queue"),
-            // A gap, or the own list, kept it here; it has been counted.
+            // A gap or the own list kept the link here. The event has been counted.
             Kind::Spent | Kind::SpentRequest => {
                 p.held().debug_let_go();
-                // SAFETY: what stands at the head is spent, and nothing was kept, which would be
-                // next. A request had to stay: otherwise its set had the color, not this turn.
+                // SAFETY: the link at the head is spent. Nothing was kept, because that would be
+                // the front. A request had to stay, because otherwise its set would have the color,
+                // not this turn.
                 Begun::Passed(unsafe { self.finish(p.take()) })
             }
             Kind::Grave => {
@@ -377,19 +387,19 @@ impl Local {
         }
     }
 
-    /// Runs the event at the front.
+    /// Runs the event at the front of the color.
     #[inline(always)]
     fn run_front(&self, p: &mut Progress, cx: &mut Cx) {
-        // Said first: if it panics, it has ended all the same.
+        // Set first, because an event that panics has ended, too.
         p.ended = true;
         let held = p.held();
-        // SAFETY: it is the front of this color, an event, and taken here only.
+        // SAFETY: `p.front` is the front of this color, it is an event, and it is taken only here.
         let mut event = unsafe { held.event(p.front) };
         self.run_any(&mut event, held.label(), cx);
     }
 
-    /// Says whether an exclusive event may begin. If not, the color waits for its readers, and is
-    /// let go.
+    /// Returns `true` if an exclusive event may begin. Otherwise the color waits for its readers,
+    /// and has been released.
     fn is_alone(&self, p: &mut Progress, kind: Kind) -> bool {
         let Some(mut special) = p.special else { return true };
         special.counts = special.is_bounded && kind == Kind::Closure;
@@ -410,7 +420,7 @@ impl Local {
     fn look_at_clock(&self, p: &mut Progress) -> TurnStep {
         let now = self.scheduler.now();
         if p.begin == 0 {
-            // Not timed so far: from now on it is.
+            // The turn was not timed so far. It is from now on.
             (p.begin, p.since, p.from) = (now, now, p.turn.events());
             p.posts_from = self.traffic.in_and_out();
             return p.turn.start_timing();
@@ -429,8 +439,8 @@ impl Local {
         let posted = posts.since(p.posts_from);
         (p.since, p.from, p.posts_from) = (now, p.turn.events(), posts);
         let color = p.held();
-        // As many events as it posted to itself will come from itself; the others come from
-        // elsewhere.
+        // The color receives as many events from itself as it posts to itself. The others come from
+        // other colors.
         let from_others = 1_000 * u64::from(events.saturating_sub(posted.own));
         let most_out = 1_000 * u64::from(events) * u64::from(MOST_OUT);
         color.learn(took, events, from_others + posted.gone_out().min(most_out));
@@ -438,14 +448,16 @@ impl Local {
     }
 }
 
-/// What [`Local::begin_other`] did.
+/// The result of [`Local::begin_other`].
 enum Begun {
     /// An event ran.
     Ended,
-    /// What stood there is out of the queue, or the queue has a gap.
+    /// The link has left the queue, or the queue has a gap.
     Passed(Ended),
-    /// What stood there goes on by itself; the rest as in `Passed`.
+    /// A reader or a shared request was let go, and goes on by itself. It has left the queue, or
+    /// the queue has a gap.
     LetGo(Ended),
-    /// The color does not exist any more, or somebody else has it: a set, or its readers.
+    /// The turn no longer has the color: it died, became idle or was queued, or a set or its
+    /// readers hold it.
     Gone,
 }

@@ -1,5 +1,4 @@
-//! Running one event: it is said where it was posted, measured if it is sampled, and its panic
-//! told.
+//! Running one event: its site is published, a sampled event is measured, and a panic is reported.
 
 use std::any::Any;
 
@@ -12,7 +11,7 @@ use crate::sync::{Point, event_begins, part_begins, point};
 use crate::worker::counters::add;
 
 impl Local {
-    /// Runs an event; it is spent then, also if it panics.
+    /// Runs an event, which is spent then, also if it panics.
     #[inline(always)]
     pub(super) fn run_event(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
         self.seat.event.set_site(event.site());
@@ -26,15 +25,15 @@ impl Local {
         point(Point::Ended);
     }
 
-    /// What runs from now on, until the event that runs ends, was asked for here: a step that
-    /// follows, or an action that was deferred.
+    /// Publishes the site of a part of the current event, which is about to run: a later step, or a
+    /// deferred action.
     pub(crate) fn tells_of_part(&self, part: &Owned) {
         self.parts.set(self.parts.get() + 1);
         self.seat.event.set_site(part.site());
         part_begins(part.address());
     }
 
-    /// Runs an event, or what does not count as one.
+    /// Runs an event, or housekeeping, which does not count as an event.
     #[inline(always)]
     pub(super) fn run_any(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
         match event.kind() {
@@ -43,8 +42,8 @@ impl Local {
         }
     }
 
-    /// Runs what does not count as an event, such as the drop of a value. What ran before is told
-    /// of afterwards again: it is what people know, and may have taken longer.
+    /// Runs housekeeping, such as the drop of a value. Afterwards the site of the event before it
+    /// is published again: that is the one that people know, and it may have taken longer.
     fn run_housekeeping(&self, event: &mut Owned, label: u32, cx: &mut Cx) {
         struct Before<'a>(&'a Local, Option<Site>);
         impl Drop for Before<'_> {
@@ -67,7 +66,7 @@ impl Local {
             fn drop(&mut self) {
                 let Stop(local, began, mut ran) = *self;
                 ran.run = local.scheduler.now().saturating_sub(began);
-                // A step of a domain says whose it is when it runs.
+                // A step of a domain sets the label when it runs.
                 ran.label = if ran.label == 0 { local.seat.event.label() } else { ran.label };
                 local.sample_event(ran);
             }
@@ -91,7 +90,7 @@ impl Local {
         add(&self.scheduler.shared().counters.panics, 1);
         self.core.report_panic(payload, site, label);
         self.scheduler.time_passes();
-        // It has not come by its end.
+        // The panic skipped the `point` at the event's end.
         point(Point::Ended);
     }
 }

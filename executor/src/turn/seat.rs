@@ -1,5 +1,4 @@
-//! What belongs to a worker's place in a runtime, and is there for others while that worker is
-//! stuck, or has left.
+//! The part of a worker that other threads use while the worker is stuck, or after it has exited.
 
 use crossbeam_utils::CachePadded;
 
@@ -10,9 +9,10 @@ use crate::site::Site;
 use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::timer::timers::Timers;
 
-/// See the module.
+/// A worker's place in a runtime; see the module.
 pub(crate) struct Seat {
-    /// The poller. Locked while it is polled, which ends with the posting of the batch.
+    /// The poller. It is locked while it is polled, until the batch of ready descriptors has been
+    /// posted.
     pub(crate) park: CachePadded<Mutex<Box<dyn Park>>>,
     pub(crate) timers: CachePadded<Mutex<Timers>>,
     pub(crate) histograms: CachePadded<Mutex<Histograms>>,
@@ -32,24 +32,26 @@ impl Seat {
     }
 }
 
-/// The event that a worker is in, for those that watch it. Plain stores to a line of the worker's
-/// own; who reads them while they change may see the site of one event and the label of the next.
+/// The current event of a worker, for the threads that watch it. The worker writes it by plain
+/// stores to a cache line of its own. A thread that reads while it changes may see the site of one
+/// event and the label of the next.
 #[derive(Default)]
 pub(crate) struct EventCell {
-    /// Where it was posted; null: none runs.
+    /// The site that posted the event, or null if none runs.
     site: AtomicPtr<()>,
-    /// The label of its color; 0: none.
+    /// The label of the event's color, or 0.
     label: AtomicU32,
-    /// The progress, plus one, at which a stall was last reported; written by the worker that
-    /// reports.
+    /// The worker's progress at the last report of a stall, plus one. The worker that reports
+    /// writes it.
     stall_reported: AtomicU64,
 }
 
 impl EventCell {
-    /// What runs from now on was posted here.
+    /// Sets the site of the event, or part of one, that runs from now on.
     #[inline]
     pub(crate) fn set_site(&self, site: Site) {
-        // Release, and Acquire in `site`: a site may point to memory that was made at run time.
+        // Release. Partner: the Acquire in `site`, because a site may point to memory that was
+        // written at run time.
         self.site.store(site.into_raw(), Ordering::Release);
     }
 
@@ -58,14 +60,14 @@ impl EventCell {
         self.label.store(label, Ordering::Relaxed);
     }
 
-    /// Says that nothing runs.
+    /// Clears the site, as nothing runs.
     pub(super) fn clear(&self) {
         self.site.store(std::ptr::null_mut(), Ordering::Relaxed);
     }
 
-    /// Where what runs was posted; `None`: nothing runs.
+    /// Returns the site of the event that runs, or `None` if none does.
     pub(crate) fn site(&self) -> Option<Site> {
-        // SAFETY: it is null, or was stored by `set_site`.
+        // SAFETY: the pointer is null, or `set_site` stored it from a `Site`.
         unsafe { Site::of_raw(self.site.load(Ordering::Acquire)) }
     }
 
@@ -73,7 +75,7 @@ impl EventCell {
         self.label.load(Ordering::Relaxed)
     }
 
-    /// Says whether this is the first report of a stall at this progress of the worker.
+    /// Returns `true` if this is the first report of a stall at this progress of the worker.
     pub(super) fn is_first_report(&self, progress: u64) -> bool {
         self.stall_reported.swap(progress + 1, Ordering::Relaxed) != progress + 1
     }

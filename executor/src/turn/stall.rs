@@ -8,13 +8,13 @@ use crate::sync::Ordering;
 use crate::worker::counters::add;
 
 impl Local {
-    /// How many events this worker has run.
+    /// Returns the number of events that this worker has run.
     pub(super) fn events_run(&self) -> u64 {
         self.scheduler.shared().counters.events.load(Ordering::Relaxed)
     }
 
-    /// Reports that a worker has been in one event for so many nanoseconds, if that is too long and
-    /// nobody did yet.
+    /// Reports that a worker has been in one event for `nanos`, if that is too long and has not
+    /// been reported yet.
     pub(super) fn report_stall(&self, worker: usize, nanos: u64, ended: bool) {
         let settings = &self.core.settings;
         let running = Duration::from_nanos(nanos);
@@ -30,7 +30,7 @@ impl Local {
         add(&self.scheduler.shared().counters.stalls, 1);
         let label = self.core.labels.name(event.label());
         let since_look = || self.events_run() - self.events_at_look.get() + self.parts.get();
-        // Of another worker only that is known which it is in.
+        // Of another worker's event, only the site and the label are known.
         let events = ended.then(since_look);
         let report = StallReport { worker, site, label: label.as_deref(), running, ended, events };
         self.core.latest_stalls.add(&report, label.clone());

@@ -1,31 +1,31 @@
-//! Whether a loop on a worker's stack waits for the next step of a domain's event; see
+//! The progress of a loop on a worker's stack that runs the steps of a domain's event; see
 //! `domain::done`.
 
-/// See the module.
+/// The state of the loop that runs a domain's steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Steps {
-    /// There is no such loop.
+    /// No loop runs.
     Off,
-    /// It has called the last step.
+    /// The loop has called a step.
     On,
-    /// It has, and the event ends with it: the worker is as good as free.
+    /// The loop has called the last step of the event, so the worker is as good as free.
     Ending,
-    /// The next step is there.
+    /// The loop has been given the next step.
     Next,
 }
 
 impl Steps {
-    /// The event ends, if it is one of several steps.
+    /// Notes that the event ends, if a loop runs its steps.
     pub(crate) fn ending(self) -> Steps {
         if self == Steps::On { Steps::Ending } else { self }
     }
 
-    /// Its end takes time.
+    /// Notes that the event's end takes time, so the worker is not free.
     pub(crate) fn not_ending(self) -> Steps {
         if self == Steps::Ending { Steps::On } else { self }
     }
 
-    /// Says whether what may run now waits for this worker.
+    /// Returns `true` if what becomes runnable has to wait for this worker.
     pub(crate) fn is_busy(self) -> bool {
         matches!(self, Steps::On | Steps::Next)
     }

@@ -1,38 +1,40 @@
-//! What is counted of a worker's posts: how long turns may last is decided by it, and what the
-//! traffic between colors is.
+//! The counts of a worker's posts, by which the length of turns is bounded and the traffic between
+//! colors is estimated.
 
 use std::cell::Cell;
 
-/// What an event without a color counts for, in thousandths of one that a color exchanges: it
-/// crosses once, in one direction, and nobody writes to the same place from the other side.
+/// The weight of an event without a color, in thousandths of an event that a color exchanges: it
+/// crosses once, in one direction, and no worker writes to the same place from the other side.
 const UNCOLORED_TRAFFIC: u32 = 250;
 
-/// What a color of a set counts for: its lines cross if another worker had it before, in one
-/// direction.
+/// The weight of a color of a set, in the same unit: its cache lines cross if another worker had it
+/// before, in one direction.
 const SET_COLOR_TRAFFIC: u32 = 250;
 
-/// What an event of a domain counts for besides: it takes the domain's lock when it is posted and
-/// when it ends, and writes to the order both times.
+/// The additional weight of an event of a domain, in the same unit: it takes the domain's lock when
+/// it is posted and when it ends, and writes to the order both times.
 const DOMAIN_TRAFFIC: u32 = 2_000;
 
-/// See the module. All numbers are since the worker started, and wrap.
+/// The counts of a worker's posts. They start at the worker's start, and wrap.
 #[derive(Default)]
 pub(crate) struct Traffic {
     all: Cell<u32>,
-    /// Of these, those of events to their own color, those without a color, and the colors of sets.
+    /// The parts of `all`: posts of events to their own color, posts without a color, and the
+    /// colors of sets.
     own: Cell<u32>,
     uncolored: Cell<u32>,
     set_colors: Cell<u32>,
-    /// Events without a color that have run here; of these, those of domains.
+    /// The events that have run here and were in no color's queue, without those of sets.
+    /// `domain_events` are those of domains among them.
     uncolored_events: Cell<u32>,
     domain_events: Cell<u32>,
-    /// Events of sets that have run here.
+    /// The events of sets that have run here.
     set_events: Cell<u32>,
-    /// What was counted when the traffic was last asked for.
+    /// The counts when the traffic was last read.
     before: Cell<Counted>,
 }
 
-/// What had been counted at some time.
+/// The counts at some time.
 #[derive(Clone, Copy, Default)]
 struct Counted {
     events: u64,
@@ -42,7 +44,7 @@ struct Counted {
     posts: InAndOut,
 }
 
-/// Posts to the own color, to others, and to colors of sets.
+/// The posts to the own color, to others, and to colors of sets.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct InAndOut {
     pub(super) own: u32,
@@ -51,7 +53,7 @@ pub(crate) struct InAndOut {
 }
 
 impl InAndOut {
-    /// The counts since `before`.
+    /// Returns the counts since `before`.
     pub(super) fn since(self, before: InAndOut) -> InAndOut {
         InAndOut {
             own: self.own.wrapping_sub(before.own),
@@ -60,7 +62,7 @@ impl InAndOut {
         }
     }
 
-    /// What has gone out, in thousandths of an event that a color exchanges.
+    /// Returns the weight of what has gone out, in thousandths of an event that a color exchanges.
     pub(super) fn gone_out(self) -> u64 {
         1_000 * u64::from(self.out) + u64::from(SET_COLOR_TRAFFIC) * u64::from(self.set_colors)
     }
@@ -78,13 +80,13 @@ impl Traffic {
         add(&self.all, n);
     }
 
-    /// The next one is by an event to its own color.
+    /// Notes that the next post is by an event to its own color.
     #[inline]
     pub(super) fn is_to_itself(&self) {
         add(&self.own, 1);
     }
 
-    /// The next one is of an event without a color.
+    /// Notes that the next post is of an event that is in no color's queue.
     #[inline]
     pub(super) fn is_uncolored(&self) {
         add(&self.uncolored, 1);
@@ -97,13 +99,13 @@ impl Traffic {
         add(&self.set_colors, colors);
     }
 
-    /// An event without a color runs.
+    /// Counts an event that runs and was in no color's queue, unless it is that of a set.
     #[inline]
     pub(super) fn runs_uncolored(&self) {
         add(&self.uncolored_events, 1);
     }
 
-    /// The event of a set runs. What its colors count for was counted when it was posted.
+    /// Counts the event of a set that runs. Its colors were counted when it was posted.
     #[inline]
     pub(super) fn runs_set(&self) {
         add(&self.set_events, 1);
@@ -127,8 +129,8 @@ impl Traffic {
         InAndOut { own, out: self.all.get().wrapping_sub(not_out), set_colors }
     }
 
-    /// Thousandths of events that crossed from color to color since this was last asked. `events`:
-    /// how many have run.
+    /// Returns the traffic from color to color since the last call, in thousandths of an event.
+    /// `events` is the number of events that have run.
     pub(super) fn since_asked(&self, events: u64) -> u64 {
         let now = Counted {
             events,
@@ -143,8 +145,8 @@ impl Traffic {
         let sets = u64::from(now.sets.wrapping_sub(before.sets));
         let posts = now.posts.since(before.posts);
         let colored = events.saturating_sub(before.events).saturating_sub(uncolored + sets);
-        // As many events as colors posted to themselves came from themselves; the others from
-        // elsewhere.
+        // Colors received as many events from themselves as they posted to themselves. The others
+        // came from other colors.
         1_000 * colored.saturating_sub(u64::from(posts.own))
             + posts.gone_out()
             + u64::from(UNCOLORED_TRAFFIC) * uncolored

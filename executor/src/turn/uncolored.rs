@@ -1,8 +1,8 @@
-//! Events that stand in no color's queue: those without a color, readers that the holder of their
+//! Events that are in no color's queue: those without a color, readers that the holder of their
 //! color has let go (C5), and those of sets whose requests have all arrived (C6).
 //!
-//! They go through the run queue by themselves. What is left to do when one has ended is the same
-//! whether it was run or dropped unrun: a reader leaves its color, and a set gives its colors back.
+//! Each is an entry of a run queue by itself. What remains to be done at its end is the same
+//! whether it was run or dropped unrun: a reader leaves its color, and a set returns its colors.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -16,7 +16,7 @@ use crate::event::{Kind, Owned};
 use crate::worker::counters::add;
 
 impl Local {
-    /// Runs an event that came out of a run queue. True: it took long, or may have.
+    /// Runs an event that came out of a run queue. Returns `true` if it took long, or may have.
     pub(super) fn run_uncolored(&self, mut event: Owned) -> bool {
         match event.has_claims() {
             false => {
@@ -42,7 +42,7 @@ impl Local {
         add(&self.scheduler.shared().counters.events, u64::from(is_counted));
     }
 
-    /// Runs a reader, or a set's event.
+    /// Runs a reader, or the event of a set.
     #[inline(never)]
     fn run_with_claims(&self, mut event: Owned) {
         let claims = Claims::take(&mut event);
@@ -55,7 +55,7 @@ impl Local {
         self.end_uncolored(event, claims);
     }
 
-    /// Drops such an event unrun.
+    /// Drops unrun an event that is in no color's queue.
     pub(super) fn discard_uncolored(&self, mut event: Owned) {
         let dropped = u64::from(event.kind() != Kind::Housekeeping);
         let claims = Claims::take(&mut event);
@@ -64,10 +64,10 @@ impl Local {
         self.count_dropped(dropped);
     }
 
-    /// `claims`: what the event had, which is spent.
+    /// Frees the memory of a spent event, and releases its `claims`.
     #[inline]
     pub(super) fn end_uncolored(&self, event: Owned, claims: Claims) {
-        // SAFETY: it came out of a run queue of this runtime.
+        // SAFETY: the event came out of a queue of this runtime.
         unsafe { self.free_memory(event.into_memory()) };
         match claims {
             Claims::Nothing => {}

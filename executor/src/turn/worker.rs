@@ -14,27 +14,28 @@ use crate::worker::cores::{Mask, Pin};
 use crate::worker::scheduler::Scheduler;
 use crate::worker::worker_loop::{Rounds, WorkerLoop};
 
-/// See the module. One thread is in it at a time; what it remembers is there when it is entered
-/// again.
+/// A worker of a runtime. One thread is in it at a time, and finds its state again when it enters
+/// the next time.
 pub(crate) struct Worker {
     local: Local,
-    /// Borrowed while a thread is in it.
+    /// The state of the worker's loop, borrowed while a thread is in the worker.
     rounds: RefCell<Rounds>,
 }
 
-/// Why a thread that is in a worker must not enter it once more.
+/// The error of a thread that is in a worker already, and cannot enter it again: its event cannot
+/// be suspended.
 pub(crate) struct CannotSuspend;
 
 impl Worker {
-    /// A worker that the calling thread will enter, and stop.
+    /// Makes a worker, which the calling thread enters, and later stops.
     pub(crate) fn new(core: CoreRef, scheduler: Scheduler<Entry>) -> Self {
         core.seats[scheduler.index].cpu_time.begin();
         let rounds = RefCell::new(Rounds::new(core.fleet.workers.len()));
         Worker { local: Local::new(core, scheduler), rounds }
     }
 
-    /// Runs `f` with the worker at hand, which the calling thread is meanwhile. A thread that is in
-    /// it already is in an event; that is suspended.
+    /// Runs `f` with the calling thread acting as the worker. If the thread is in the worker
+    /// already, it is in an event, which is suspended.
     pub(crate) fn enter<R>(
         &self,
         f: impl FnOnce(&mut Inside<'_>) -> R,
@@ -48,24 +49,24 @@ impl Worker {
         Ok(local.enter(|| f(&mut Inside::new(local, &mut rounds))))
     }
 
-    /// Says whether the calling thread can enter it.
+    /// Returns `true` if the calling thread can enter the worker.
     pub(crate) fn can_enter(&self) -> bool {
         !self.is_entered() || self.local.can_suspend()
     }
 
-    /// Says whether a thread is in it.
+    /// Returns `true` if a thread is in the worker.
     pub(crate) fn is_entered(&self) -> bool {
         self.rounds.try_borrow().is_err()
     }
 
-    /// The worker has stopped: drops what is queued for it.
+    /// Drops everything that is queued for the worker, which has stopped.
     pub(crate) fn stop(&self) {
         self.local.enter(|| shutdown::worker_stops(&self.local));
         self.local.core.seats[self.local.index()].cpu_time.end();
     }
 }
 
-/// A worker that the calling thread is.
+/// The worker as which the calling thread acts.
 pub(crate) struct Inside<'a> {
     local: &'a Local,
     at_work: WorkerLoop<'a, Local>,
@@ -80,53 +81,54 @@ impl<'a> Inside<'a> {
         &self.local.core
     }
 
-    /// Works, and sleeps when there is nothing to run, until the runtime stops.
+    /// Runs entries, and sleeps when there are none, until the runtime stops.
     pub(crate) fn run_until_stopped(&mut self) {
         self.run_until(|| false);
     }
 
-    /// Works, and sleeps when there is nothing to run, until `is_over`, or the runtime stops.
+    /// Runs entries, and sleeps when there are none, until `is_over` returns `true` or the runtime
+    /// stops.
     pub(crate) fn run_until(&mut self, is_over: impl Fn() -> bool) {
         let core = self.core();
         self.at_work.run_until(|| core.phase() >= Phase::Stopping || is_over());
     }
 
-    /// See [`WorkerLoop::turn`].
+    /// Runs one turn of the loop; see [`WorkerLoop::turn`].
     pub(crate) fn turn(&mut self, wait: Option<Duration>, budget: u64) -> u64 {
         let core = self.core();
         self.at_work.turn(wait, budget, || core.phase() >= Phase::Stopping)
     }
 
-    /// See [`WorkerLoop::comes_back`].
+    /// Notes that the thread is back; see [`WorkerLoop::comes_back`].
     pub(crate) fn comes_back(&mut self) {
         self.at_work.comes_back();
     }
 
-    /// See [`WorkerLoop::goes_away`].
+    /// Notes that the thread goes away; see [`WorkerLoop::goes_away`].
     pub(crate) fn goes_away(&mut self) -> Option<u64> {
         self.at_work.goes_away()
     }
 
-    /// Calls `f` with what a callback gets.
+    /// Calls `f` with the [`Cx`] of this worker.
     pub(crate) fn with_cx<R>(&mut self, f: impl FnOnce(&mut Cx) -> R) -> R {
         Cx::with(self.local, f)
     }
 
-    /// Runs up to `budget` entries of run queues without sleeping, and says how many there were.
+    /// Runs up to `budget` entries of run queues without sleeping, and returns their number.
     #[cfg(test)]
     pub(crate) fn run_once(&mut self, budget: u64) -> u64 {
         let core = self.core();
         self.at_work.run_once(budget, || core.phase() >= Phase::Stopping)
     }
 
-    /// When its first timer is due, in nanoseconds of the runtime's clock.
+    /// Returns the deadline of the first timer, in nanoseconds of the runtime's clock.
     #[cfg(test)]
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         self.at_work.next_deadline()
     }
 }
 
-/// The body of a worker's thread.
+/// Runs a worker on its own thread, until the runtime stops.
 pub(crate) fn run(core: CoreRef, scheduler: Scheduler<Entry>, pin: Option<Pin>) {
     match &pin {
         Some(pin) if !crate::worker::cores::pin(pin.core()) => {
@@ -134,9 +136,9 @@ pub(crate) fn run(core: CoreRef, scheduler: Scheduler<Entry>, pin: Option<Pin>) 
             tracing::warn!(worker, core, "the system refused to pin a worker");
         }
         Some(_) => {}
-        // A fiber is on the thread of the test.
+        // A fiber runs on the test's thread, whose CPU mask stays as it is.
         None if is_simulated() => {}
-        // The thread that has built the runtime may be pinned.
+        // The thread that built the runtime may be pinned, and this one has inherited its mask.
         None => Mask::of_the_process().iter().for_each(Mask::apply),
     }
     let rules = &core.fleet.rules;
@@ -144,10 +146,11 @@ pub(crate) fn run(core: CoreRef, scheduler: Scheduler<Entry>, pin: Option<Pin>) 
     worker_begins(std::ptr::from_ref::<Core>(&core).addr(), rescues);
     let running = core.settings.thread_hooks.thread_starts(ThreadKind::Worker(scheduler.index));
     let worker = Worker::new(core.clone(), scheduler);
-    // The thread is in no event.
+    // This cannot fail: the thread has not entered the worker yet.
     let _ = worker.enter(|inside| inside.run_until_stopped());
     worker.stop();
-    // Before the worker says that it has left: its counts of the core go to the core.
+    // Dropped before the worker is counted as gone, because its counts of the core return to the
+    // core.
     drop(worker);
     drop(running);
     shutdown::worker_leaves(&core);

@@ -1,4 +1,5 @@
-//! A worker is a value: a thread enters it, works for as long as it likes, and leaves.
+//! Tests of a worker as a value: a thread enters it, runs entries for as long as it likes, and
+//! leaves.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::worker::fleet::Fleet;
 use crate::worker::machine::Machine;
 use crate::worker::rules::Rules;
 
-/// A runtime of workers that nobody has entered.
+/// Makes a runtime of workers that no thread has entered.
 fn idle_runtime(workers: usize) -> (Handle, Vec<Worker>) {
     let rules = Rules { workers, ..Rules::default() };
     let parks: Vec<_> = (0..workers).map(|_| ThreadPark::new()).collect();
@@ -33,7 +34,7 @@ fn idle_runtime(workers: usize) -> (Handle, Vec<Worker>) {
     (Handle::new(core), workers)
 }
 
-/// Enters a worker that nobody is in.
+/// Enters a worker in which no thread is.
 fn enter<R>(worker: &Worker, f: impl FnOnce(&mut Inside<'_>) -> R) -> R {
     worker.enter(f).unwrap_or_else(|_| panic!("nobody is in it"))
 }
@@ -73,9 +74,9 @@ fn a_thread_works_for_a_worker_entry_by_entry_and_leaves_it() {
         inside.run_once(1)
     });
     assert_eq!((left, ran.load(Relaxed), h.current_worker()), (1, 2, None));
-    // What comes meanwhile waits for the next one who enters.
+    // Events that are posted now wait for the next thread that enters.
     colors.iter().for_each(|color| count(&h, color, &ran));
-    // The third color was in the run queue still, and has two events by now.
+    // The third color was still in the run queue, and has two events by now.
     assert_eq!(run_all(&workers[0]), 3);
     assert_eq!(ran.load(Relaxed), 6);
     assert_eq!(run_all(&workers[0]), 0, "it does not sleep");
@@ -98,7 +99,7 @@ fn a_worker_says_when_its_next_timer_is_due() {
         let deadline = inside.next_deadline().expect("a timer is armed");
         assert!(deadline >= now + 2_000_000 && timer.is_armed());
         std::thread::sleep(Duration::from_millis(3));
-        // A look at the timers comes before the next entry.
+        // The timers are checked before the next entry.
         h.post_default(|_| {});
         h.post_default(|_| {});
         while ran.load(Relaxed) == 0 {
@@ -118,7 +119,7 @@ fn two_workers_on_one_thread_are_one_after_the_other() {
     for round in 0..10 {
         count(&h, &color, &ran);
         let worker = &workers[round % 2];
-        // The second one steals nothing that is not worth it; the first one has it.
+        // The first worker has the color. The second one steals nothing that is not worth a steal.
         run_all(worker);
     }
     run_all(&workers[0]);

@@ -1,13 +1,13 @@
-//! Work that stays with one worker (E17): the events of colors that are bound to it.
+//! Work that is bound to one worker (E17): the events of affine colors.
 //!
-//! Such work stands in queues of its own, so that nobody who steals, rescues or sends work back
-//! ever sees it: a lane for each class that only the worker's thread touches, and an inbox for each
-//! class into which others put it. *An affine entry stands in one of these, never elsewhere, and in
-//! those of its own worker only.* The worker serves them and its other queues in turn, so neither
-//! keeps the other waiting for longer than one entry.
+//! Bound work stands in queues of its own, so thieves, rescuers and workers that send work back
+//! never see it. Each class has a lane, which only the worker's thread touches, and an inbox, into
+//! which other threads put entries. *An affine entry stands in one of these queues, never
+//! elsewhere, and only in those of its own worker.* The worker alternates between them and its
+//! other queues, so neither keeps the other waiting for longer than one entry.
 //!
-//! What is ready has no precedence here: a worker that is to run the events of sets has them in the
-//! order in which they became ready, beside everything else that is bound to it.
+//! Ready work has no precedence here. The worker runs the events of bound sets in the order in
+//! which they became ready, among everything else that is bound to it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -21,13 +21,14 @@ use super::steal::retry;
 use super::work::Work;
 use crate::sync::{AtomicUsize, Ordering};
 
-/// Room for entries that an empty lane keeps.
+/// The capacity that an empty lane keeps, in entries.
 const KEPT: usize = 1_024;
 
-/// The side of everybody else.
+/// The side of the other threads: an inbox per class, and the number of entries that the worker
+/// took out and has not run.
 pub(super) struct AffineInbox<W> {
     lanes: [Injector<W>; 3],
-    /// How many entries the worker has in its lanes. Written by the worker only.
+    /// The number of entries in the worker's lanes. Only the worker writes it.
     kept: AtomicUsize,
 }
 
@@ -40,12 +41,13 @@ impl<W> AffineInbox<W> {
         self.lanes[class as usize].is_empty()
     }
 
-    /// Says whether nothing is bound to the worker, whether it has taken it out of here or not.
+    /// Returns `true` if nothing that is bound to the worker is queued, neither here nor in its
+    /// lanes.
     pub(super) fn has_nothing(&self) -> bool {
         self.lanes.iter().all(Injector::is_empty) && self.kept.load(Ordering::Relaxed) == 0
     }
 
-    /// How many entries others have put here that the worker has not taken yet.
+    /// Returns the number of entries that the worker has not taken out yet.
     pub(super) fn len(&self) -> usize {
         self.lanes.iter().map(Injector::len).sum()
     }
@@ -54,7 +56,8 @@ impl<W> AffineInbox<W> {
         self.lanes[class as usize].push(work);
     }
 
-    /// One entry of the highest class: for the worker, or for who disposes of what it has left.
+    /// Takes an entry of the highest class. Called by the worker, or by a thread that disposes of
+    /// what the worker has left behind.
     pub(super) fn take(&self) -> Option<W> {
         Priority::ALL.into_iter().find_map(|class| self.take_of(class))
     }
@@ -64,11 +67,11 @@ impl<W> AffineInbox<W> {
     }
 }
 
-/// The side of the worker.
+/// The side of the worker: a lane per class.
 pub(super) struct Affine<W> {
     lanes: [RefCell<VecDeque<W>>; 3],
     len: Cell<usize>,
-    /// The other queues were served last.
+    /// Whether bound work is served next, as the other queues were served last.
     is_its_turn: Cell<bool>,
 }
 
@@ -91,7 +94,8 @@ impl<W> Affine<W> {
         !self.lanes[class as usize].borrow().is_empty()
     }
 
-    /// Says whose turn it is, of a worker that has other work as well.
+    /// Returns `true` if bound work is served next, for a worker that has other work as well. The
+    /// answer alternates from call to call.
     #[inline]
     pub(super) fn takes_turns(&self) -> bool {
         self.is_its_turn.replace(!self.is_its_turn.get())
@@ -99,14 +103,14 @@ impl<W> Affine<W> {
 }
 
 impl<W: Work> Scheduler<W> {
-    /// Puts something that is bound to this worker behind what it has.
+    /// Appends an entry that is bound to this worker to its lane.
     pub(super) fn queue_affine(&self, work: W) {
         self.has_special.set(true);
         self.affine.lanes[work.class() as usize].borrow_mut().push_back(work);
         self.set_affine_len(self.affine.len.get() + 1, &self.shared().affine);
     }
 
-    /// The next entry of a class that is bound to this worker.
+    /// Takes the next entry of a class that is bound to this worker.
     pub(super) fn pop_affine(&self, class: Priority) -> Option<W> {
         let mut lane = self.affine.lanes[class as usize].borrow_mut();
         let work = lane.pop_front()?;
@@ -123,19 +127,20 @@ impl<W: Work> Scheduler<W> {
         if self.is_detached() {
             return;
         }
-        // Relaxed: a thread that asks whether there is nothing has read before that the worker
-        // sleeps, or is away, which the worker has said after this.
+        // Relaxed: a thread that asks whether nothing is queued has read before, in the sleep
+        // state, that the worker sleeps or is away. The worker announces that after this store.
         inbox.kept.store(len, Ordering::Relaxed);
     }
 
-    /// Moves what others have bound to this worker in a class behind what it has. True: there was
-    /// something.
+    /// Moves the entries of a class from the inbox to the end of the worker's lane. Returns `true`
+    /// if there were any.
     pub(super) fn receive_affine(&self, class: Priority) -> bool {
         if !self.fleet.has_affine() || self.shared().affine.is_empty_of(class) {
             return false;
         }
         self.polls.set(self.polls.get() + 1);
-        // Others may put in as fast as this takes out.
+        // A bounded number of rounds, as other threads may put entries in as fast as this loop
+        // takes them out.
         let mut some = false;
         for _ in 0..self.shared().affine.lanes[class as usize].len() {
             let Some(work) = self.shared().affine.take_of(class) else { break };
@@ -145,7 +150,7 @@ impl<W: Work> Scheduler<W> {
         some
     }
 
-    /// All that the worker has taken out of its inbox, at its end.
+    /// Takes all entries out of the worker's lanes when it ends.
     pub(super) fn take_all_affine(&self) -> impl Iterator<Item = W> {
         let some = self.affine.len.get();
         let next = || Priority::ALL.into_iter().find_map(|class| self.pop_affine(class));
@@ -154,7 +159,7 @@ impl<W: Work> Scheduler<W> {
 }
 
 impl<W> Shared<W> {
-    /// Says whether nothing but what is bound to the worker is queued here.
+    /// Returns `true` if nothing is queued here, apart from entries that are bound to the worker.
     pub(super) fn has_nothing_to_give(&self) -> bool {
         self.plain.is_empty() && self.ready.is_empty()
     }

@@ -2,7 +2,7 @@
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// See the module.
+/// The counters of one worker.
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) events: AtomicU64,
@@ -15,7 +15,7 @@ pub(crate) struct Counters {
     pub(crate) steals_undone: AtomicU64,
     pub(crate) panics: AtomicU64,
     pub(crate) dropped: AtomicU64,
-    /// Of `events`, those that have run for nothing: they are dropped ones.
+    /// The part of `events` that ran in vain, and counts as dropped.
     pub(crate) in_vain: AtomicU64,
     pub(crate) polls: AtomicU64,
     pub(crate) polls_for_others: AtomicU64,

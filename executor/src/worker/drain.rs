@@ -1,17 +1,20 @@
-//! Emptying the run queues when nobody runs anything any more.
+//! Emptying the run queues when no worker serves them any longer.
 
 use super::scheduler::Scheduler;
 use super::steal::{take_handed_over, take_one};
 use super::work::{Host, Work};
 
-/// Entries that are taken out of a run queue at once.
+/// The number of entries that are taken out of a run queue at once.
 const CHUNK: usize = 256;
 
 impl<W: Work> Scheduler<W> {
-    /// Has the host discard what is queued for any worker by now, and what that leads to: it may
-    /// queue more here. `gives_up` is asked, with how many links were passed, whether that is
-    /// enough. What others have handed over is discarded in any case, and so, if `all`, is whatever
-    /// else is queued by now. The answer is what is left in the own run queue.
+    /// Has the host discard all entries that are queued for any worker at this time, and the
+    /// entries that this leads to: a discarded entry may queue more here.
+    ///
+    /// `gives_up` is called with the number of links passed so far, and returns `true` if that is
+    /// enough. Entries in the inboxes are discarded in any case. If `all` is set, so are all other
+    /// entries that are queued at this time. Returns the entries that are left in the own run
+    /// queue.
     pub(crate) fn drain<H: Host<Work = W>>(
         &self,
         host: &H,
@@ -24,11 +27,11 @@ impl<W: Work> Scheduler<W> {
             passed
         };
         let mut some: Vec<W> = Vec::new();
-        // First what may have been handed over by somebody who asks for this. A worker that still
-        // serves may fill its own queue faster than this empties it.
+        // The inboxes come first: the thread that called this may have put something there. A
+        // worker that still serves may fill its own queue faster than this loop empties it.
         for (index, worker) in self.fleet.workers.iter().enumerate() {
-            // What is bound to a worker is discarded there, or when that has left: an event of the
-            // same color may run there.
+            // Bound entries are discarded on their own worker, or by the detached scheduler after
+            // the workers have ended. Elsewhere an event of the same color might be running.
             let mut bound = match index == self.index || self.is_detached() {
                 true => worker.affine.len(),
                 false => 0,
@@ -54,14 +57,15 @@ impl<W: Work> Scheduler<W> {
                     some.extend(queues.private.take(chunk - some.len()));
                 }
                 some.extend((some.len()..chunk).map_while(|_| take_one(worker)));
-                // Fewer: somebody else has taken them.
+                // If there are fewer, another thread has taken the others.
                 rest = if some.len() < chunk { 0 } else { rest - chunk };
                 if gives_up(discard(&mut some)) && !all {
                     break 'workers;
                 }
             }
         }
-        // What others could not take out, and what was queued meanwhile.
+        // Now the entries in the own queues, which other threads could not take out, and those that
+        // were queued meanwhile.
         loop {
             some.extend(self.take_own());
             some.extend(self.take_all_affine());
@@ -74,8 +78,8 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// What is in the own run queue now, apart from what others have handed over, and from what is
-    /// bound to this worker.
+    /// Takes the entries that are in the own run queue now, apart from the inboxes and from entries
+    /// that are bound to this worker.
     pub(super) fn take_own(&self) -> impl Iterator<Item = W> {
         self.ready.take_all().chain(self.plain.take_all())
     }

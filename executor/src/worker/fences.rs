@@ -1,13 +1,13 @@
-//! An asymmetric pair of fences: the light one costs nothing, the heavy one some microseconds.
+//! An asymmetric pair of fences: the light fence costs nothing, the heavy fence a few microseconds.
 //!
-//! The heavy one is `membarrier`, which has every running thread of the process execute a full
-//! fence before it returns. A thread that does not run has passed through the scheduler, which is a
-//! full fence, too.
+//! The heavy fence is `membarrier`, which makes every running thread of the process execute a full
+//! fence before it returns. A thread that is not running has passed through the scheduler, which is
+//! a full fence, too.
 //!
-//! Under loom it is what the system does: the other thread is interrupted between two of its steps,
-//! executes a full fence, and says so. A thread of a model cannot be interrupted from outside; so
-//! it looks, at every step where that makes a difference
-//! ([`may_interrupt`](Fences::may_interrupt)), whether it is. The light fence is such a step and
+//! Under loom the heavy fence does what the system does: it interrupts the other thread between two
+//! steps, and that thread executes a full fence and answers. A thread of a model cannot be
+//! interrupted from outside. So it asks whether it is interrupted at every step where that makes a
+//! difference ([`may_interrupt`](Fences::may_interrupt)). The light fence is such a step and
 //! nothing else.
 
 #[cfg(not(loom))]
@@ -18,7 +18,7 @@ pub(crate) use model::Fences;
 
 #[cfg(not(loom))]
 mod real {
-    /// See the module.
+    /// The pair of fences of one queue; see the module.
     pub(crate) struct Fences(());
 
     impl Fences {
@@ -26,22 +26,24 @@ mod real {
             Fences(())
         }
 
-        /// The light one, of a thread that the heavy one interrupts.
+        /// Executes the light fence, on a thread that the heavy fence interrupts.
         #[inline]
         pub(crate) fn light(&self) {
             std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
         }
 
-        /// The thread may be interrupted anywhere.
+        /// Marks a step between which and the next one the heavy fence may come. Only the model
+        /// needs it: the system may interrupt a thread anywhere.
         #[inline]
         pub(crate) fn may_interrupt(&self) {}
 
-        /// Says whether there is a heavy one.
+        /// Returns `true` if the system has the heavy fence.
         pub(crate) fn available(&self) -> bool {
             super::system::available()
         }
 
-        /// The heavy one. False: there is none any more, and nothing has happened.
+        /// Executes the heavy fence. Returns `false`, without an effect, if the system no longer
+        /// allows it.
         pub(crate) fn heavy(&self) -> bool {
             super::system::heavy()
         }
@@ -52,16 +54,17 @@ mod real {
 mod system {
     use std::sync::OnceLock;
 
-    // Of linux/membarrier.h.
+    // From linux/membarrier.h.
     const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
     const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
 
     fn membarrier(command: libc::c_int) -> bool {
-        // SAFETY: the system call takes three numbers and touches no memory of ours.
+        // SAFETY: `membarrier` takes three numbers and touches no memory of ours.
         unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
     }
 
-    /// Asked once per process, which has to register.
+    /// Returns `true` if the system has the call. Asked once per process, which has to register for
+    /// it.
     pub(super) fn available() -> bool {
         static AVAILABLE: OnceLock<bool> = OnceLock::new();
         *AVAILABLE
@@ -92,11 +95,11 @@ mod model {
     enum Owner {
         Runs,
         IsInterrupted,
-        /// It has ended, and passed through the scheduler.
+        /// The owner has ended, and so has passed through the scheduler.
         Stopped,
     }
 
-    /// See the module.
+    /// The pair of fences of one queue; see the module.
     pub(crate) struct Fences {
         owner: Mutex<Owner>,
         answered: Condvar,
@@ -108,7 +111,7 @@ mod model {
             Fences { owner: Mutex::new(Owner::Runs), answered: Condvar::new(), fails: false }
         }
 
-        /// Available at first, and not when it is needed.
+        /// Creates fences that are available at first, and fail when they are needed.
         pub(crate) fn failing() -> Self {
             Fences { fails: true, ..Self::new() }
         }

@@ -1,20 +1,22 @@
-//! Classes of work in the run queue (C7).
+//! The classes of work in a run queue (C7).
 //!
-//! A worker has a lane for each class: a deque, and an inbox for what others hand to it; the normal
-//! one has a private part besides. Which lane is served next is decided by
-//! [`Aging`](dapple_colors::priority::Aging). As long as nothing has another class than the normal
-//! one, no worker looks into its other lanes between two events.
+//! A worker has a lane for each class: a deque, and an inbox for what other threads hand to it. The
+//! normal lane has a private part besides. [`Aging`](dapple_colors::priority::Aging) decides which
+//! lane is served next. As long as nothing has a class other than the normal one, no worker looks
+//! into its other lanes between two events.
 //!
 //! # Work that is raised
 //!
-//! A color that a set of a higher class waits for runs in that class (see `color::marks`), and so
-//! do readers of it that were let go, and sets that have it. (Sets that stand before the set, and
-//! wait for yet other colors, pass nothing on to those.) If it stands in a run queue already, it
-//! stands in the wrong lane, and nobody can take it out of the middle. So a thread that raises a
-//! color counts it, and a worker that sees the count change sorts its lower lanes anew: every entry
-//! is taken out at the front and put in again, at the back of its lane or of a higher one, so that
-//! their order stays. As that takes as long as there are entries, it is done again only after as
-//! many entries have been run.
+//! A color that a set of a higher class waits for runs in that class (see `color::marks`). So do
+//! the readers of the color that were let go, and the sets that have it. (Sets that stand before
+//! the waiting set, and wait for further colors, pass nothing on to those.)
+//!
+//! If the raised color stands in a run queue already, it stands in the wrong lane, and no thread
+//! can take it out of the middle. So the thread that raises a color counts it, and a worker that
+//! sees the count change sorts its lower lanes: it takes every entry out at the front and puts it
+//! in again at the back, of the same lane or of a higher one, so that their order stays. Sorting
+//! takes time in proportion to the number of entries, so it is repeated only after that number of
+//! entries has run.
 
 use dapple_colors::Priority;
 
@@ -23,23 +25,23 @@ use super::scheduler::Scheduler;
 use super::steal::Verdict;
 use super::work::Work;
 
-/// What a worker knows of raised work.
+/// A worker's knowledge of raised work.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Resorting {
-    /// How much there had been when it last sorted its lanes.
+    /// The count of raised work when the worker last sorted its lanes.
     seen: usize,
-    /// Entries that are run before it sorts them again.
+    /// The number of entries to run before the worker sorts its lanes again.
     credit: usize,
 }
 
 impl<W: Work> Scheduler<W> {
-    /// The next entry of the own run queue, in the order of classes.
+    /// Takes the next entry of the own run queue, in the order of classes.
     #[cold]
     pub(super) fn dequeue_by_class(&self) -> Option<W> {
         self.resort();
         loop {
             let waits = |class| match class {
-                // What others have handed over in this class is looked at by the loop.
+                // The worker's loop looks at the inbox of this class itself.
                 Priority::Normal => {
                     self.plain.has(class) || self.ready.has(class) || self.affine.has(class)
                 }
@@ -55,7 +57,7 @@ impl<W: Work> Scheduler<W> {
             if entry.is_some() {
                 return entry;
             }
-            // Somebody else has taken it; or takes what is private, just now.
+            // Another thread has taken the entry, or is taking private entries just now.
             let has_open = !self.plain.lane(class).is_empty() || !self.ready.lane(class).is_empty();
             if class == Priority::Normal && !has_open {
                 return None;
@@ -63,14 +65,14 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// Says whether something of a class is bound to this worker, taken out of its inbox or not.
+    /// Returns `true` if an entry of a class is bound to this worker, in its inbox or in its lanes.
     fn has_affine_of(&self, class: Priority) -> bool {
         self.affine.has(class)
             || self.fleet.has_affine() && !self.shared().affine.is_empty_of(class)
     }
 
-    /// If this worker would serve a lower class next, while a higher one waits behind the event
-    /// that another worker is in, it takes some of that.
+    /// Takes work of the high class from another worker, if this worker has none. Such work waits
+    /// behind the event that the other worker is in, while this worker would serve a lower class.
     pub(super) fn take_high(&self) {
         if !self.fleet.has_classes() || self.shared().has_open(Priority::High) {
             return;
@@ -86,7 +88,7 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// Sorts the lower lanes anew, if work was raised; see the module.
+    /// Sorts the lower lanes if work was raised; see the module.
     fn resort(&self) {
         let Resorting { seen, credit } = self.resorting.get();
         let raised = self.fleet.raised();

@@ -1,23 +1,24 @@
-//! What is known of the machine that workers run on, as a value: measured, or given.
+//! The machine that workers run on, as a value: measured, or given by a test.
 
 use super::cores::CoreId;
 use super::rules::Rules;
 use super::{neighbours, price};
 
-/// See the module.
+/// The known properties of the machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
-    /// Nanoseconds that it takes to move a cache line to another core and back; 0: not measured, as
-    /// nobody asks.
+    /// The time to move a cache line to another core and back, in nanoseconds. 0 means that it was
+    /// not measured, as the policy does not need it.
     pub(crate) move_nanos: u32,
-    /// For each worker the others, nearest first.
+    /// The other workers for each worker, the nearest first.
     neighbours: Vec<Box<[usize]>>,
 }
 
 impl Machine {
-    /// Measures it. `pins`: the core of each worker, if it has one; `cores`: all that may be used.
+    /// Measures the machine. `pins` has the core of each worker, if it has one; `cores` has all
+    /// cores that may be used.
     pub(crate) fn measure(rules: &Rules, pins: &[Option<CoreId>], cores: &[CoreId]) -> Machine {
-        // Who steals nothing asks for nobody's neighbours, nor for a price.
+        // Without stealing, neither the neighbors nor the price of a move matter.
         if !rules.steals() {
             let nowhere = vec![None; pins.len()];
             return Machine { move_nanos: 0, neighbours: neighbours::of_all(&nowhere) };
@@ -30,12 +31,12 @@ impl Machine {
         Machine { move_nanos, neighbours: neighbours::of_all(pins) }
     }
 
-    /// Creates a machine of which this is known.
+    /// Creates a machine with the given price of a move, whose workers are not pinned.
     pub(crate) fn given(workers: usize, move_nanos: u32) -> Machine {
         Machine { move_nanos, neighbours: neighbours::of_all(&vec![None; workers]) }
     }
 
-    /// For each worker the others, nearest first.
+    /// The other workers for each worker, the nearest first.
     pub(super) fn neighbours(&self) -> Vec<Box<[usize]>> {
         self.neighbours.clone()
     }

@@ -1,23 +1,23 @@
-//! The scheduler: workers that run what is queued, take it from each other, and sleep.
+//! The scheduler: workers run what is queued, take work from each other, and sleep.
 //!
-//! It knows neither colors nor events, only [`work`]: one word that somebody else runs (see
-//! `turn`).
+//! It knows neither colors nor events. It schedules entries of one word, behind the traits in
+//! [`work`]; their implementation, in `turn`, runs them.
 //!
-//! * [`work`]: the seam to what is scheduled; [`poller`]: to what a worker sleeps on.
-//! * [`fleet`]: the workers of a runtime; [`shared`]: what other threads touch of one;
-//!   [`scheduler`]: what only its own thread touches.
+//! * [`work`]: the seam to the scheduled work; [`poller`]: the seam to what a worker sleeps on.
+//! * [`fleet`]: the workers of a runtime; [`shared`]: the part of a worker that other threads
+//!   touch; [`scheduler`]: the part that only its own thread touches.
 //! * [`worker_loop`]: the loop that puts everything together.
-//! * [`run_queue`]: what is queued where, and in what order it is served; [`ready`]: what goes
-//!   first; [`lanes`]: by class; [`queues`]: the queues themselves; [`private`]: entries that
-//!   others touch only in need, with [`fences`].
-//! * [`steal`]: taking work from the others, if it pays; [`trial`]: finding out whether it does;
-//!   [`machine`]: what is known of the hardware; [`price`]: what a move costs on it;
-//!   [`neighbours`]: whom to ask first.
-//! * [`affine`]: work that stays with one worker.
-//! * [`watch`]: serving what waits behind a stuck worker.
+//! * [`run_queue`]: which queue an entry goes to, and in what order entries are served; [`ready`]:
+//!   ready work, which goes first; [`lanes`]: classes; [`queues`]: the queues themselves;
+//!   [`private`]: entries that other threads touch only in need, with [`fences`].
+//! * [`steal`]: taking work from other workers, if it pays; [`trial`]: finding out whether it pays;
+//!   [`machine`]: the known properties of the hardware; [`price`]: the cost of a move on it;
+//!   [`neighbours`]: the order in which to look at other workers.
+//! * [`affine`]: work that is bound to one worker.
+//! * [`watch`]: serving the work that waits behind a stuck worker.
 //! * [`sleep`]: the sleep protocol.
-//! * [`drain`]: the end.
-//! * [`rules`]: what it was told; [`figures`]: averages; [`counters`]: what is counted.
+//! * [`drain`]: emptying the queues at the end.
+//! * [`rules`]: settings; [`figures`]: averages; [`counters`]: counters.
 //! * [`cores`](self::cores): pinning.
 
 #[cfg(not(loom))]

@@ -1,14 +1,14 @@
-//! Who is near whom: in which order a worker looks at the others when it steals.
+//! The distances between workers: the order in which a worker looks at the others when it steals.
 //!
-//! Cores that share a cache are nearer than those of one package, and these nearer than the rest.
-//! Linux says so under `/sys/devices/system/cpu`; where it does not, and for workers that are not
-//! pinned, the order is that of their numbers, beginning with the next one.
+//! Cores that share a cache are nearer to each other than cores of one package, and these are
+//! nearer than all others. Linux tells this under `/sys/devices/system/cpu`. Elsewhere, and for
+//! workers that are not pinned, a worker starts with the next number and goes around.
 
 use std::path::PathBuf;
 
 use super::cores::CoreId;
 
-/// For each worker the others, nearest first.
+/// Returns the other workers for each worker, the nearest first.
 pub(crate) fn of_all(pins: &[Option<CoreId>]) -> Vec<Box<[usize]>> {
     let places: Vec<Topology> =
         pins.iter().map(|pin| pin.map(Topology::read).unwrap_or_default()).collect();
@@ -18,14 +18,14 @@ pub(crate) fn of_all(pins: &[Option<CoreId>]) -> Vec<Box<[usize]>> {
 fn order(me: usize, places: &[Topology]) -> Box<[usize]> {
     let n = places.len();
     let mut others: Vec<usize> = (1..n).map(|i| (me + i) % n).collect();
-    // Stable: equally near ones stay in the order of their numbers, each worker beginning
-    // elsewhere.
+    // The sort is stable, so equally near workers keep the order of their numbers, which starts
+    // elsewhere for each worker.
     others.sort_by_key(|&other| places[me].distance(&places[other]));
     others.into()
 }
 
-/// What a core shares with others: the numbers of the cores that have the same cache, by level from
-/// the second on, and its package.
+/// The caches and the package that a core shares with others. A cache is its level, from 2 on, and
+/// the list of the cores that share it.
 #[derive(Debug, Default, PartialEq)]
 struct Topology {
     caches: Vec<(u32, String)>,
@@ -46,8 +46,8 @@ impl Topology {
         Topology { caches, package: word(cpu.join("topology/physical_package_id")) }
     }
 
-    /// The level of the nearest cache that both use; if there is none, 10 in one package, 11
-    /// otherwise.
+    /// Returns the level of the nearest cache that both cores use. If they share none, returns 10
+    /// within a package and 11 otherwise.
     fn distance(&self, other: &Topology) -> u32 {
         let shared = self.caches.iter().find(|cache| other.caches.contains(cache));
         match shared {
@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn e3_the_nearest_victim_comes_first() {
-        // Two threads a core, two cores a chip, two chips in the first package, one in the second.
+        // Workers 0 and 1 share a core. Worker 2 is on another core of the same chip, worker 3 on
+        // another chip of the same package, and worker 4 in another package.
         let places = [
             place("0-1", "0-3", "0"),
             place("0-1", "0-3", "0"),

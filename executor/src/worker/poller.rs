@@ -1,16 +1,19 @@
-//! What a scheduler asks of pollers; see [`park`](crate::park).
+//! The scheduler's view of pollers; see [`park`](crate::park).
 
-/// Wakes a [`Park`](crate::park::Park). It must not panic: it is called inside of posts.
+/// Wakes a [`Park`](crate::park::Park).
+///
+/// An implementation must not panic, because posts call it.
 pub trait Unpark: Send + Sync {
-    /// Ends the current wait, or the next one.
+    /// Ends the current wait, or the next one if the poller is not waiting.
     fn unpark(&self);
 }
 
-/// Whether a poller attends to another one; see [`Park::attend`](crate::park::Park::attend).
+/// A change in whether a poller attends to another one; see
+/// [`Park::attend`](crate::park::Park::attend).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attention {
-    /// From now on.
+    /// The poller attends to the other one from now on.
     Begins,
-    /// No longer.
+    /// The poller no longer attends to the other one.
     Ends,
 }

@@ -1,11 +1,11 @@
-//! What it costs to move work to another core, measured.
+//! Measuring the cost of moving work to another core.
 //!
-//! Moving a color, and each event that is posted to it from the core where it was, takes cache
-//! lines to the other core and back: about 100 ns for a line between two cores of one chip, up to 2
-//! us on a loaded virtual machine. Two threads, on two of the cores that the runtime will use,
-//! bounce a line to and fro; the median of a few batches counts. Once per pair of cores: 100 us, or
-//! a few milliseconds when the machine is so loaded that the two do not run at the same time, and
-//! then the default counts.
+//! To move a color, and each event that is posted to it from its old core, takes cache lines to the
+//! other core and back. That costs about 100 ns per line between two cores of one chip, and up to 2
+//! us on a loaded virtual machine. Two threads, on two of the cores that the runtime uses, bounce a
+//! line back and forth, and the median of 9 batches counts. The measurement is made once per pair
+//! of cores. It takes 100 us. If the machine is so loaded that the two threads do not run at the
+//! same time, it gives up after 3 ms, and the default counts.
 
 #![allow(clippy::disallowed_methods, reason = "this measures the machine, not the runtime's time")]
 
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::cores::{self, CoreId};
 use crate::sync::{AtomicU32, Mutex, Ordering, lock, spin_loop};
 
-/// What counts when it could not be measured, and the bounds of what was, in nanoseconds.
+/// The price if it could not be measured, and the bounds of a measured one, in nanoseconds.
 const DEFAULT_NANOS: u32 = 700;
 const LEAST_NANOS: u32 = 30;
 const MOST_NANOS: u32 = 4_000;
@@ -23,27 +23,28 @@ const MOST_NANOS: u32 = 4_000;
 const BATCHES: u32 = 9;
 const TRIPS: u32 = 32;
 
-/// The whole measurement gives up after this.
+/// The time after which the whole measurement gives up.
 const PATIENCE: Duration = Duration::from_millis(3);
 
-/// Nanoseconds that a cache line takes from one of these cores to another one and back.
+/// Returns the time that a cache line takes from one of these cores to another one and back, in
+/// nanoseconds.
 pub(crate) fn among(cores: &[CoreId]) -> u32 {
-    // With one core there is nothing to be measured. More workers than cores may still be moved by
-    // the system, so the default counts.
+    // With one core there is nothing to measure. If there are more workers than cores, the system
+    // may still move them, so the default counts.
     match *cores {
         [a, b, ..] => of_a_move(a, b),
         _ => DEFAULT_NANOS,
     }
 }
 
-/// Nanoseconds that a cache line takes from one core to the other and back.
+/// Returns the time that a cache line takes from one core to the other and back, in nanoseconds.
 pub(crate) fn of_a_move(a: CoreId, b: CoreId) -> u32 {
     static MEASURED: Mutex<BTreeMap<(usize, usize), u32>> = Mutex::new(BTreeMap::new());
     let mut measured = lock(&MEASURED);
     if let Some(nanos) = measured.get(&(a.id, b.id)) {
         return *nanos;
     }
-    // If it fails, the next runtime may have better luck.
+    // A failure is not stored: the next runtime may have better luck.
     let Some(nanos) = measure(a, b) else { return DEFAULT_NANOS };
     measured.insert((a.id, b.id), nanos);
     nanos
@@ -64,7 +65,7 @@ fn measure(a: CoreId, b: CoreId) -> Option<u32> {
         let other = other.spawn_scoped(scope, spawn(1, b)).ok()?;
         let this = std::thread::Builder::new().spawn_scoped(scope, spawn(0, a));
         let mut batches = this.ok().and_then(|t| t.join().ok()).unwrap_or_default();
-        // Without its partner the other one gives up.
+        // If the partner could not be started, the other thread gives up.
         other.join().ok()?;
         if batches.len() < 3 {
             return None;
@@ -74,8 +75,8 @@ fn measure(a: CoreId, b: CoreId) -> Option<u32> {
     })
 }
 
-/// Waits until the line holds a number of its own parity, and writes the next one. What the batches
-/// took, in nanoseconds per round trip.
+/// Waits until the line has a number of the own parity, and writes the next one. Returns the time
+/// of each batch, in nanoseconds per round trip.
 fn bounce(line: &AtomicU32, side: u32, give_up: Instant) -> Vec<u32> {
     let mut batches = Vec::new();
     let mut at = side;
@@ -83,7 +84,7 @@ fn bounce(line: &AtomicU32, side: u32, give_up: Instant) -> Vec<u32> {
         let start = Instant::now();
         for _ in 0..TRIPS {
             let mut spins = 0u32;
-            // Relaxed: only the number itself is of interest.
+            // Relaxed: only the number itself matters.
             while line.load(Ordering::Relaxed) != at {
                 spins += 1;
                 if spins.is_multiple_of(256) && Instant::now() > give_up {

@@ -1,37 +1,38 @@
-//! Run-queue entries that a worker keeps beside its deque, because nobody else would gain by them.
+//! A worker's private queue: run-queue entries that it keeps out of its deque, because no other
+//! worker would gain by them.
 //!
 //! Taking an entry out of a deque that thieves may look into costs an atomic read-modify-write.
 //! Most entries are not worth stealing (E3), so the worker keeps them in a plain queue of its own.
-//! And yet they can be taken: by a worker that finds this one stuck (E4), or a thread that disposes
-//! of what is left.
+//! Other threads can still take them: a worker that finds this one stuck (E4), or a thread that
+//! disposes of what is left.
 //!
 //! # Protocol
 //!
-//! A lock that is biased towards the owner. The owner says that it is `inside`, and goes on if the
-//! queue is not `revoked`; otherwise it leaves again, and behaves as if the queue were full, or
-//! empty. A taker revokes the queue, waits until the owner is not inside, takes, and gives the
-//! queue back.
+//! The queue is guarded by a lock that is biased towards the owner. The owner stores `inside`, and
+//! goes on if the queue is not `revoked`. Otherwise it clears `inside` again, and behaves as if the
+//! queue were full, or empty. A taker revokes the queue, waits until the owner is not inside, takes
+//! entries, and ends the revocation.
 //!
 //! # Why it is right
 //!
 //! The owner stores `inside` and then loads `revoked`; the taker stores `revoked` and then loads
-//! `inside`. With a full fence between the two steps on both sides, one of them would see the
-//! other. The owner's is a compiler's fence only. The taker's is `membarrier`, which has every
-//! running thread of the process execute a full fence before it returns: an owner whose load came
-//! before that fence has its store made visible by it; any other one loads `revoked` after it, and
-//! sees it. A thread that does not run has passed through the scheduler, which is a full fence,
-//! too.
+//! `inside`. With a full fence between the two steps on both sides, at least one of them would see
+//! the other's store. The owner's fence is a compiler fence only. The taker's fence is
+//! `membarrier`, which makes every running thread of the process execute a full fence before it
+//! returns. If the owner's load came before that fence, the fence makes its store visible to the
+//! taker. If the load comes after it, the owner sees `revoked`. A thread that is not running has
+//! passed through the scheduler, which is a full fence, too.
 //!
-//! What one of them did in the queue the other one sees: by `inside` (release, acquire), and by
-//! `revoked` (release, acquire). Takers exclude each other by a lock.
+//! Each side sees what the other side did in the queue: by `inside` (release, acquire), and by
+//! `revoked` (release, acquire). A lock keeps takers from each other.
 //!
-//! A taker waits for an owner that was interrupted inside, a few instructions long; it yields
-//! meanwhile.
+//! If the owner was interrupted while it was inside, the taker waits for it, and yields meanwhile.
+//! The owner has only a few instructions left there.
 //!
 //! Where `membarrier` is missing (Linux before 4.14, other systems, some sandboxes), the queue
-//! takes nothing, and everything goes to the deque.
+//! refuses every entry, and everything goes to the deque.
 //!
-//! The fences are in `fences`; for the model, `membarrier` there is an interruption of the owner.
+//! The fences are in `fences`. In the loom model, `membarrier` is an interruption of the owner.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -42,30 +43,32 @@ use crossbeam_utils::CachePadded;
 use super::fences::Fences;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, UnsafeCell};
 
-/// The queue, when it is empty, is not kept larger than this.
+/// The capacity to which an empty queue shrinks, in entries.
 const KEPT: usize = 1024;
 
-/// See the module.
+/// The queue, as all threads share it; see the module.
 pub(crate) struct Private<E> {
     inside: AtomicBool,
     revoked: AtomicBool,
-    /// Written by the holder of the queue; a hint for everybody else.
+    /// The number of entries. Written by the side that has access to the queue; a hint for all
+    /// other threads.
     len: AtomicUsize,
     entries: UnsafeCell<VecDeque<E>>,
     takers: Mutex<()>,
-    /// The owner puts something in: the system has the heavy fence.
+    /// Whether the owner may put entries in, as the system has the heavy fence.
     works: AtomicBool,
     fences: Fences,
 }
 
-// SAFETY: `entries` is touched by the owner while it is inside and the queue is not revoked, or by
-// one taker after it has revoked the queue and seen the owner outside.
+// SAFETY: `entries` is touched only by the owner, while it is inside and the queue is not revoked,
+// or by one taker, after it has revoked the queue and seen the owner outside. These exclude each
+// other, as the module's documentation shows. Entries move between threads, hence `E: Send`.
 unsafe impl<E: Send> Sync for Private<E> {}
 
-/// The owner's side: one thread has it.
+/// The owner's side of the queue. Only one thread has it.
 pub(crate) struct Owner<E>(Arc<CachePadded<Private<E>>>, PhantomData<Cell<()>>);
 
-/// A queue, as its owner has it, and as everybody else does.
+/// Creates a queue. Returns the owner's side, and the side of all other threads.
 pub(crate) fn pair<E>() -> (Owner<E>, Arc<CachePadded<Private<E>>>) {
     pair_with(Fences::new())
 }
@@ -85,7 +88,7 @@ pub(crate) fn pair_with<E>(fences: Fences) -> (Owner<E>, Arc<CachePadded<Private
 }
 
 impl<E> Owner<E> {
-    /// Appends an entry; it comes back if the queue takes none now.
+    /// Appends an entry. Returns the entry as the error if the queue refuses it now.
     #[inline]
     pub(crate) fn push(&self, entry: E) -> Result<(), E> {
         let queue = &**self.0;
@@ -93,7 +96,8 @@ impl<E> Owner<E> {
             return Err(entry);
         }
         queue.entries.with_mut(|entries| {
-            // SAFETY: the one owner is inside, and the queue is not revoked.
+            // SAFETY: only one thread has the owner's side, `enter` succeeded, and takers stay out
+            // until `leave`.
             let entries = unsafe { &mut *entries };
             entries.push_back(entry);
             queue.len.store(entries.len(), Ordering::Relaxed);
@@ -102,7 +106,8 @@ impl<E> Owner<E> {
         Ok(())
     }
 
-    /// Takes the oldest entry; none if there is none, or somebody else is about to take them.
+    /// Takes the oldest entry. Returns `None` if there is none, or if a taker has revoked the
+    /// queue.
     #[inline]
     pub(crate) fn pop(&self) -> Option<E> {
         let queue = &**self.0;
@@ -110,7 +115,8 @@ impl<E> Owner<E> {
             return None;
         }
         let entry = queue.entries.with_mut(|entries| {
-            // SAFETY: the one owner is inside, and the queue is not revoked.
+            // SAFETY: only one thread has the owner's side, `enter` succeeded, and takers stay out
+            // until `leave`.
             let entries = unsafe { &mut *entries };
             let entry = entries.pop_front();
             queue.len.store(entries.len(), Ordering::Relaxed);
@@ -120,25 +126,26 @@ impl<E> Owner<E> {
         entry
     }
 
-    /// How many entries there are; exact while nobody takes.
+    /// Returns the number of entries, which is exact while no taker is active.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Gives back what memory an empty queue does not need.
+    /// Frees the memory that an empty queue does not need.
     pub(crate) fn shrink(&self) {
         let queue = &**self.0;
         if queue.len() == 0 && queue.enter() {
             queue.entries.with_mut(|entries| {
-                // SAFETY: the one owner is inside, and the queue is not revoked.
+                // SAFETY: only one thread has the owner's side, `enter` succeeded, and takers stay
+                // out until `leave`.
                 unsafe { &mut *entries }.shrink_to(KEPT);
             });
             queue.leave();
         }
     }
 
-    /// The owner does not run any more, in the model.
+    /// Ends the owner's thread, in the model.
     #[cfg(loom)]
     pub(crate) fn stops(&self) {
         self.0.fences.owner_stops();
@@ -146,40 +153,40 @@ impl<E> Owner<E> {
 }
 
 impl<E> Private<E> {
-    /// How many entries there are; exact for the owner while nobody takes.
+    /// Returns the number of entries, which is exact for the owner while no taker is active.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len.load(Ordering::Relaxed)
     }
 
-    /// Takes up to `n` of the oldest entries out of a queue that may be another thread's.
+    /// Takes up to `n` of the oldest entries out of a queue that another thread may own.
     pub(crate) fn take(&self, n: usize) -> Vec<E> {
         if self.len() == 0 || n == 0 {
             return Vec::new();
         }
         let takers = self.takers.lock().unwrap_or_else(|e| e.into_inner());
-        // Relaxed: the heavy fence follows. Partner: the owner's load in `enter`.
+        // Relaxed: the heavy fence follows. Partner: the owner's load of `revoked` in `enter`.
         self.revoked.store(true, Ordering::Relaxed);
         if !self.fences.heavy() {
-            // The system has changed its mind (a sandbox that was entered since): the owner has
-            // what is in it alone, and puts no more into it.
+            // The system refuses the fence now, as the process has entered a sandbox since. Only
+            // the owner uses the entries that are left, and it puts no more into the queue.
             self.works.store(false, Ordering::Relaxed);
             self.revoked.store(false, Ordering::Release);
             return Vec::new();
         }
-        // Acquire: partner is the release of `leave`.
+        // Acquire: pairs with the release store of `leave`.
         while self.inside.load(Ordering::Acquire) {
             crate::sync::yield_now();
         }
         let taken = self.entries.with_mut(|entries| {
-            // SAFETY: the queue is revoked, the owner is outside, and the lock keeps other takers
-            // out.
+            // SAFETY: the queue is revoked and the owner is not inside, so the owner stays out; the
+            // lock keeps other takers out.
             let entries = unsafe { &mut *entries };
             let taken = entries.drain(..n.min(entries.len())).collect();
             self.len.store(entries.len(), Ordering::Relaxed);
             taken
         });
-        // Release: partner is the acquire of `enter`.
+        // Release: pairs with the acquire load of `enter`.
         self.revoked.store(false, Ordering::Release);
         drop(takers);
         taken
@@ -190,7 +197,7 @@ impl<E> Private<E> {
         self.fences.may_interrupt();
         self.inside.store(true, Ordering::Relaxed);
         self.fences.light();
-        // Acquire: partner is the release at the end of `take`.
+        // Acquire: pairs with the release store at the end of `take`.
         if self.revoked.load(Ordering::Acquire) {
             self.leave();
             return false;
@@ -201,7 +208,7 @@ impl<E> Private<E> {
 
     #[inline]
     fn leave(&self) {
-        // Release: partner is the acquire of `take`.
+        // Release: pairs with the acquire load in `take`.
         self.inside.store(false, Ordering::Release);
         self.fences.may_interrupt();
     }

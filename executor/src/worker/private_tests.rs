@@ -1,4 +1,4 @@
-//! E4: what a worker keeps to itself can be taken, each entry once, in order.
+//! E4: other threads can take what a worker keeps to itself, each entry once and in order.
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::thread;
 
@@ -16,7 +16,7 @@ fn first_in_first_out_and_it_shrinks() {
     assert_eq!(queue.take(usize::MAX).len(), 99_987);
     assert_eq!((owner.pop(), queue.take(1)), (None, vec![]));
     owner.shrink();
-    // SAFETY: nobody else has the queue.
+    // SAFETY: this thread has both sides of the queue, so no other thread touches the entries.
     queue.entries.with_mut(|entries| assert!(unsafe { (*entries).capacity() } <= 2 * KEPT));
     owner.push(7).unwrap();
     assert_eq!(owner.pop(), Some(7));
@@ -36,7 +36,8 @@ fn an_owner_and_two_takers_get_each_entry_once_and_in_order() {
                         let batch = queue.take(5);
                         assert!(batch.is_sorted());
                         taken.extend(batch);
-                        // Rarely, as a rescuer comes: else the owner gets nothing in.
+                        // Takers come rarely, as rescuers do. Otherwise the owner could put nothing
+                        // in.
                         thread::yield_now();
                     }
                     taken

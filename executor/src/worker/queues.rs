@@ -1,11 +1,11 @@
-//! The queues of a worker for one kind of work.
+//! The queues of a worker for one kind of work: ready or plain.
 //!
-//! For each class there is a deque that thieves may look into, and an inbox for what others hand
-//! over; for the normal class there is a private part besides, for what nobody else would gain by
-//! (see `private`). A worker has two such sets of queues: one for work that is *ready* (see
+//! For each class there is a deque that thieves may look into, and an inbox for what other threads
+//! hand over. The normal class also has a private part, for entries that no other worker would gain
+//! by (see `private`). A worker has two such sets of queues: one for work that is *ready* (see
 //! `ready`), and one for all other work.
 //!
-//! [`OwnQueues`] is the side of the worker, [`Queues`] that of everybody else.
+//! [`OwnQueues`] is the worker's side, [`Queues`] that of other threads.
 
 use std::cell::Cell;
 
@@ -16,10 +16,10 @@ use dapple_colors::Priority;
 use super::private::{self, Owner, Private};
 use crate::sync::Arc;
 
-/// What others see of a worker's queues of one class.
+/// The part of a worker's queues of one class that other threads see.
 pub(super) struct Lane<W> {
     pub(super) stealer: Stealer<W>,
-    /// What others hand to this worker.
+    /// The entries that other threads hand to this worker.
     pub(super) inbox: Injector<W>,
 }
 
@@ -29,24 +29,24 @@ impl<W> Lane<W> {
     }
 }
 
-/// See the module.
+/// The part of a worker's queues that other threads see.
 pub(crate) struct Queues<W> {
     lanes: [Lane<W>; 3],
-    /// What nobody else would gain by.
+    /// The entries that no other worker would gain by.
     pub(super) private: Arc<CachePadded<Private<W>>>,
 }
 
 /// The owner's side of [`Queues`].
 pub(super) struct OwnQueues<W> {
-    /// What is queued where thieves may look, by class.
+    /// The deques, by class, into which thieves may look.
     lanes: [Deque<W>; 3],
-    /// What is kept out of the deque. `None`: these are no worker's queues.
+    /// The entries that are kept out of the deque. `None` if these queues belong to no worker.
     private: Option<Owner<W>>,
-    /// Which part is looked at first.
+    /// Whether the deque, and not the private part, was looked at first the last time.
     deque_first: Cell<bool>,
 }
 
-/// Both sides of the queues of a worker.
+/// Creates both sides of the queues of a worker.
 pub(super) fn pair<W>() -> (OwnQueues<W>, Queues<W>) {
     let lanes = [(); 3].map(|()| Deque::new_fifo());
     let lane = |deque: &Deque<W>| Lane { stealer: deque.stealer(), inbox: Injector::new() };
@@ -61,36 +61,37 @@ impl<W> Queues<W> {
         &self.lanes[class as usize]
     }
 
-    /// How many entries others have handed over.
+    /// Returns the number of entries in the inboxes.
     pub(super) fn handed_over(&self) -> usize {
         self.lanes.iter().map(|lane| lane.inbox.len()).sum()
     }
 
-    /// How many entries are queued.
+    /// Returns the number of entries that are queued.
     pub(super) fn len(&self) -> usize {
         let open = self.lanes.iter().map(|lane| lane.inbox.len() + lane.stealer.len());
         open.sum::<usize>() + self.private.len()
     }
 
-    /// Says whether nothing is queued where everybody may take it.
+    /// Returns `true` if nothing is queued where any worker may take it.
     pub(super) fn has_nothing_open(&self) -> bool {
         self.lanes.iter().all(Lane::is_empty)
     }
 
-    /// Says whether nothing is queued.
+    /// Returns `true` if nothing is queued.
     pub(super) fn is_empty(&self) -> bool {
         self.has_nothing_open() && self.private.len() == 0
     }
 }
 
 impl<W> OwnQueues<W> {
-    /// Queues that nobody else sees, without a private part.
+    /// Creates queues that belong to no worker: no other thread sees them, and they have no private
+    /// part.
     pub(super) fn detached() -> Self {
         let lanes = [(); 3].map(|()| Deque::new_fifo());
         OwnQueues { lanes, private: None, deque_first: Cell::new(false) }
     }
 
-    /// Says whether these are no worker's.
+    /// Returns `true` if these queues belong to no worker.
     #[inline]
     pub(super) fn is_detached(&self) -> bool {
         self.private.is_none()
@@ -101,7 +102,7 @@ impl<W> OwnQueues<W> {
         &self.lanes[class as usize]
     }
 
-    /// Appends to the private part; to the deque if that takes nothing now.
+    /// Appends an entry to the private part, or to the deque if the private part refuses it.
     #[inline(always)]
     pub(super) fn push_private(&self, work: W) {
         let refused = match &self.private {
@@ -113,7 +114,7 @@ impl<W> OwnQueues<W> {
         }
     }
 
-    /// The next entry of a class.
+    /// Takes the next entry of a class.
     #[inline]
     pub(super) fn pop(&self, class: Priority) -> Option<W> {
         match class {
@@ -122,7 +123,8 @@ impl<W> OwnQueues<W> {
         }
     }
 
-    /// The next entry of the normal class. Neither part of it starves the other.
+    /// Takes the next entry of the normal class. Its two parts alternate, so neither starves the
+    /// other.
     #[inline]
     fn pop_normal(&self) -> Option<W> {
         let deque_first = !self.deque_first.get();
@@ -134,36 +136,36 @@ impl<W> OwnQueues<W> {
         }
     }
 
-    /// The next entry that is kept out of the deque.
+    /// Takes the next entry of the private part.
     #[inline]
     pub(super) fn pop_private(&self) -> Option<W> {
         self.private.as_ref()?.pop()
     }
 
-    /// How many entries the private part has.
+    /// Returns the number of entries in the private part.
     #[inline]
     pub(super) fn private_len(&self) -> usize {
         self.private.as_ref().map_or(0, Owner::len)
     }
 
-    /// Says whether something of a class is queued, apart from what others have handed over.
+    /// Returns `true` if an entry of a class is queued, apart from the inbox.
     #[inline]
     pub(super) fn has(&self, class: Priority) -> bool {
         let has_private = class == Priority::Normal && self.private_len() > 0;
         has_private || !self.lane(class).is_empty()
     }
 
-    /// Says whether nothing is queued, apart from what others have handed over.
+    /// Returns `true` if nothing is queued, apart from the inboxes.
     pub(super) fn is_empty(&self) -> bool {
         !Priority::ALL.iter().any(|class| self.has(*class))
     }
 
-    /// Gives back what memory an empty private part does not need.
+    /// Frees the memory that an empty private part does not need.
     pub(super) fn shrink(&self) {
         self.private.iter().for_each(Owner::shrink);
     }
 
-    /// What is queued now, apart from what others have handed over.
+    /// Takes all entries that are queued now, apart from the inboxes.
     pub(super) fn take_all(&self) -> impl Iterator<Item = W> {
         let open = Priority::ALL.into_iter().flat_map(move |class| {
             let queued = self.lane(class).len();

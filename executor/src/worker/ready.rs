@@ -1,32 +1,35 @@
-//! Work that is ready: it has all that it needs, and others wait until it has run.
+//! Ready work: it has all that it needs, and other events wait until it has run.
 //!
-//! A set that has all its colors keeps every later event of these colors waiting. If it stood
-//! behind everything else that is queued, a poster of sets would post thousands more before the
-//! first one runs; nothing that they touch would be in the cache, and memory would grow with what
-//! waits. So ready work stands in queues of its own, which are served first: *a ready entry stands
-//! in a ready queue, never elsewhere*. A color at whose front a poster is between its two steps is
-//! ready as well: what the poster links may be what a set waits for.
+//! A set that has all its colors blocks every later event of these colors. Suppose that it stood
+//! behind everything else that is queued. A poster of sets would post thousands more before the
+//! first one runs. Nothing that they touch would be in the cache, and memory would grow with the
+//! backlog. So ready work stands in queues of its own, which are served first: *a ready entry
+//! stands in a ready queue, never elsewhere*. A color whose front event is still being linked, as
+//! its poster is between its two steps, is ready as well: the event that the poster links may be
+//! one that a set waits for.
 //!
 //! # Nothing starves
 //!
-//! *Other work.* Ready work goes first only as far as a credit reaches. When it is used up, one
-//! other entry is served, and gives new credit: [`AT_ONCE`] entries, and as many as there are sets
-//! that are posted from then on, so that a poster of more at a time does not fill the queue. Ready
-//! work may itself post sets, without end; so the credit ends also with the time that a turn may
-//! take (C9), as seen at the worker's looks around.
+//! *Other work.* Ready work goes first only as far as a credit reaches. When the credit is used up,
+//! one other entry is served, and a new credit starts. It is [`AT_ONCE`] entries, plus one for each
+//! set that is posted from then on, so that a poster of several sets at a time does not fill the
+//! queue. Ready work may itself post sets, without end. So the credit also ends after the time that
+//! a turn may take (C9), as measured at the worker's looks around.
 //!
-//! *Ready work.* It is served at least in turn with other entries.
+//! *Ready work.* At the least, ready entries alternate with other entries.
 //!
 //! # Several workers
 //!
-//! As long as one worker runs ready work, it keeps that to itself, unless it is long (see
-//! `run_queue`). When several do, because one has taken some of it on trial (see `trial`), what is
-//! ready at one of them keeps the colors that the sets of the others wait for. So it stands open
-//! then, and a worker that has run all that is ready here takes what is ready elsewhere before it
-//! serves other entries: those would post more sets, which would wait, too. A worker that is held
-//! up while it has a set keeps, in the end, all sets waiting, and the others post meanwhile (30,000
-//! sets in 4 ms were seen). When it gets on, all of them find what becomes ready, wherever that is,
-//! and run it before they post more.
+//! As long as only one worker runs ready work, it keeps that work to itself, unless it is long (see
+//! `run_queue`). Several workers run ready work if one of them has taken some of it on trial (see
+//! `trial`). Then the ready work of one worker has colors that the sets of the others wait for. So
+//! it stands in the deques then, and a worker that has run all of its own ready work takes ready
+//! work from others before it serves other entries. Those would post more sets, which would wait,
+//! too.
+//!
+//! A worker that is held up while it has a set blocks, in the end, all sets, and the others go on
+//! posting meanwhile (30,000 sets in 4 ms were seen). When it gets on, all workers find what
+//! becomes ready, wherever that is, and run it before they post more.
 
 use std::cell::Cell;
 
@@ -37,13 +40,15 @@ use super::scheduler::Scheduler;
 use super::steal::retry;
 use super::work::Work;
 
-/// Ready entries that are served between two other ones, beside those that are posted meanwhile.
+/// The number of ready entries that are served between two other ones, apart from those that are
+/// posted meanwhile.
 pub(super) const AT_ONCE: u32 = 64;
 
-/// See the module.
+/// The number of ready entries that may still go first; see the module.
 pub(super) struct Credit {
     left: Cell<u32>,
-    /// The time of the look around since which only ready work was served; `None`: other work was.
+    /// The time of the first look around since which only ready work was served. `None` if other
+    /// work was served since the last look.
     since: Cell<Option<u64>>,
 }
 
@@ -54,7 +59,7 @@ impl Default for Credit {
 }
 
 impl Credit {
-    /// Other work is served.
+    /// Starts a new credit, as other work is served.
     #[inline]
     fn begins(&self) {
         self.left.set(AT_ONCE);
@@ -62,38 +67,41 @@ impl Credit {
     }
 }
 
-/// What a worker knows of those that run ready work, or post it.
+/// A worker's knowledge of which workers take part: they run ready work, or post it.
 #[derive(Default)]
 pub(super) struct Sharing {
-    /// This one has, or has posted what will be ready, since its last look around.
+    /// Whether this worker has run ready work, or posted work that becomes ready, since its last
+    /// look around.
     takes_part: Cell<bool>,
-    /// The worker is counted among those that take part.
+    /// Whether this worker is counted among those that take part.
     is_counted: Cell<bool>,
-    /// Whether others do, too: then what is ready stands open.
+    /// Whether other workers take part, too. Then ready work stands in the deques.
     is_open: Cell<bool>,
 }
 
-/// Ready entries that are taken from another worker at once.
+/// The number of ready entries that are taken from another worker at once.
 const TAKEN: usize = 16;
 
-/// Workers of which that is asked, the nearest ones.
+/// The number of other workers at which a worker looks for ready work: the nearest ones.
 const ASKED: usize = 4;
 
 impl<W: Work> Scheduler<W> {
-    /// Says whether what is ready, and takes so many nanoseconds, stands where others may take it.
+    /// Returns `true` if ready work that takes `worth` nanoseconds stands where other workers may
+    /// take it.
     #[inline]
     pub(super) fn is_ready_open(&self, worth: u32) -> bool {
         worth >= self.public_from || self.sharing.is_open.get()
     }
 
-    /// The queues of what is ready, to put something into them.
+    /// Returns the queues of ready work, for putting something into them.
     #[inline]
     pub(super) fn ready_queues(&self) -> &OwnQueues<W> {
         self.has_special.set(true);
         &self.ready
     }
 
-    /// A look around: counts who runs ready work, and opens the queue of it if others do.
+    /// Updates, at a look around, whether this worker takes part, and opens its ready queue if
+    /// others do, too.
     pub(super) fn share_ready(&self) {
         let takes_part = self.sharing.takes_part.replace(false);
         match (self.sharing.is_counted.replace(takes_part), takes_part) {
@@ -109,13 +117,13 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// The worker has nothing to run.
+    /// Notes that the worker has nothing to run, so it no longer takes part.
     pub(super) fn stops_sharing(&self) {
         self.sharing.takes_part.set(false);
         self.share_ready();
     }
 
-    /// Takes what is ready at other workers, and stands open there.
+    /// Takes ready work from the deques of other workers.
     #[cold]
     fn take_ready_elsewhere(&self, class: Priority) -> Option<W> {
         let mine = self.ready.lane(class);
@@ -130,30 +138,31 @@ impl<W: Work> Scheduler<W> {
         })
     }
 
-    /// Something was posted that will be ready.
+    /// Notes that a set was posted, which becomes ready later.
     #[inline]
     pub(crate) fn posts_ready(&self) {
         self.credit.left.set(self.credit.left.get().saturating_add(1));
         self.sharing.takes_part.set(true);
     }
 
-    /// Other work is served next, as what is ready cannot go on.
+    /// Ends the credit, so that other work is served next, as the ready work cannot go on.
     pub(crate) fn ends_credit(&self) {
         self.credit.left.set(0);
     }
 
-    /// The next entry of a class: what is ready as far as the credit reaches, then the rest; and
-    /// what is bound to this worker in between.
+    /// Takes the next entry of a class: ready work as far as the credit reaches, then other work,
+    /// with bound work in between.
     #[inline(always)]
     pub(super) fn next_of(&self, class: Priority) -> Option<W> {
-        // Most programs have neither sets nor affine colors, and pay for this look only.
+        // Most programs have neither sets nor affine colors. They pay only for this check.
         match self.has_special.get() {
             false => self.plain.pop(class),
             true => self.next_of_special(class),
         }
     }
 
-    /// What is bound to this worker and the rest take turns.
+    /// Takes the next entry of a class. Work that is bound to this worker alternates with all other
+    /// work.
     #[inline(never)]
     fn next_of_special(&self, class: Priority) -> Option<W> {
         if self.affine.is_empty() {
@@ -178,13 +187,12 @@ impl<W: Work> Scheduler<W> {
         self.plain.pop(class).or_else(|| self.pop_ready(class))
     }
 
-    /// The next entry that is ready, of a class; from another worker, if all that is ready here has
-    /// run.
+    /// Takes the next ready entry of a class, from another worker if no ready entry is left here.
     #[inline]
     fn pop_ready(&self, class: Priority) -> Option<W> {
         let sharing = &self.sharing;
         if let Some(work) = self.ready.pop(class) {
-            // A color with a gap may have to do with no set at all.
+            // A color whose front is still being linked may have nothing to do with sets.
             if work.home().is_none() {
                 sharing.takes_part.set(true);
             }
@@ -201,7 +209,7 @@ impl<W: Work> Scheduler<W> {
         Some(work)
     }
 
-    /// A look around: ends the credit if only ready work was served for the time of a turn.
+    /// Ends the credit, at a look around, if only ready work was served for the time of a turn.
     pub(super) fn limit_ready(&self, now: u64) {
         if !self.has_special.get() {
             return;

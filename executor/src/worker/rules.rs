@@ -1,4 +1,4 @@
-//! What a scheduler was told: whether, and how soon, idle workers take work from others.
+//! The settings of a scheduler: whether, and how soon, idle workers take work from others.
 
 use std::time::Duration;
 
@@ -6,36 +6,36 @@ use dapple_colors::TurnBudget;
 
 use crate::clock::saturating_nanos;
 
-/// What an idle worker may take from another one (E6).
+/// The rule for what an idle worker may take from another one (E6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum StealPolicy {
-    /// Steals what is worth more than its move: long events, colors that feed themselves, and what
-    /// waits behind a stuck event.
+    /// Steals only what is worth more than its move: long events, colors that feed themselves, and
+    /// events that wait behind a stuck event.
     #[default]
     CostAware,
-    /// Steals whatever it finds, and wakes a sleeping worker for every color that becomes runnable:
-    /// what libasync-smp did. A baseline.
+    /// Steals everything that it finds, and wakes a sleeping worker for every color that becomes
+    /// runnable, as libasync-smp did. A baseline for comparisons.
     Eager,
-    /// Never steals. A color stays on the worker on which it was placed, and colors are dealt out
-    /// in turn. A baseline.
+    /// Never steals. A color stays on the worker on which it was placed, and new colors are placed
+    /// round-robin. A baseline for comparisons.
     Off,
 }
 
-/// See the module.
+/// The settings of a scheduler.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) policy: StealPolicy,
-    /// After what time work behind one event is taken by another worker.
+    /// The time after which another worker takes the work that waits behind one event.
     pub(crate) steal_delay: Duration,
-    /// How long an idle worker looks for work before it sleeps.
+    /// The time for which an idle worker looks for work before it sleeps.
     pub(crate) spin: Duration,
-    /// After what time an event that still runs is a stall.
+    /// The time after which an event that still runs counts as a stall.
     pub(crate) stall_after: Duration,
-    /// How long ready work is served before other work, in nanoseconds, at most.
+    /// The longest time for which ready work is served before other work, in nanoseconds.
     pub(crate) turn_nanos: u64,
     pub(crate) workers: usize,
-    /// The first worker is a thread of the user's (E18).
+    /// Whether the first worker is a thread of the user's (E18), which may be away.
     pub(crate) first_may_be_away: bool,
 }
 
@@ -54,7 +54,7 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// Says whether any worker ever steals.
+    /// Returns `true` if workers steal.
     pub(crate) fn steals(&self) -> bool {
         self.policy != StealPolicy::Off && self.workers > 1
     }
@@ -63,7 +63,7 @@ impl Rules {
         self.steals() && self.policy == StealPolicy::Eager
     }
 
-    /// Says whether a color stays on the worker on which it was placed.
+    /// Returns `true` if a color stays on the worker on which it was placed.
     pub(crate) fn is_pinned(&self) -> bool {
         self.policy == StealPolicy::Off
     }

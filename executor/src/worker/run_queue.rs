@@ -1,11 +1,12 @@
-//! A worker's run queue: what is put where, and what is served next.
+//! A worker's run queue: which queue an entry goes to, and which entry is served next.
 //!
-//! It has queues for what is ready (see `ready`), for what is bound to it (see `affine`), and for
-//! the rest, each with lanes for the classes (see `lanes`). Of the normal class, what is known, or
-//! on average is likely, to take long is pushed to the deque, the rest to the private part (see
-//! `queues`), unless a thief tries short work, or has gained by it (see `trial`): then all that is
-//! plain is pushed to the deque for a while. With the eager policy everything is public, and where
-//! nobody steals nothing is.
+//! A run queue has queues for ready work (see `ready`), for work that is bound to the worker (see
+//! `affine`), and for plain work, each with lanes for the classes (see `lanes`).
+//!
+//! Work of the normal class that is known to take long, or is likely to on average, goes to the
+//! deque. The rest goes to the private part (see `queues`). While a thief tries short work, or has
+//! gained by it (see `trial`), all plain work goes to the deque. With the eager policy all work
+//! does, and without stealing none does.
 
 use dapple_colors::Priority::Normal;
 
@@ -14,14 +15,14 @@ use super::queues::OwnQueues;
 use super::scheduler::Scheduler;
 use super::work::{Host, Work};
 
-/// Entries that take at least so long, in nanoseconds, others may gain by.
+/// The time from which on other workers may gain by an entry, in nanoseconds.
 pub(super) const PUBLIC_NANOS: u32 = 2_000;
 
-/// Entries that become public between two looks around, at most.
+/// The largest number of entries that move from a private part to the deque at one look around.
 const PUBLICISED: usize = 64;
 
 impl<W: Work> Scheduler<W> {
-    /// Puts something into the run queue where it belongs: this worker's, unless work stays at
+    /// Puts an entry into the run queue where it belongs: that of this worker, unless work stays at
     /// home.
     pub(crate) fn schedule<H: Host<Work = W>>(&self, host: &H, work: W, worth: u32) {
         if work.is_plain() {
@@ -36,7 +37,7 @@ impl<W: Work> Scheduler<W> {
         self.wake_for_schedule(host, worth);
     }
 
-    /// [`schedule`](Self::schedule), of what is bound to a worker. Nobody is woken to take it.
+    /// Schedules an entry that is bound to a worker. Nobody is woken to take it.
     #[cold]
     fn schedule_affine<H: Host<Work = W>>(&self, host: &H, work: W, worth: u32) {
         match work.home() {
@@ -47,7 +48,7 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// [`schedule`](Self::schedule), of what is of the normal class and not ready.
+    /// Schedules a plain entry: of the normal class, not ready and not bound to a worker.
     #[inline(always)]
     pub(crate) fn schedule_plain<H: Host<Work = W>>(&self, host: &H, work: W, worth: u32) {
         let Some(work) = self.keep_or_send_home(host, work, worth) else { return };
@@ -56,7 +57,7 @@ impl<W: Work> Scheduler<W> {
         self.wake_for_schedule(host, worth);
     }
 
-    /// Puts something that is ready, and stays at no worker, into the run queue.
+    /// Schedules an entry that is ready and has no home.
     #[inline]
     pub(crate) fn schedule_ready<H: Host<Work = W>>(&self, host: &H, work: W) {
         debug_assert!(work.is_ready() && work.home().is_none());
@@ -65,7 +66,8 @@ impl<W: Work> Scheduler<W> {
         self.wake_for_schedule(host, worth);
     }
 
-    /// If it stays at another worker, it goes there.
+    /// Hands an entry over to its home if work stays at home and that is another worker. Otherwise
+    /// returns the entry.
     #[inline(always)]
     fn keep_or_send_home<H: Host<Work = W>>(&self, host: &H, work: W, worth: u32) -> Option<W> {
         if self.keeps_home
@@ -85,7 +87,7 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// Puts something of so much worth into the own run queue.
+    /// Puts an entry, which takes `worth` nanoseconds, into the own run queue.
     pub(crate) fn queue(&self, work: W, worth: u32) {
         match work.is_plain() {
             true => self.queue_plain(work, worth),
@@ -113,8 +115,8 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// Puts something where this worker will find it, not to be taken back by the thread that
-    /// handed it over.
+    /// Puts an entry into the own deque whatever its home is, so that it does not go back to the
+    /// worker that handed it over.
     pub(crate) fn queue_here(&self, work: W) {
         if work.is_affine() {
             return self.queue_affine(work);
@@ -130,8 +132,8 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// Puts some of what was kept out of the deque into it, if entries have turned out to be long,
-    /// or thieves try short ones.
+    /// Moves some entries from the private parts to the deques, if entries have turned out to be
+    /// long or thieves try short ones.
     pub(super) fn publicise(&self, now: u64) {
         let is_open = self.fleet.is_open(now) && self.steals();
         self.plain_from.set(if is_open { 0 } else { self.public_from });
@@ -146,22 +148,22 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// Puts some of what was kept out of a deque into it, and says how many entries.
+    /// Moves some entries from the private part to the deque, and returns their number.
     pub(super) fn publicise_from(&self, queues: &OwnQueues<W>) -> usize {
         let some = std::iter::from_fn(|| queues.pop_private()).take(PUBLICISED);
         some.map(|work| queues.lane(Normal).push(work)).count()
     }
 
-    /// Says whether there is something in the own run queue.
+    /// Returns `true` if something is queued here, apart from the inboxes.
     pub(super) fn has_queued(&self) -> bool {
         !self.plain.is_empty() || !self.ready.is_empty() || !self.affine.is_empty()
     }
 
-    /// Somebody sleeps, and what has just become runnable is worth waking it, if it may take it
-    /// then; what is not known to be is found by the sentinel.
+    /// Wakes a sleeping worker if it may take what has just become runnable, which is worth it. If
+    /// the figures do not say that it may, the sentinel finds the work.
     #[cold]
     fn consider_waking(&self, is_running: bool) {
-        // Alone in the queue of a worker that is about to look there, it runs here.
+        // An entry that is alone in the queue of a worker that is about to look there runs here.
         let queued = self.plain.lane(Normal).len() + self.ready.lane(Normal).len();
         let waits = queued > 1 || is_running;
         if (waits || self.fleet.rules.is_eager()) && self.fleet.may_be_taken_from(self.index) {

@@ -1,7 +1,7 @@
 //! The part of a worker that only its own thread touches: its side of the run queues, what it has
 //! learned, and whether it sleeps.
 //!
-//! All fields are cells: whatever runs on the worker reaches the same scheduler.
+//! All fields are cells, as everything that runs on the worker reaches the same scheduler.
 
 use std::cell::{Cell, RefCell};
 
@@ -21,51 +21,53 @@ use super::shared::Shared;
 use super::work::{Host, Work};
 use crate::sync::{Arc, Ordering, Reached, reached};
 
-/// See the module.
+/// One worker's part that only its own thread touches.
 pub(crate) struct Scheduler<W> {
     pub(crate) fleet: Arc<Fleet<W>>,
     shared: Arc<CachePadded<Shared<W>>>,
     pub(crate) index: usize,
-    /// What is queued that is ready, and how much of it is served before the rest; see `ready`.
+    /// The ready work, and how much of it is served before other work; see `ready`.
     pub(super) ready: OwnQueues<W>,
     pub(super) credit: Credit,
     pub(super) sharing: Sharing,
-    /// Ready work may be shared with other workers, if that pays.
+    /// Whether ready work may be shared with other workers, if that pays.
     pub(super) shares_ready: bool,
-    /// What is queued that is not.
+    /// The work that is neither ready nor bound to this worker.
     pub(super) plain: OwnQueues<W>,
-    /// What is queued that no other worker may run; see `affine`.
+    /// The work that no other worker may run; see `affine`.
     pub(super) affine: Box<Affine<W>>,
-    /// Something may be ready, here or elsewhere, or bound to this worker. No: nothing was put into
-    /// these queues since they were empty.
+    /// Whether work may be ready, here or elsewhere, or bound to this worker. If not, nothing was
+    /// put into these queues since they were empty.
     pub(super) has_special: Cell<bool>,
     pub(super) aging: Cell<Aging>,
-    /// What is known of work that was raised to a higher class; see `lanes`.
+    /// The knowledge of work that was raised to a higher class; see `lanes`.
     pub(super) resorting: Cell<Resorting>,
-    /// The last reading of the clock, unless something has run since; 0: it has.
+    /// The last reading of the clock. 0 if something has run since.
     now: Cell<u64>,
-    /// Average time per run-queue entry, in nanoseconds; what is published.
+    /// The average time per run-queue entry, in nanoseconds. Published at each look around.
     pub(crate) entry_nanos: Cell<u32>,
-    /// How many events an entry exchanges with other colors, on average, in thousandths; what is
-    /// published.
+    /// The average number of events that an entry exchanges with other colors, in thousandths.
+    /// Published at each look around.
     pub(super) entry_traffic: Cell<u32>,
-    /// Which workers this one stands in for, or did when it last looked.
+    /// The workers for which this one stands in, or did when it last looked.
     pub(super) attended: RefCell<Vec<usize>>,
-    /// Whom this worker has asked for private work.
+    /// The worker that this one has asked for private work.
     asked: Cell<Option<usize>>,
-    /// Counts looks at descriptors, and what came from other workers.
+    /// A count that grows with each look at the descriptors, and when work comes from other
+    /// workers.
     pub(crate) polls: Cell<u64>,
-    /// The worker has said that it sleeps, or spins; see [`rise`](Self::rise).
+    /// Whether the worker has announced that it sleeps, spins or is away; see [`rise`](Self::rise).
     is_idle: Cell<bool>,
-    /// What runs has been suspended since the last look around (E18).
+    /// Whether a running entry was suspended since the last look around (E18).
     pub(crate) was_suspended: Cell<bool>,
     steals: bool,
     pub(super) keeps_home: bool,
-    /// Entries worth less than this, in nanoseconds, stay out of the deque.
+    /// The worth in nanoseconds below which entries stay out of the deque.
     pub(super) public_from: u32,
-    /// Plain entries worth less than this do: zero while thieves try short ones.
+    /// The worth in nanoseconds below which plain entries stay out of the deque: zero while thieves
+    /// try short ones.
     pub(super) plain_from: Cell<u32>,
-    /// Those worth at least this are worth waking somebody for.
+    /// The worth in nanoseconds from which on an entry is worth waking another worker.
     pub(super) wakes_from: u32,
 }
 
@@ -90,8 +92,8 @@ impl<W: Work> Scheduler<W> {
         this
     }
 
-    /// One that is no worker's, for what is left when the workers are gone. What is queued on it
-    /// stays with it, and its run queue is seen by nobody else.
+    /// Creates a scheduler that belongs to no worker, for what is left when the workers are gone.
+    /// Entries that are queued on it stay with it, and no other thread sees its run queue.
     pub(crate) fn detached(fleet: &Arc<Fleet<W>>) -> Self {
         Self::create(fleet, 0, OwnQueues::detached(), OwnQueues::detached())
     }
@@ -131,7 +133,7 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// Says whether this is no worker's.
+    /// Returns `true` if this scheduler belongs to no worker.
     #[inline]
     pub(crate) fn is_detached(&self) -> bool {
         self.plain.is_detached()
@@ -142,13 +144,14 @@ impl<W: Work> Scheduler<W> {
         &self.shared
     }
 
-    /// The worker's counters, of which it is the only writer; `None`: this is no worker's.
+    /// Returns the worker's counters, of which it is the only writer, or `None` if this scheduler
+    /// belongs to no worker.
     #[inline]
     pub(crate) fn counters(&self) -> Option<&Counters> {
         (!self.is_detached()).then(|| &*self.shared.counters)
     }
 
-    /// The queues into which a kind of work is put.
+    /// Returns the queues into which an entry belongs, ready or plain.
     #[inline]
     pub(super) fn queues_of(&self, work: &W) -> &OwnQueues<W> {
         if work.is_ready() { self.ready_queues() } else { &self.plain }
@@ -159,14 +162,14 @@ impl<W: Work> Scheduler<W> {
         self.steals
     }
 
-    /// Says whether `home` is another worker, and work stays at home.
+    /// Returns `true` if work stays at home and `home` is another worker.
     #[inline]
     pub(crate) fn leaves_to(&self, home: usize) -> bool {
         self.keeps_home && home != self.index
     }
 
-    /// The time, read once between two events however often it is asked for: a reading costs more
-    /// than a small event.
+    /// Returns the time in nanoseconds. Between two events the clock is read only once, as a
+    /// reading costs more than a small event.
     #[inline]
     pub(crate) fn now(&self) -> u64 {
         if self.now.get() == 0 {
@@ -175,41 +178,42 @@ impl<W: Work> Scheduler<W> {
         self.now.get()
     }
 
-    /// Something runs, or the worker sleeps: the time has to be read again.
+    /// Notes that something runs, or that the worker sleeps, so the clock has to be read again.
     #[inline]
     pub(crate) fn time_passes(&self) {
         self.now.set(0);
     }
 
-    /// The worker is about to sleep. From now on, until it [rises](Self::rise), it counts as idle.
+    /// Announces that the worker is about to sleep. It counts as idle until it [rises](Self::rise).
     pub(super) fn announce(&self, host: &impl Host) {
         self.fleet.sleep.announce(self.index);
         self.is_idle.set(true);
         host.rests();
     }
 
-    /// The thread is about to leave the runtime, until it enters again. From now on, until it
-    /// [rises](Self::rise), the worker counts as idle.
+    /// Announces that the thread leaves the runtime until it enters again. The worker counts as
+    /// idle until it [rises](Self::rise).
     pub(super) fn go_away(&self, host: &impl Host) {
         self.fleet.sleep.go_away(self.index);
         self.is_idle.set(true);
         host.rests();
     }
 
-    /// The worker looks for work without sleeping; idle as after [`announce`](Self::announce).
+    /// Announces that the worker looks for work without sleeping. It counts as idle until it
+    /// [rises](Self::rise).
     pub(super) fn announce_spinning(&self, host: &impl Host) {
         self.fleet.sleep.announce_spinning(self.index);
         self.is_idle.set(true);
         host.rests();
     }
 
-    /// Says whether it sleeps or spins, and has not risen since.
+    /// Returns `true` if the worker sleeps, spins or is away, and has not risen since.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         self.is_idle.get()
     }
 
-    /// The worker is awake, if it was not.
+    /// Makes the worker count as awake, if it was idle.
     pub(super) fn rise(&self, host: &impl Host) {
         if self.is_idle.replace(false) {
             self.fleet.sleep.rise(self.index);
@@ -217,16 +221,17 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// Something is about to be queued on this thread: a worker that sleeps or spins rises first,
-    /// so that nobody takes the runtime to be at rest between the steps of a post (see `quiesce`).
-    /// It is what its poller does that posts, and that may block; so somebody shall watch.
+    /// Makes an idle worker rise before something is queued on this thread, so that nobody takes
+    /// the runtime to be at rest between the steps of a post (see `quiesce`). The poster is the
+    /// worker's poller, which may block, so another worker has to watch it.
     #[cold]
     pub(crate) fn rise_to_post(&self, host: &impl Host) {
         self.rise(host);
         self.wake_sentinel();
     }
 
-    /// This worker has found work after it had been idle. If nobody watches, an idle one shall.
+    /// Wakes an idle worker to stand sentinel if there is none, as this worker has found work after
+    /// it was idle.
     pub(super) fn wake_sentinel(&self) {
         if self.steals && self.fleet.sleep.needs_sentinel() {
             reached(Reached::SentinelRelieved);
@@ -234,8 +239,8 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// So many run-queue entries have taken so many nanoseconds since this was last called, and so
-    /// many thousandths of events crossed.
+    /// Learns from the entries that have run since the last call: their number, the nanoseconds
+    /// that they took, and the thousandths of events that crossed between colors.
     pub(super) fn learn_entries(&self, entries: u32, nanos: u64, traffic: u64) {
         let entries = u64::from(entries.max(1));
         let traffic = (traffic / entries).min(u64::from(u32::MAX / 8)) as u32;
@@ -245,7 +250,7 @@ impl<W: Work> Scheduler<W> {
         self.entry_traffic.set(blend_thousandths(before, traffic));
     }
 
-    /// Says whether this worker has asked another one for private work, and had no answer.
+    /// Returns `true` if this worker has asked another one for private work, and has had no answer.
     pub(super) fn has_asked(&self) -> bool {
         let asks = |victim: usize| {
             self.fleet.workers[victim].asked.load(Ordering::Relaxed) == self.index + 1
@@ -253,18 +258,18 @@ impl<W: Work> Scheduler<W> {
         self.asked.get().is_some_and(asks)
     }
 
-    /// Asks a worker for some of what it keeps out of its deque.
+    /// Asks a worker for some of its private work.
     pub(super) fn ask(&self, victim: usize) {
         self.asked.set(Some(victim));
         self.fleet.workers[victim].asked.store(self.index + 1, Ordering::Relaxed);
     }
 
-    /// Does not ask any more.
+    /// Withdraws the question, if this worker has asked.
     pub(super) fn withdraw(&self) {
         if let Some(victim) = self.asked.take() {
             let (mine, none) = (self.index + 1, 0);
             let asked = &self.fleet.workers[victim].asked;
-            // If it fails, somebody else asks, or the answer is on its way.
+            // If the exchange fails, another worker has asked since, or the answer is on its way.
             let _ = asked.compare_exchange(mine, none, Ordering::Relaxed, Ordering::Relaxed);
         }
     }

@@ -1,4 +1,4 @@
-//! The scheduler with plain numbers in place of colors and events: it needs nothing else.
+//! Tests of the scheduler with plain numbers in place of colors and events.
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::worker::trial::Trials;
 use crate::worker::work::{Host, Work};
 use crate::worker::worker_loop::{Rounds, WorkerLoop};
 
-/// The class is the number of hundreds, to which a thousand is added if it is ready, and ten
-/// thousand if it is a guest.
+/// An entry. Its class is the digit of the hundreds. A thousand is added if it is ready, ten
+/// thousand if it is a guest. Numbers from 50,000 to 59,999 are bound to a worker.
 #[derive(Debug, PartialEq)]
 struct Number(u32);
 
@@ -47,7 +47,7 @@ impl Work for Number {
         Number(self.0 + 10_000)
     }
     fn sorted(self) -> Self {
-        // Number 7 was raised.
+        // Number 7 was raised to the high class.
         if self.0 == 7 { Number(107) } else { self }
     }
 }
@@ -57,7 +57,7 @@ impl Unpark for NoUnpark {
     fn unpark(&self) {}
 }
 
-/// Notes what it runs.
+/// A host that notes what it runs.
 struct Notes {
     own: Scheduler<Number>,
     ran: RefCell<Vec<u32>>,
@@ -83,7 +83,7 @@ impl Host for Notes {
         false
     }
     fn discard(&self, work: Number) -> u64 {
-        // The drop of 5 queues more.
+        // Discarding 5 queues 6.
         if work.0 == 5 {
             self.own.queue_here(Number(6));
         }
@@ -210,14 +210,14 @@ fn c9_ready_work_goes_first_as_far_as_the_credit_reaches() {
     all[0].schedule(0..3);
     let ready: Vec<u32> = (1_000..1_100).chain(1_300..1_400).collect();
     all[0].schedule(ready.iter().copied());
-    // What is posted by an entry is served before the next one.
+    // Sets that an entry posts are served before the next other entry.
     (0..50).for_each(|_| all[0].own.posts_ready());
     assert_eq!(all[0].run(&mut rounds, u64::MAX), 203);
     let ran = all[0].ran();
     let at = |n: u32| ran.iter().position(|other| *other == n).unwrap();
     let first = (AT_ONCE + 50) as usize;
     assert_eq!((at(0), at(1)), (first, first + 1 + AT_ONCE as usize), "{ran:?}");
-    // In their order.
+    // Ready entries run in their order.
     assert!(ready.is_sorted_by_key(|n| at(*n)));
 }
 
@@ -225,7 +225,7 @@ fn c9_ready_work_goes_first_as_far_as_the_credit_reaches() {
 fn c9_ready_work_goes_first_for_the_time_of_a_turn_at_most() {
     let all = workers(1, StealPolicy::CostAware);
     let mut rounds = Rounds::new(1);
-    // 1,999 posts itself again, without end.
+    // Entry 1,999 posts itself again, without end.
     all[0].schedule([0, 1_999]);
     let mut before = 0;
     while all[0].run(&mut rounds, 100) > 0 {
@@ -248,7 +248,7 @@ fn c7_what_is_ready_goes_first_within_its_class() {
     assert_eq!(all[0].ran(), [1_102, 101, 1_002, 1, 1_202, 201]);
 }
 
-/// The workers run ready work, or post it, and look around.
+/// Makes these workers post ready work and look around, twice, so that each knows of the others.
 fn take_part(workers: &[&Notes]) {
     for _ in 0..2 {
         workers.iter().for_each(|worker| worker.own.posts_ready());
@@ -265,7 +265,7 @@ fn c9_a_worker_takes_what_is_ready_elsewhere_before_other_work_if_both_take_part
     me.schedule([1, 1_050]);
     assert_eq!(me.run(&mut Rounds::new(2), 3), 3);
     assert_eq!(me.ran(), [1_050, 1_000, 1_001], "what is ready here comes first");
-    // All run once.
+    // All entries run once.
     let mut all_ran = vec![1_000, 1_001];
     other.run(&mut Rounds::new(2), 20);
     all_ran.extend(other.ran());
@@ -304,7 +304,7 @@ fn e18_a_turn_steals_before_it_waits() {
     };
     assert_eq!(turn(me), 1);
     assert_eq!((me.ran(), me.longest_park.take()), (vec![1], Duration::ZERO));
-    // Nobody knows what it is worth.
+    // Now the worth of entries is unknown, so the turn waits.
     other.own.shared().published.entry_nanos.store(UNKNOWN, Ordering::Relaxed);
     me.hand_over(1, Number(1), UNKNOWN);
     assert_eq!(turn(me), 0);
@@ -335,11 +335,11 @@ fn e3_while_a_thief_tries_short_work_it_is_not_kept_from_it() {
     busy.own.publicise(now);
     assert_eq!((busy.own.shared().kept(), busy.own.shared().has_nothing_open()), (20, true));
     busy.own.fleet.opens_until(now + 1_000);
-    // What is there, at the next look, and what comes after it.
+    // Entries that are there become public at the next look, later ones at once.
     busy.own.publicise(now);
     busy.schedule([2, 4]);
     assert_eq!((busy.own.shared().kept(), busy.own.shared().queued()), (0, 22));
-    // It is over.
+    // The trial is over.
     busy.own.publicise(now + 1_000);
     busy.schedule([6]);
     assert_eq!(busy.own.shared().kept(), 1);
@@ -350,7 +350,7 @@ fn e3_while_a_thief_tries_short_work_it_is_not_kept_from_it() {
 #[test]
 fn c2_a_color_with_a_gap_does_not_keep_other_work_waiting() {
     let all = workers(1, StealPolicy::CostAware);
-    // 1,998 has to wait, and is queued again.
+    // Entry 1,998 has to wait, and is queued again.
     all[0].schedule([1, 1_998]);
     all[0].run(&mut Rounds::new(1), 3);
     assert_eq!(all[0].ran(), [1_998, 1, 1_998]);
@@ -366,7 +366,7 @@ fn e3_what_is_ready_at_the_only_worker_that_takes_part_stays_there() {
     me.schedule([1]);
     me.run(&mut Rounds::new(2), 9);
     assert_eq!(me.ran(), [1]);
-    // One that has nothing to run does not take part any more.
+    // A worker that has nothing to run no longer takes part.
     take_part(&[me, other]);
     me.own.stops_sharing();
     other.own.share_ready();
@@ -386,7 +386,7 @@ fn e3_an_idle_worker_takes_from_a_busy_one_if_it_may() {
         [(StealPolicy::Eager, true), (StealPolicy::CostAware, false), (StealPolicy::Off, false)]
     {
         let all = workers(2, policy);
-        // With the policy Off these stay at home, which is the first worker.
+        // With the policy `Off` these entries stay at home, which is the first worker.
         all[0].schedule((0..40).map(|n| 2 * n));
         let ran = all[1].run(&mut Rounds::new(2), 9);
         assert_eq!(ran > 0, takes, "{policy:?}: nothing is known of these numbers");
@@ -419,10 +419,10 @@ fn e4_what_waits_behind_a_stuck_worker_is_taken_as_guests() {
     ran.sort_unstable();
     assert_eq!(ran, [10_000, 10_001, 10_002, 10_003, 10_004, 11_005, 11_006]);
     assert_eq!(*other.attends.borrow(), [0]);
-    // What is handed to it from now on goes to the one that stands in.
+    // Entries that are handed to the stuck worker from now on go to its stand-in.
     stuck.hand_over(0, Number(8), UNKNOWN);
     assert_eq!((other.run(&mut rounds, 9), other.ran()), (1, vec![10_008]));
-    // It gets on, and has its own again.
+    // The worker gets on, and gets its entries itself again.
     stuck.schedule([9]);
     assert_eq!(stuck.run(&mut Rounds::new(2), 2), 1);
     stuck.schedule(10..12);
@@ -443,7 +443,7 @@ fn e11_everything_is_discarded_and_what_that_leads_to() {
     assert_eq!(undertaker.own.drain(&undertaker, true, |_| false), []);
     let mut discarded = undertaker.discarded.take();
     discarded.sort_unstable();
-    // What stood in a deque of a worker's own cannot be lost either.
+    // Entries that stood in a worker's own deque are not lost either.
     assert_eq!(discarded, [0, 1, 2, 3, 5, 6, 8, 101, 1_000, 1_002, 1_101]);
     assert!(all[0].own.fleet.has_nothing());
 }
@@ -458,7 +458,7 @@ fn e11_beside_one_who_still_posts_what_was_handed_over_is_discarded_and_the_rest
     let discarded = undertaker.discarded.take();
     assert_eq!(discarded[0], 11);
     assert!(discarded.len() < 1_000, "{}", discarded.len());
-    // Who comes first has been at all that was there.
+    // With `all` set, as for the first caller, everything that was there is drained.
     assert_eq!(undertaker.own.drain(&undertaker, true, |_| true), []);
     assert_eq!(discarded.len() + undertaker.discarded.take().len(), 2_001);
 }
@@ -481,14 +481,14 @@ fn e17_what_is_bound_to_a_worker_is_neither_stolen_nor_rescued_nor_sent_away() {
         let (me, other) = (&all[0], &all[1]);
         me.own.fleet.use_affine();
         me.schedule([50_000, 50_002]);
-        // From elsewhere, and by the other worker.
+        // One entry comes from a thread outside, another one from the other worker.
         me.own.fleet.hand(0, Number(50_004));
         other.schedule([50_006]);
         let mut trials = Trials::default();
         assert!(!other.own.steal(&mut trials));
         other.own.take_as_guests(me.own.shared());
         assert!(!other.own.has_queued());
-        // Nor is it somebody else's while he stands in for its worker.
+        // Nor does bound work go to a stand-in.
         me.own.shared().replace_by(1);
         assert_eq!(me.own.fleet.hand(0, Number(50_008)), 0);
         me.own.shared().end_stand_in();
@@ -514,7 +514,7 @@ fn e17_what_is_bound_to_a_worker_takes_turns_with_the_rest_and_has_classes() {
     let ran = me.ran();
     let turns: Vec<_> = ran.iter().map(|n| *n >= 50_000).collect();
     assert!(turns.windows(2).all(|pair| pair[0] != pair[1]), "{ran:?}");
-    // A thousand entries of its own keep it from nothing for long.
+    // A thousand bound entries do not keep other work waiting for long.
     me.schedule((0..1_000).map(|_| 50_000));
     me.schedule([6]);
     me.run(&mut rounds, 3);

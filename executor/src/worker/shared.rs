@@ -10,27 +10,27 @@ use super::queues::Queues;
 use super::work::Work;
 use crate::sync::{Arc, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// See the module.
+/// The part of one worker that other threads may touch.
 pub(crate) struct Shared<W> {
-    /// What is ready; see `ready`.
+    /// The queues of ready work; see `ready`.
     pub(super) ready: Queues<W>,
-    /// What is not.
+    /// The queues of all other work that thieves may take.
     pub(super) plain: Queues<W>,
-    /// What nobody else may run; see `affine`.
+    /// The inboxes of work that no other worker may run; see `affine`.
     pub(super) affine: AffineInbox<W>,
-    /// Number plus one of who stands in for this worker, which is known to be stuck: what would be
-    /// handed to it goes there; 0: nobody. See `watch`.
+    /// The number plus one of the worker that stands in for this one, which is known to be stuck; 0
+    /// means nobody. Entries that would be handed to this worker go to the stand-in. See `watch`.
     stand_in: AtomicUsize,
-    /// Who last served what waits behind this worker because it was stuck, and when: others leave
-    /// that to it, unless it does not come again.
+    /// The worker that last served the work behind this stuck worker. Other workers leave that to
+    /// it, unless it does not come again.
     pub(super) rescuer: AtomicUsize,
     pub(super) rescued_at: AtomicU64,
-    /// How far this worker had come then.
+    /// The progress of this worker when its work was last taken.
     pub(super) rescued_progress: AtomicU64,
-    /// Number plus one of a worker that would like some of it, on trial; 0: none.
+    /// The number plus one of a worker that asks for some private work, on trial; 0 means nobody.
     pub(super) asked: AtomicUsize,
-    /// The answer to this worker's own question: number plus one of who has put work into its
-    /// inbox.
+    /// The answer to this worker's own question: the number plus one of the worker that has put
+    /// private work into its inbox; 0 means no answer.
     pub(super) handed_by: AtomicUsize,
     pub(crate) unpark: Arc<dyn Unpark>,
     /// The other workers, nearest first.
@@ -69,56 +69,58 @@ impl<W> Shared<W> {
         self.stand_in.load(Ordering::Relaxed).checked_sub(1)
     }
 
-    /// Somebody stands in for this worker from now on.
+    /// Makes another worker the stand-in for this one.
     pub(super) fn replace_by(&self, worker: usize) {
         self.stand_in.store(worker + 1, Ordering::Relaxed);
     }
 
-    /// It is no longer stuck: for the worker itself, or for who stood in for it.
+    /// Ends the stand-in, as this worker is no longer stuck. Called by the worker itself, or by its
+    /// stand-in.
     pub(super) fn end_stand_in(&self) {
         if self.stand_in.load(Ordering::Relaxed) != 0 {
             self.stand_in.store(0, Ordering::Relaxed);
         }
     }
 
-    /// Says whether nothing runnable is queued here.
+    /// Returns `true` if nothing is queued here.
     pub(crate) fn has_nothing(&self) -> bool {
         self.has_nothing_to_give() && self.affine.has_nothing()
     }
 
-    /// Both kinds of queues that others may look into; what is ready comes first.
+    /// Returns both kinds of queues that other threads may look into, the ready ones first.
     pub(super) fn both(&self) -> [&Queues<W>; 2] {
         [&self.ready, &self.plain]
     }
 
-    /// How many entries it keeps out of its deques.
+    /// Returns the number of entries that the worker keeps out of its deques.
     pub(super) fn kept(&self) -> usize {
         self.both().into_iter().map(|queues| queues.private.len()).sum()
     }
 
-    /// How many entries others have handed over, apart from what is bound to this worker.
+    /// Returns the number of entries in the inboxes, apart from those that are bound to this
+    /// worker.
     pub(super) fn handed_over(&self) -> usize {
         self.both().into_iter().map(Queues::handed_over).sum()
     }
 
-    /// How many entries are queued that others may take.
+    /// Returns the number of queued entries that other threads may take.
     pub(super) fn queued(&self) -> usize {
         self.both().into_iter().map(Queues::len).sum()
     }
 
-    /// Says whether something of a class is queued where everybody may take it.
+    /// Returns `true` if an entry of a class is queued where any worker may take it.
     pub(super) fn has_open(&self, class: Priority) -> bool {
         self.both().into_iter().any(|queues| !queues.lane(class).is_empty())
     }
 
-    /// Says whether nothing is queued where everybody may take it.
+    /// Returns `true` if nothing is queued where any worker may take it.
     pub(super) fn has_nothing_open(&self) -> bool {
         self.both().into_iter().all(Queues::has_nothing_open)
     }
 }
 
 impl<W: Work> Shared<W> {
-    /// Puts something into its inbox; see [`Fleet::hand`](super::fleet::Fleet::hand).
+    /// Puts an entry into the worker's inbox; see [`Fleet::hand`](super::fleet::Fleet::hand).
     pub(super) fn hand(&self, work: W) {
         if work.is_affine() {
             let class = work.class();
@@ -129,16 +131,17 @@ impl<W: Work> Shared<W> {
     }
 }
 
-/// What a thief decides from. Written by the worker now and then, relaxed: they are hints.
+/// The figures from which a thief decides. The worker writes them, relaxed, at each look around.
+/// They are hints.
 #[derive(Default)]
 pub(crate) struct Published {
-    /// Average time per run-queue entry, in nanoseconds.
+    /// The average time per run-queue entry, in nanoseconds.
     pub(crate) entry_nanos: AtomicU32,
-    /// How many events an entry exchanges with other colors, on average, in thousandths.
+    /// The average number of events that an entry exchanges with other colors, in thousandths.
     pub(super) entry_traffic: AtomicU32,
-    /// Grows while the worker gets on.
+    /// A count that grows with every look around, while the worker gets on.
     pub(crate) progress: AtomicU64,
-    /// Since when the worker has found nothing to run, in nanoseconds of the runtime's clock; 0: it
-    /// runs something.
+    /// The time since which the worker has found nothing to run, in nanoseconds of the runtime's
+    /// clock; 0 means that it runs something.
     pub(super) idle_since: AtomicU64,
 }

@@ -1,36 +1,43 @@
-//! Who sleeps, who is awake, who stands sentinel.
+//! The sleep protocol: which workers sleep, which one stands sentinel, and how they are woken.
 //!
 //! # States
 //!
-//! A worker is *busy*, *spinning*, *idle*, *away*, or *claimed*. It alone goes from busy to
-//! spinning ([`announce_spinning`]), from either of them to idle ([`announce`]), from busy to away
-//! ([`go_away`]), and from any to busy ([`rise`]); anybody may turn idle or away into claimed
-//! ([`claim`]), and the thread that did that unparks it, once. Away is a worker whose thread is not
-//! with the runtime: it belongs to the user, who is told to come back (E18). Nobody knows when that
-//! will be, so it is never the sentinel, and a worker that was called back (*called*, not claimed)
-//! is looked after by the others as one is that is busy. A spinning worker has nothing and looks at
-//! its queues all the time: nobody has to wake it, nobody has to watch it, and where it is asked
-//! whether anything runs it is as good as idle. The rest of the word is an epoch that counts the
-//! rises, so that two equal readings mean that nothing happened in between.
+//! A worker is *busy*, *spinning*, *idle*, *away*, *claimed*, or *called*.
 //!
-//! One idle worker at most is the *sentinel*: it sleeps with a time limit and looks, each time it
-//! runs out, whether work waits behind a worker that is busy. So a push to a worker's own run queue
-//! needs no wake-up to be found within that time.
+//! * Only the worker itself goes from busy to spinning ([`announce_spinning`]), from either of
+//!   these to idle ([`announce`]), from busy to away ([`go_away`]), and from any state to busy
+//!   ([`rise`]).
+//! * Any thread may turn idle into claimed, or away into called ([`claim`]). The thread that did so
+//!   unparks the worker, once.
 //!
-//! # No lost wake-up
+//! A *spinning* worker has nothing to run and looks at its queues all the time. Nobody has to wake
+//! it or to watch it, and for the question whether anything runs it counts as idle.
 //!
-//! *Inbox.* The poster pushes, fences, and reads the owner's state; the owner announces, fences,
-//! and looks at its inbox before it parks. Sequentially consistent fences: either the poster sees
-//! *idle* and claims, or the owner sees the push. A claim leads to an unpark, which is not lost, as
-//! a [`Park`](crate::Park) remembers it.
+//! *Away* is a worker whose thread is not with the runtime: the thread belongs to the user, who is
+//! told to come back (E18). Nobody knows when that happens, so such a worker is never the sentinel.
+//! After it was called back, other workers look after it as after a busy one.
+//!
+//! The remaining bits of the word are an epoch, which counts the rises. So two equal readings mean
+//! that nothing happened in between.
+//!
+//! At most one idle worker is the *sentinel*. It sleeps with a time limit, and each time the limit
+//! expires it looks whether work waits behind a worker that is busy. So an entry that a worker
+//! pushes to its own run queue is found within that time even without a wakeup.
+//!
+//! # No lost wakeup
+//!
+//! *Inbox.* The poster pushes, fences, and reads the owner's state. The owner announces, fences,
+//! and looks at its inbox before it parks. As both fences are sequentially consistent, either the
+//! poster sees *idle* and claims, or the owner sees the push. A claim leads to an unpark, which is
+//! not lost, as a [`Park`](crate::Park) remembers it.
 //!
 //! *Sentinel.* Claim: whenever a worker is busy with work and another one is idle, there is a
-//! sentinel or one is on its way. A worker that found work after it had been idle has risen,
-//! fenced, and then reads `sentinel` ([`needs_sentinel`]); if there is none it claims an idle
-//! worker. A worker that goes to sleep without a limit has announced (or given up `sentinel`),
-//! fenced, and then read the states of the others ([`others_busy`]); if one is busy it takes the
-//! post of sentinel. One of the two sees the other. A sentinel that rises gives up its post first,
-//! and then is itself a worker that found work, or one that goes to sleep again.
+//! sentinel or one is on its way. A worker that finds work after it was idle has risen and fenced,
+//! and then reads `sentinel` ([`needs_sentinel`]). If there is none, it claims an idle worker. A
+//! worker that goes to sleep without a limit has announced (or given up `sentinel`) and fenced, and
+//! then reads the states of the others ([`others_busy`]). If one of them is busy, it becomes the
+//! sentinel. At least one of the two sees the other. A sentinel that rises gives up the role first.
+//! After that it is itself a worker that found work, or one that goes to sleep again.
 //!
 //! [`announce_spinning`]: SleepState::announce_spinning
 //! [`announce`]: SleepState::announce
@@ -49,26 +56,27 @@ const IDLE: usize = 1;
 const CLAIMED: usize = 2;
 const SPINNING: usize = 3;
 const AWAY: usize = 4;
-/// Claimed while it was away: what it was to get waits for it, or for the worker that takes it.
+/// Claimed while it was away. The work that it was called for waits for it, or for a worker that
+/// takes it.
 const CALLED: usize = 5;
 const STATE: usize = 7;
 const EPOCH: usize = 8;
 
-/// What a worker was that has been claimed.
+/// The state in which a worker was claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claimed {
-    /// It sleeps.
+    /// The worker sleeps.
     Idle,
-    /// Its thread is not with the runtime, and is told to come back.
+    /// The worker's thread is not with the runtime, and is told to come back.
     Away,
 }
 
-/// See the module.
+/// The states of all workers; see the module.
 pub(crate) struct SleepState {
     workers: Box<[CachePadded<AtomicUsize>]>,
-    /// Number of the sentinel plus one; 0: none.
+    /// The number of the sentinel plus one; 0 means that there is none.
     sentinel: AtomicUsize,
-    /// How many are idle: a hint that spares a look at each of them.
+    /// The number of idle workers, as a hint: a poster that reads 0 need not look at each of them.
     idle: AtomicUsize,
 }
 
@@ -81,26 +89,28 @@ impl SleepState {
         }
     }
 
-    /// `me` is about to sleep. It looks for work once more after this, then parks, then rises.
+    /// Announces that worker `me` is about to sleep. It looks for work once more after this, then
+    /// parks, then rises.
     pub(crate) fn announce(&self, me: usize) {
-        // Counted first: a claim that follows at once must not bring the count below zero.
+        // The count grows first: a claim that follows at once must not bring it below zero.
         self.idle.fetch_add(1, Ordering::Relaxed);
         self.set(me, IDLE);
     }
 
-    /// The thread of `me` leaves the runtime, with nothing to run but what is bound to it. It looks
-    /// for work once more after this, and rises if there is some. If it is claimed later, its
-    /// poller is woken.
+    /// Announces that the thread of worker `me` leaves the runtime, with nothing to run except work
+    /// that is bound to it. It looks for work once more after this, and rises if there is some. If
+    /// the worker is claimed later, its poller is woken.
     pub(crate) fn go_away(&self, me: usize) {
         self.set(me, AWAY);
     }
 
-    /// `me` has nothing, and looks for work without sleeping. Then it announces or rises.
+    /// Announces that worker `me` has nothing, and looks for work without sleeping. After that it
+    /// announces its sleep, or rises.
     pub(crate) fn announce_spinning(&self, me: usize) {
         self.set(me, SPINNING);
     }
 
-    /// From busy or spinning, in which only `me` changes the word.
+    /// Changes the state from busy or spinning. In these states only `me` changes the word.
     fn set(&self, me: usize, to: usize) {
         let state = &self.workers[me];
         let seen = state.load(Ordering::Relaxed);
@@ -109,9 +119,10 @@ impl SleepState {
         fence(Ordering::SeqCst);
     }
 
-    /// `me` is awake.
+    /// Makes worker `me` busy.
     pub(crate) fn rise(&self, me: usize) {
-        // Only this worker changes the epoch; a claim may come in between, hence the exchange.
+        // Only this worker changes the epoch. The exchange is needed as a claim may come in
+        // between.
         let state = &self.workers[me];
         let next = (state.load(Ordering::Relaxed) & !STATE).wrapping_add(EPOCH) | BUSY;
         if state.swap(next, Ordering::SeqCst) & STATE == IDLE {
@@ -123,7 +134,8 @@ impl SleepState {
         fence(Ordering::SeqCst);
     }
 
-    /// Unless it answers `None`, `worker` was idle or away, and the caller has to unpark it.
+    /// Claims a worker if it is idle or away. If this returns `Some`, the caller has to unpark the
+    /// worker.
     #[must_use]
     pub(crate) fn claim(&self, worker: usize) -> Option<Claimed> {
         let seen = self.workers[worker].load(Ordering::SeqCst);
@@ -134,7 +146,7 @@ impl SleepState {
         }
     }
 
-    /// Claims a worker that was seen to be idle.
+    /// Claims a worker whose state was read as `seen`, if that is idle.
     fn claim_idle(&self, worker: usize, seen: usize) -> bool {
         let won = seen & STATE == IDLE && self.claim_seen(worker, seen);
         if won {
@@ -150,8 +162,8 @@ impl SleepState {
         state.compare_exchange(seen, claimed, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
-    /// Claims any idle worker, `near` first if it is, and none that is away; the caller has to
-    /// unpark it.
+    /// Claims any idle worker, `near` first if it is idle, and none that is away. The caller has to
+    /// unpark the worker that is returned.
     #[must_use]
     pub(crate) fn claim_any(&self, near: usize) -> Option<usize> {
         let n = self.workers.len();
@@ -159,26 +171,27 @@ impl SleepState {
         (0..n).map(|i| (near + i) % n).find(|&w| self.claim_idle(w, seen(w)))
     }
 
-    /// Says whether anybody is idle. Never no while a worker is that has announced it and fenced,
-    /// as it is counted before; it may be yes for a moment too long.
+    /// Returns `true` if a worker is idle. This is never `false` while there is an idle worker that
+    /// has announced itself and fenced, as it is counted before. It may be `true` for a moment too
+    /// long.
     #[inline]
     pub(crate) fn any_idle(&self) -> bool {
         self.idle.load(Ordering::Relaxed) > 0
     }
 
-    /// For a worker that has risen and found work: says whether nobody watches it, though somebody
-    /// could.
+    /// Returns `true` if there is no sentinel though a worker is idle. Asked by a worker that has
+    /// risen and found work.
     pub(crate) fn needs_sentinel(&self) -> bool {
         self.sentinel.load(Ordering::SeqCst) == 0 && self.any_idle()
     }
 
-    /// Says whether somebody watches. A hint.
+    /// Returns `true` if there is a sentinel. A hint.
     #[cfg(not(loom))]
     pub(crate) fn has_sentinel(&self) -> bool {
         self.sentinel.load(Ordering::Relaxed) != 0
     }
 
-    /// Takes the post of sentinel; true if it is `me` now.
+    /// Makes worker `me` the sentinel if there is none. Returns `true` if `me` is the sentinel now.
     pub(crate) fn become_sentinel(&self, me: usize) -> bool {
         match self.sentinel.compare_exchange(0, me + 1, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) => true,
@@ -186,7 +199,7 @@ impl SleepState {
         }
     }
 
-    /// Gives up the post of sentinel before a sleep without limit. The caller then asks
+    /// Gives up the role of sentinel before a sleep without a limit. The caller then asks
     /// [`others_busy`](Self::others_busy) again.
     pub(crate) fn resign_as_sentinel(&self, me: usize) {
         if self.sentinel.load(Ordering::Relaxed) == me + 1 {
@@ -195,23 +208,25 @@ impl SleepState {
         fence(Ordering::SeqCst);
     }
 
-    /// If `worker` is busy, the number of its stretch without sleep. One that has been claimed and
-    /// does not rise is held up by its poller, which is as good.
+    /// Returns the number of the worker's stretch without sleep if it is busy, and `None`
+    /// otherwise. A worker that was claimed and does not rise is held up by its poller, so it
+    /// counts as busy.
     #[cfg(not(loom))]
     pub(crate) fn busy_stretch(&self, worker: usize) -> Option<usize> {
         let state = self.workers[worker].load(Ordering::SeqCst);
         matches!(state & STATE, BUSY | CLAIMED | CALLED).then_some(state / EPOCH)
     }
 
-    /// Says whether what was read at the poller of another worker may have been meant to wake that
-    /// one, which is to be woken again then. A thread claims the worker before it writes to its
-    /// poller, so what is not seen here is written later, and read by its owner.
+    /// Returns `true` if what a thread has read from a worker's poller may have been meant to wake
+    /// the worker, so that the worker is to be woken again. A thread claims the worker before it
+    /// writes to its poller. So if a claim is not seen here, the write comes later, and the owner
+    /// reads it.
     pub(crate) fn may_be_woken(&self, worker: usize) -> bool {
         self.workers[worker].load(Ordering::SeqCst) & STATE != BUSY
     }
 
-    /// Says whether a worker other than `me` is busy, or was called back and has not come: what it
-    /// has may wait for somebody else.
+    /// Returns `true` if a worker other than `me` is busy, or was called back and has not come. The
+    /// work of such a worker may wait for another one.
     pub(crate) fn others_busy(&self, me: usize) -> bool {
         self.workers
             .iter()
@@ -219,8 +234,8 @@ impl SleepState {
             .any(|(w, s)| w != me && matches!(s.load(Ordering::SeqCst) & STATE, BUSY | CALLED))
     }
 
-    /// If every worker is idle, away or spins, the states with their epochs: what the runtime looks
-    /// like when nothing runs.
+    /// Returns the states of all workers, with their epochs, if each of them is idle, away or
+    /// spinning. If two results are equal, no worker has risen in between.
     pub(crate) fn all_idle(&self) -> Option<Vec<usize>> {
         self.workers
             .iter()

@@ -1,17 +1,17 @@
-//! Stealing: whether, from whom, how much.
+//! Stealing: when a worker steals, from which worker, and how much.
 //!
 //! A thief takes whole colors: one word from the victim's run queue, however many events the color
-//! has (E3). Moving a color that others feed with tiny events loses; moving one that feeds itself,
+//! has (E3). Moving a color that others feed with tiny events loses. Moving one that feeds itself,
 //! or whose events are long, wins. A thief cannot look into a run queue, so it decides from what
-//! the victim publishes: the average time of its run-queue entries, and their *traffic*: how many
-//! events a color exchanges in a turn with other colors, each of which will have to cross from core
-//! to core from then on. The price of that is measured at start (see `price`). Where that does not
-//! decide, it is tried (see `trial`). What has waited behind one event for longer than the steal
-//! delay is taken whatever the figures say (E4): see `watch`.
+//! the victim publishes: the average time of its run-queue entries, and their *traffic*. Traffic is
+//! the number of events that a color exchanges in a turn with other colors: after a move, each of
+//! them has to cross from core to core. The price of a crossing is measured at start (see `price`).
+//! Where the figures do not decide, the thief tries (see `trial`). What has waited behind one event
+//! for longer than the steal delay is taken whatever the figures say (E4): see `watch`.
 //!
-//! Entries that nobody else would gain by are not in the deque (see `private`). A thief that is to
-//! try some of them asks, and the victim hands them over at its next look around; as long as the
-//! thief tries, or has gained by it, they do stand in the deque (see `Fleet::opens_until`).
+//! Entries that no other worker would gain by are not in the deque (see `private`). A thief that is
+//! to try some of them asks, and the victim hands them over at its next look around. As long as the
+//! thief tries, or has gained by it, such entries do stand in the deque (see `Fleet::opens_until`).
 
 use crossbeam_deque::Steal;
 use dapple_colors::Priority;
@@ -26,21 +26,21 @@ use super::trial::{TRIAL, Trials};
 use super::work::{Host, Work};
 use crate::sync::{Ordering, Point, Reached, point, reached};
 
-/// Entries that are taken out of a deque at once, at most.
+/// The largest number of entries that are taken out of a deque at once.
 const BATCH: usize = 32;
 
-/// Entries that change hands in one steal, at most.
+/// The largest number of entries that one steal moves.
 const STEAL: usize = 512;
 
-/// Entries that one look at a stuck worker takes at most. What is left is taken at the next one:
-/// the worker that looks has timers and descriptors, too.
+/// The largest number of entries that one look at a stuck worker takes. The rest is taken at the
+/// next look, as the worker that looks has timers and descriptors of its own.
 const RESCUE_BATCH: usize = 1024;
 
-/// Entries that take less than this, in nanoseconds, are stolen on trial only: what moves with them
-/// is too hard to tell from averages.
+/// The time in nanoseconds below which entries are stolen on trial only: averages do not tell how
+/// much moves with them.
 pub(crate) const SURELY_LONG: u32 = 5_000;
 
-/// What the figures say about a steal.
+/// The verdict of the published figures on a steal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The move costs more than it brings.
@@ -51,11 +51,13 @@ pub(crate) enum Verdict {
     Yes,
 }
 
-/// Says whether a run-queue entry is worth its move that takes so many nanoseconds and exchanges so
-/// many thousandths of an event, when moving a cache line to and fro takes `price` nanoseconds. An
-/// event that a color exchanges moves two: its own, and the end of the queue.
+/// Judges whether a run-queue entry is worth its move. The entry takes `entry_nanos` nanoseconds
+/// and exchanges `traffic` thousandths of an event with other colors, and moving a cache line to
+/// the other core and back takes `price` nanoseconds. Each exchanged event moves two lines: its
+/// own, and the end of the queue.
 ///
-/// The move of the entry itself does not count: a color that feeds itself is moved once, and stays.
+/// The move of the entry itself does not count, as a color that feeds itself moves once and then
+/// stays.
 pub(crate) fn verdict(entry_nanos: u32, traffic: u32, price: u32) -> Verdict {
     let nanos = u64::from(entry_nanos);
     let cost = u64::from(price) * 2 * u64::from(traffic) / 1_000;
@@ -69,7 +71,7 @@ pub(crate) fn verdict(entry_nanos: u32, traffic: u32, price: u32) -> Verdict {
 }
 
 impl<W: Work> Scheduler<W> {
-    /// Looks for something to run at the other workers, the nearest one first. True: it is in the
+    /// Steals from the other workers, the nearest first. Returns `true` if there are entries in the
     /// own run queue now.
     pub(super) fn steal(&self, trials: &mut Trials) -> bool {
         for &index in &self.shared().neighbours {
@@ -78,8 +80,8 @@ impl<W: Work> Scheduler<W> {
             if taken {
                 self.begin_trial(trials, index, verdict);
             }
-            // What others would gain by for sure is not kept out of the deque. On trial, half of
-            // the rest comes, too.
+            // Work that others surely gain by is not kept out of the deque. On trial, half of the
+            // private work comes, too.
             let asks = verdict == Verdict::Perhaps && !self.has_asked();
             if asks && self.fleet.workers[index].kept() > 1 {
                 self.ask(index);
@@ -92,9 +94,9 @@ impl<W: Work> Scheduler<W> {
         false
     }
 
-    /// Begins a trial if what this worker has asked for has come.
+    /// Begins a trial if the private work that this worker has asked for has arrived.
     pub(super) fn note_answer(&self, trials: &mut Trials) {
-        // Acquire: partner is the release of `answer`.
+        // Acquire: pairs with the release store in `answer`.
         let from = self.shared().handed_by.load(Ordering::Acquire);
         if from > 0 {
             self.shared().handed_by.store(0, Ordering::Relaxed);
@@ -105,20 +107,20 @@ impl<W: Work> Scheduler<W> {
     fn begin_trial(&self, trials: &mut Trials, victim: usize, verdict: Verdict) {
         if self.fleet.rules.policy == StealPolicy::CostAware {
             let reading = self.fleet.reading(self.now());
-            // What is surely worth it stands in the deques anyway.
+            // Work that is surely worth its move stands in the deques anyway.
             if trials.begins(reading, victim) && verdict == Verdict::Perhaps {
                 self.fleet.opens_until(reading.now + TRIAL);
             }
         }
     }
 
-    /// Says whether there is something to steal.
+    /// Returns `true` if there is something to steal.
     pub(super) fn sees_prey(&self, trials: &Trials) -> bool {
         self.shared().neighbours.iter().any(|&index| self.prey(index, trials).is_some())
     }
 
-    /// What the figures say of stealing from this worker. `None`: there is nothing, or they say no;
-    /// or perhaps, and no trial is allowed.
+    /// Judges whether to steal from a worker. Returns `None` if it has nothing, if the verdict is
+    /// [`Verdict::No`], or if the verdict is [`Verdict::Perhaps`] and no trial is allowed.
     fn prey(&self, index: usize, trials: &Trials) -> Option<Verdict> {
         let victim = &self.fleet.workers[index];
         let open = !victim.has_nothing_open();
@@ -141,10 +143,12 @@ impl<W: Work> Scheduler<W> {
         pays.then_some(verdict)
     }
 
-    /// Takes about half of what is runnable at another worker. False: there was nothing.
+    /// Takes about half of what is runnable at another worker. Returns `false` if there was
+    /// nothing.
     ///
-    /// Half, because colors that feed themselves never come to an end: then nobody is idle again,
-    /// and what one worker has more than the other it keeps. The eager policy takes a batch.
+    /// It takes half because colors that feed themselves never come to an end. Once both workers
+    /// have such colors, neither becomes idle again, and what one has more than the other stays
+    /// with it. The eager policy takes one batch.
     fn take_from(&self, victim: &Shared<W>) -> bool {
         if !self.fleet.has_classes() {
             return self.take_class_from(victim, Priority::Normal);
@@ -152,15 +156,17 @@ impl<W: Work> Scheduler<W> {
         Priority::ALL.into_iter().any(|class| self.take_class_from(victim, class))
     }
 
-    /// Takes about half of what is runnable at another worker in a class. False: there was nothing.
+    /// Takes about half of what is runnable at another worker in a class. Returns `false` if there
+    /// was nothing.
     pub(super) fn take_class_from(&self, victim: &Shared<W>, class: Priority) -> bool {
-        // Of both, so that who posts sets comes with them.
+        // Some of both kinds, so that the posters of sets come with the sets.
         let ready = !victim.ready.lane(class).is_empty()
             && self.take_lane(self.ready_queues(), &victim.ready, class);
         self.take_lane(&self.plain, &victim.plain, class) || ready
     }
 
-    /// Takes about half of what stands in a lane of another worker. False: there was nothing.
+    /// Takes about half of what stands in a lane of another worker. Returns `false` if there was
+    /// nothing.
     fn take_lane(&self, mine: &OwnQueues<W>, theirs: &Queues<W>, class: Priority) -> bool {
         let (mine, theirs) = (mine.lane(class), theirs.lane(class));
         let before = mine.len();
@@ -184,18 +190,18 @@ impl<W: Work> Scheduler<W> {
         taken
     }
 
-    /// Gives half of what is kept to itself to the worker that has asked for it.
+    /// Hands half of the private work to the worker that has asked for it.
     pub(super) fn answer<H: Host<Work = W>>(&self, host: &H) {
         let asked = &self.shared().asked;
-        // Two loads for the usual case; who asks at the same time finds that nobody is asked any
-        // more, and asks again.
+        // The usual case costs one load. A worker that asks at the same time finds its question
+        // gone, and asks again.
         let Some(thief) = asked.load(Ordering::Relaxed).checked_sub(1) else { return };
         let half = (self.shared().kept() / 2).min(STEAL);
         if half == 0 {
-            // Perhaps later.
+            // There may be enough later, so the question stays.
             return;
         }
-        // Of both kinds, so that who posts sets comes with them.
+        // Some of both kinds, so that the posters of sets come with the sets.
         let ready = self.ready.private_len().div_ceil(2).min(half);
         let plain = half - ready;
         asked.store(0, Ordering::Relaxed);
@@ -206,14 +212,15 @@ impl<W: Work> Scheduler<W> {
         if n > 0 {
             reached(Reached::PrivateHandedOver);
             let thief_shared = &self.fleet.workers[thief];
-            // Release: partner is the acquire of `note_answer`.
+            // Release: pairs with the acquire load in `note_answer`.
             thief_shared.handed_by.store(self.index + 1, Ordering::Release);
             self.send_all(host, thief, given);
             self.count_entries(n);
         }
     }
 
-    /// Takes what waits behind a worker that is stuck, up to a number, as guests.
+    /// Takes the entries that wait behind a stuck worker, as guests, up to [`RESCUE_BATCH`] of
+    /// them.
     pub(super) fn take_as_guests(&self, victim: &Shared<W>) {
         let worth = victim.published.entry_nanos.load(Ordering::Relaxed);
         let has_classes = self.fleet.has_classes();
@@ -236,7 +243,7 @@ impl<W: Work> Scheduler<W> {
     }
 
     pub(super) fn count_steal(&self, entries: usize) {
-        // What was taken became ready after this worker last looked at its descriptors.
+        // The stolen work may come from after this worker's last look at its descriptors.
         self.polls.set(self.polls.get() + 1);
         self.count_entries(entries);
     }
@@ -247,20 +254,20 @@ impl<W: Work> Scheduler<W> {
         add(&counters.colors_stolen, entries as u64);
     }
 
-    /// Undoes a steal: what is queued here goes to `victim`, unless that is stuck. All of it: this
-    /// worker had nothing when it stole, and what has come to it since comes from what it stole, as
-    /// a rule.
+    /// Undoes a steal: the entries that are queued here go to `victim`, unless that worker is
+    /// stuck. All of them go, as this worker had nothing when it stole, and what has come since
+    /// comes, as a rule, from what it stole.
     pub(super) fn send_back<H: Host<Work = W>>(&self, host: &H, victim: usize) {
         if !self.fleet.is_still_stuck(victim) {
             add(&self.shared().counters.steals_undone, 1);
-            // Not by `dequeue`, which may look for ready work elsewhere. What comes meanwhile was
-            // not taken from there.
+            // This does not use `dequeue`, which may look for ready work elsewhere. Entries that
+            // arrive meanwhile were not taken from the victim.
             let queued = self.shared().queued();
             self.send_all(host, victim, self.take_own().take(queued));
         }
     }
 
-    /// Hands several entries to a worker at once.
+    /// Hands several entries to a worker, and wakes it once.
     fn send_all<H: Host<Work = W>>(
         &self,
         host: &H,
@@ -273,13 +280,13 @@ impl<W: Work> Scheduler<W> {
                 self.fleet.hand_quietly(worker, entry);
             }
         }
-        // The last one wakes it.
+        // The last entry wakes the worker.
         if let Some(entry) = last {
             host.hand_over(worker, entry, UNKNOWN);
         }
     }
 
-    /// Takes what others have handed to this worker.
+    /// Takes an entry of the normal class from the inbox, and moves more of them to the own queues.
     pub(super) fn take_inbox(&self) -> Option<W> {
         let class = Priority::Normal;
         let was_bound = self.receive_affine(class);
@@ -290,12 +297,12 @@ impl<W: Work> Scheduler<W> {
             (true, true) if was_bound => return self.pop_affine(class),
             (true, true) => return None,
         };
-        // It was put there after this worker last looked at its descriptors, perhaps.
+        // The entry may have been put there after this worker's last look at its descriptors.
         self.polls.set(self.polls.get() + 1);
         retry(|| inbox.steal_batch_and_pop(mine.lane(class)))
     }
 
-    /// Moves what others have handed to this worker in a class behind what it has of it.
+    /// Moves the entries of a class from the inbox to the end of the own queues.
     pub(super) fn empty_inbox_of(&self, class: Priority) {
         self.receive_affine(class);
         let shared = self.shared();
@@ -305,7 +312,8 @@ impl<W: Work> Scheduler<W> {
             let inbox = &theirs.lane(class).inbox;
             if !inbox.is_empty() {
                 self.polls.set(self.polls.get() + 1);
-                // Others may hand over as fast as this takes.
+                // A bounded number of rounds, as other threads may hand over as fast as this loop
+                // takes.
                 for _ in 0..inbox.len() {
                     if retry(|| inbox.steal_batch(mine.lane(class))).is_none() {
                         break;
@@ -316,13 +324,13 @@ impl<W: Work> Scheduler<W> {
     }
 }
 
-/// Takes an entry of the highest class from a worker, for a thread that disposes of what is left,
-/// or rescues it.
+/// Takes an entry of the highest class from a worker. Called by a thread that disposes of what is
+/// left, or by a rescuer.
 pub(super) fn take_one<W: Work>(worker: &Shared<W>) -> Option<W> {
     Priority::ALL.into_iter().find_map(|class| take_one_of(worker, class))
 }
 
-/// One entry that others have handed to a worker, of the highest class.
+/// Takes an entry of the highest class from a worker's inbox.
 pub(super) fn take_handed_over<W: Work>(worker: &Shared<W>) -> Option<W> {
     let steal = |queues: &Queues<W>, class| retry(|| queues.lane(class).inbox.steal());
     Priority::ALL

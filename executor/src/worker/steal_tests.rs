@@ -1,23 +1,23 @@
-//! E3: what the figures say about typical programs.
+//! E3: the verdicts about typical programs.
 use super::*;
 
-/// What an event that crosses once counts for, in thousandths.
+/// The traffic that an uncolored event counts for, in thousandths.
 const UNCOLORED_TRAFFIC: u32 = 250;
 
-/// Nanoseconds of a move, on a good machine and on a bad one.
+/// The prices of a move in nanoseconds, from a good machine to a bad one.
 const PRICES: [u32; 3] = [150, 700, 1_900];
 
 #[test]
 fn e3_colors_that_others_feed_with_tiny_events_stay() {
     for price in PRICES {
-        // 64 generators feed 1,000 colors: four events of 30 ns a turn; and the generators
-        // themselves.
+        // 64 generators feed 1,000 colors, which run four events of 30 ns per turn. The second line
+        // is the generators themselves.
         assert_eq!(verdict(120, 4_000, price), Verdict::No, "{price}");
         assert_eq!(verdict(2_400, 64_000, price), Verdict::No, "{price}");
-        // Two colors that post to each other.
+        // Two colors post to each other.
         assert_eq!(verdict(40, 2_000, price), Verdict::No, "{price}");
     }
-    // A fan-out of tiny events, where a cache line is expensive.
+    // A fan-out of tiny events, on a machine with expensive cache lines and on one with cheap ones.
     assert_eq!(verdict(50, UNCOLORED_TRAFFIC, 700), Verdict::No);
     assert_eq!(verdict(50, UNCOLORED_TRAFFIC, 100), Verdict::Perhaps);
 }
@@ -25,7 +25,7 @@ fn e3_colors_that_others_feed_with_tiny_events_stay() {
 #[test]
 fn e3_chains_may_move() {
     for price in PRICES {
-        // 64 events of 20 ns a turn, all of its own.
+        // 64 events of 20 ns per turn, all posted by the color itself.
         assert_ne!(verdict(1_300, 0, price), Verdict::No, "{price}");
         assert_eq!(verdict(10_000, 0, price), Verdict::Yes, "{price}");
     }

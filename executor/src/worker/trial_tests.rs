@@ -5,7 +5,7 @@ const MS: u64 = 1_000_000;
 
 const UNDONE: Judgement = Judgement::Undone(1);
 
-/// A runtime whose events grow by so many a millisecond.
+/// A runtime whose count of events grows at a given rate, in events per millisecond.
 struct World {
     reading: Reading,
     trials: Trials,
@@ -16,7 +16,7 @@ impl World {
         World { reading: Reading { now: 10 * MS, events: 0 }, trials: Trials::default() }
     }
 
-    /// The worker looks around every millisecond.
+    /// Lets time pass, with a look around of the worker every millisecond.
     fn passes(&mut self, nanos: u64, per_ms: u64) {
         let mut left = nanos;
         while left > 0 {
@@ -47,7 +47,7 @@ impl World {
     fn steals(&mut self) {
         self.trials.works();
         self.trials.begins(self.reading, 1);
-        // It goes on with the same one.
+        // A second steal continues the same trial.
         assert!(!self.trials.begins(self.reading, 2));
     }
 
@@ -93,7 +93,7 @@ fn e3_a_worker_that_looks_late_counts_for_as_long() {
     w.naps(1_000);
     w.naps(1_000);
     w.steals();
-    // One long event, and no look meanwhile.
+    // One long event runs, without a look around.
     w.sees_nothing(10 * MS, 5_000);
     assert_eq!(w.judged(), Judgement::Open, "what was before does not count");
     w.passes(MS, 900);
@@ -193,7 +193,7 @@ fn e3_what_a_trial_has_run_is_an_average_of_its_own_time() {
     assert_eq!(w.trials.entry_nanos(), None, "no trial is under way");
     w.steals();
     assert_eq!(w.trials.entry_nanos(), None, "nothing has run");
-    // Nine short ones, and one long one.
+    // Nine short entries and one long one.
     w.trials.ran(9, 9_000);
     w.trials.ran(1, MS);
     assert_eq!(w.trials.entry_nanos(), Some(100_900));

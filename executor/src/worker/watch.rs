@@ -1,31 +1,33 @@
-//! Watching over the others: who is stuck in an event, and what is done about it (E4, E5, E12).
+//! Watching over other workers: which one is stuck in an event, and what is done about it (E4, E5,
+//! E12).
 //!
-//! A worker says that it gets on by a number that grows with every look around
-//! (`Published::progress`). If it has been busy without a pause, and the number stands still for
-//! the steal delay, it is stuck in one event. Who notices takes what is runnable there, polls the
-//! descriptors for it, and posts the timers that are due; all that then runs here. A color that was
-//! taken so is a *guest*: it keeps its home, and when its turn is over goes back there, unless the
-//! home is still stuck.
+//! A worker shows that it gets on by a number that grows with every look around
+//! (`Published::progress`). If it has been busy without a pause, and the number has stood still for
+//! the steal delay, it is stuck in one event. The worker that notices takes the runnable entries
+//! there, polls the descriptors for it, and posts the timers that are due. All of that then runs on
+//! the worker that noticed. A color that was taken in this way is a *guest*: it keeps its home and
+//! goes back there when its turn is over, unless the home is still stuck.
 //!
-//! *Standing in.* To find that out takes a steal delay, which shall be paid once, not for each
-//! event that comes while the worker is stuck. So who has noticed it *stands in* for it: what is
-//! handed to the stuck worker from outside, and timers that are armed for it, go to the stand-in at
-//! once, as guests; and the stand-in sleeps no longer than until the stuck worker's next timer, and
-//! wakes up when a descriptor of its is ready ([`Park::attend`](crate::park::Park::attend)). The
-//! stuck worker ends that at its next look around. All of this are hints: what is handed to a wrong
-//! worker is run there.
+//! *Standing in.* To notice a stuck worker takes a steal delay, which is to be paid only once, not
+//! for each event that arrives while the worker is stuck. So the worker that has noticed *stands
+//! in* for it. Entries that are handed to the stuck worker from outside, and timers that are armed
+//! for it, go to the stand-in at once, as guests. The stand-in sleeps no longer than until the
+//! stuck worker's next timer, and wakes up when a descriptor of the stuck worker is ready
+//! ([`Park::attend`](crate::park::Park::attend)). The stuck worker ends the stand-in at its next
+//! look around. All of this consists of hints: an entry that is handed to a wrong worker runs
+//! there.
 //!
-//! The poller and the timers have one owner at a time: their locks are held until the batch is
-//! posted. The owner of a stuck worker's poller is not in it, so trying the lock is enough. Should
-//! the owner come to sleep while somebody else polls, a wake-up that was meant for it may be taken
-//! out of the poller; so after polling for a worker that is no longer busy, it is woken again.
+//! The poller and the timers have one user at a time: their locks are held until the batch is
+//! posted. A stuck worker is not in its own poller, so trying the lock is enough. If a worker goes
+//! to sleep while another one polls for it, a wakeup that was meant for it may be taken out of its
+//! poller. So after polling for a worker that is no longer busy, the worker is woken again.
 //!
-//! The sentinel looks once per steal delay (see `sleep`); if all are busy, each watches the others
-//! between turns.
+//! The sentinel looks once per steal delay (see `sleep`). If all workers are busy, each watches the
+//! others between turns.
 //!
 //! An event that is stuck for longer than the stall threshold is reported, once, by the worker that
-//! sees it first: a watcher, while it lasts, or its own worker afterwards. Its site is published
-//! before every event, a plain store to a line of the worker's own.
+//! sees it first: a watcher, while the event runs, or its own worker afterwards. Its site is
+//! published before every event, by a plain store to a cache line of the worker's own.
 
 use super::counters::add;
 use super::fleet::Fleet;
@@ -35,15 +37,15 @@ use super::shared::Shared;
 use super::work::{Host, Work};
 use crate::sync::{Ordering, Point, point};
 
-/// What a worker remembers of the others.
+/// A worker's memory of the others.
 pub(super) struct Watch {
-    /// What was seen last, and since when it has been so.
+    /// The last look at each worker, and the time since which it has looked the same.
     looks: Vec<(Look, u64)>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
 struct Look {
-    /// Which stretch without sleep it is in.
+    /// The number of the worker's stretch without sleep. `None` if it is not busy.
     stretch: Option<usize>,
     progress: u64,
 }
@@ -53,7 +55,7 @@ impl Watch {
         Watch { looks: vec![(Look::default(), 0); workers] }
     }
 
-    /// The nanoseconds, at least, for which this worker has been in the same event.
+    /// Returns the least number of nanoseconds for which a worker has been in the same event.
     fn stuck_for<W>(&mut self, fleet: &Fleet<W>, index: usize, now: u64) -> u64 {
         let stretch = fleet.sleep.busy_stretch(index);
         let progress = fleet.workers[index].published.progress.load(Ordering::Relaxed);
@@ -65,14 +67,15 @@ impl Watch {
         now.saturating_sub(*since)
     }
 
-    /// How far it had come when it was looked at last.
+    /// Returns the progress of a worker at the last look.
     fn progress(&self, index: usize) -> u64 {
         self.looks[index].0.progress
     }
 }
 
 impl<W: Work> Scheduler<W> {
-    /// Serves what waits behind a worker that is stuck. True: something is runnable here now.
+    /// Serves the work that waits behind stuck workers. Returns `true` if something is runnable
+    /// here now.
     pub(super) fn rescue<H: Host<Work = W>>(&self, host: &H, watch: &mut Watch) -> bool {
         let now = self.now();
         let n = self.fleet.workers.len();
@@ -94,13 +97,13 @@ impl<W: Work> Scheduler<W> {
             self.look_for(host, index);
             host.fire_timers(index, now);
         }
-        // Hooks and pollers take their time.
+        // Hooks and pollers may have taken long.
         self.time_passes();
         self.has_queued()
     }
 
-    /// Looks at descriptors and timers of those that this worker stands in for, as its own ones are
-    /// looked at while it is busy.
+    /// Serves the descriptors and timers of the workers for which this one stands in, as often as
+    /// its own while it is busy.
     pub(super) fn serve_attended<H: Host<Work = W>>(&self, host: &H, now: u64) {
         let attended = self.attended.borrow().clone();
         for index in attended {
@@ -114,21 +117,21 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// From now on, what belongs to a stuck worker comes here.
+    /// Makes this worker the stand-in of a stuck one.
     fn stand_in_for(&self, host: &impl Host, index: usize) {
         let victim = &self.fleet.workers[index];
         if victim.stand_in() != Some(self.index) {
             victim.replace_by(self.index);
             self.attend(host, index, Attention::Begins);
         }
-        // It may have got on meanwhile, and have looked before it was said. If it has not, it will
-        // look.
+        // The worker may have got on meanwhile, and have looked around before it was given a
+        // stand-in. If it has not, it ends the stand-in at its next look.
         if !self.fleet.is_still_stuck(index) {
             self.end_standing_in_for(host, index);
         }
     }
 
-    /// The worker is not stuck, or not any more.
+    /// Ends standing in for a worker, which is not stuck or no longer stuck.
     fn end_standing_in_for(&self, host: &impl Host, index: usize) {
         if !self.attended.borrow().contains(&index) {
             return;
@@ -140,7 +143,7 @@ impl<W: Work> Scheduler<W> {
         self.attend(host, index, Attention::Ends);
     }
 
-    /// Has the own poller look at that of another worker, or not any more.
+    /// Makes the own poller attend to that of another worker, or end that.
     fn attend(&self, host: &impl Host, index: usize, attention: Attention) {
         let mut attended = self.attended.borrow_mut();
         let before = attended.len();
@@ -150,15 +153,16 @@ impl<W: Work> Scheduler<W> {
             attended.push(index);
         }
         drop(attended);
-        // It may have been another worker's meanwhile, which has not been noticed here.
+        // Another worker may have stood in meanwhile, unnoticed here, so the poller may attend
+        // already.
         if was_attended == (attention == Attention::Begins) {
             return;
         }
-        // It is this worker's own, and it is not in it.
+        // The poller is this worker's own, and this worker is not in it.
         host.attend(index, attention);
     }
 
-    /// Until when this worker may sleep, for the sake of the timers of those that it stands in for.
+    /// Returns the time of the next timer of the workers for which this one stands in.
     pub(super) fn next_timer_of_others(&self, host: &impl Host) -> Option<u64> {
         let attended = self.attended.borrow();
         let mine = |w: &&usize| self.fleet.workers[**w].stand_in() == Some(self.index);
@@ -166,9 +170,9 @@ impl<W: Work> Scheduler<W> {
         attended.iter().filter(mine).filter_map(next).min()
     }
 
-    /// Says whether this worker shall serve the stuck one. One at a time is enough: what is taken
-    /// can be stolen from it, and if it gets stuck itself the next one comes. A hint: two at once
-    /// do no harm.
+    /// Returns `true` if this worker is to serve the stuck one. One rescuer at a time is enough:
+    /// other workers can steal from it what it takes, and if it gets stuck itself the next one
+    /// comes. This is a hint, as two rescuers at once do no harm.
     fn is_rescuer_of(&self, victim: &Shared<W>, now: u64) -> bool {
         let served = now.saturating_sub(victim.rescued_at.load(Ordering::Relaxed));
         let mine = victim.rescuer.load(Ordering::Relaxed) == self.index;
@@ -180,12 +184,12 @@ impl<W: Work> Scheduler<W> {
         true
     }
 
-    /// Looks at the descriptors of a stuck worker; what is ready is posted here.
+    /// Polls the descriptors of a stuck worker, and posts here what is ready.
     fn look_for(&self, host: &impl Host, index: usize) {
         if !host.poll_for(index) {
             return;
         }
-        // What was posted here was not there at this worker's own last look.
+        // The posts came after this worker's own last look at its descriptors.
         self.polls.set(self.polls.get() + 1);
         add(&self.shared().counters.polls_for_others, 1);
         if self.fleet.sleep.may_be_woken(index) {

@@ -1,8 +1,9 @@
 //! The seam between the scheduler and what it schedules.
 //!
 //! A scheduler handles [`Work`]: one word that it puts into queues, takes out, and gives to its
-//! [`Host`] to be run. It knows neither colors nor events nor descriptors; all that it asks is
-//! here, with static dispatch. Its tests schedule plain numbers.
+//! [`Host`], which runs it. The scheduler knows neither colors nor events nor descriptors.
+//! Everything that it asks is in these two traits, with static dispatch. Its tests schedule plain
+//! numbers.
 
 use std::time::Duration;
 
@@ -10,94 +11,101 @@ use dapple_colors::Priority;
 
 use super::poller::Attention;
 
-/// Something that can be run, by one worker at a time. It owns what it stands for.
+/// An entry that can be run, by one worker at a time. It owns what it stands for.
 pub(crate) trait Work: Send + Sized {
-    /// Where it is queued.
+    /// Returns the class, which chooses the lane in which the entry is queued.
     fn class(&self) -> Priority;
-    /// Says whether it is served before other work of its class, as it keeps others waiting until
-    /// it has run; see `ready`.
+    /// Returns `true` if the entry is served before other work of its class, as other events wait
+    /// until it has run; see `ready`.
     fn is_ready(&self) -> bool;
-    /// Says whether no other worker than that at [`home`](Self::home) may run it; see `affine`. Its
-    /// home, if it says none, is the worker that has it.
+    /// Returns `true` if only the worker at [`home`](Self::home) may run the entry; see `affine`.
+    /// If it has no home, that is the worker that has it.
     fn is_affine(&self) -> bool;
-    /// Says whether it is of the normal class, not ready, and not bound to a worker.
+    /// Returns `true` if the entry is of the normal class, not ready, and not bound to a worker.
     fn is_plain(&self) -> bool;
-    /// The worker on which it stays where work does not move; `None`: it may run anywhere.
+    /// Returns the worker on which the entry stays where work does not move. `None` means that it
+    /// may run anywhere.
     fn home(&self) -> Option<usize>;
-    /// Nanoseconds that another worker would gain by running it; 0: not known.
+    /// Returns the nanoseconds that another worker would gain by running the entry; 0 means "not
+    /// known".
     fn worth(&self) -> u32;
-    /// Marks it as taken from a worker that is stuck, to which it goes back.
+    /// Marks the entry as taken from a stuck worker, to which it goes back.
     fn into_guest(self) -> Self;
-    /// Brings its class up to date, which may have changed while it was queued.
+    /// Updates the class of the entry, which may have changed while it was queued.
     fn sorted(self) -> Self;
 }
 
-/// What runs a scheduler's work: one worker's part of a runtime, on that worker's thread.
+/// The part of a runtime that runs a scheduler's work, on one worker's thread.
 pub(crate) trait Host {
     type Work: Work;
 
-    /// Runs it. Timed, if `time_it`. True: it took long, or may have.
+    /// Runs an entry, and times it if `time_it` is set. Returns `true` if the entry took long, or
+    /// may have.
     fn run(&self, work: Self::Work, time_it: bool) -> bool;
 
-    /// Drops it unrun, and says how many links of queues that has passed.
+    /// Drops an entry unrun, and returns how many links of queues it has passed.
     fn discard(&self, work: Self::Work) -> u64;
 
-    /// Hands work over to another worker, which may have left.
+    /// Hands an entry over to another worker, which may have exited already.
     fn hand_over(&self, worker: usize, work: Self::Work, worth: u32);
 
-    /// Says whether an event runs on this worker now, which what is queued waits for.
+    /// Returns `true` if an event runs on this worker now, so that queued entries have to wait for
+    /// it.
     fn is_running(&self) -> bool;
 
-    /// Is told that the worker counts as idle from now on.
+    /// Notes that the worker counts as idle from now on.
     fn rests(&self);
 
-    /// Is told that the worker no longer counts as idle.
+    /// Notes that the worker no longer counts as idle.
     fn rises(&self);
 
-    /// Waits for descriptors for so long, or only looks at them: one that is ready is posted.
+    /// Waits for descriptors, for at most `timeout`, and posts the events of those that are ready.
+    /// With a timeout of zero it only looks at them; `None` means no limit.
     fn park(&self, timeout: Option<Duration>);
 
-    /// A busy worker has looked at its descriptors, which took so many nanoseconds.
+    /// Notes that a busy worker has looked at its descriptors, which took `nanos` nanoseconds.
     fn has_looked(&self, nanos: u64);
 
-    /// Looks at the descriptors of a worker that is stuck; what is ready is posted here. False:
+    /// Polls the descriptors of a stuck worker, and posts here what is ready. Returns `false` if
     /// that worker is in its poller itself, so it is not stuck.
     fn poll_for(&self, worker: usize) -> bool;
 
-    /// Has this worker's poller look at that of another one, or not any more.
+    /// Makes this worker's poller attend to that of another worker, or end that.
     fn attend(&self, worker: usize, attention: Attention);
 
-    /// Posts the timers of a worker that are due: its own, or those of one that is stuck.
+    /// Posts the due timers of a worker: this one, or one that is stuck.
     fn fire_timers(&self, worker: usize, now: u64);
 
-    /// When the first timer of a worker is due.
+    /// Returns the time at which the first timer of a worker is due.
     fn next_timer(&self, worker: usize) -> Option<u64>;
 
-    /// When its own first timer is due, for a worker that is about to sleep until then.
+    /// Returns the time at which this worker's first timer is due, for a worker that is about to
+    /// sleep until then.
     fn next_timer_before_sleep(&self) -> Option<u64>;
 
-    /// Looks after what is not queued anywhere, if that is due.
+    /// Watches waits that stand in no queue, if a look at them is due.
     fn look_after_waits(&self, now: u64);
 
-    /// Does so before a sleep. The answer: for how many nanoseconds the worker may sleep.
+    /// Watches these waits before a sleep. Returns the nanoseconds after which the worker has to
+    /// look again; `None` means that it may sleep without a limit.
     fn look_before_sleep(&self, now: u64) -> Option<u64>;
 
-    /// The sleep is over.
+    /// Notes that the sleep is over.
     fn ends_sleep(&self);
 
-    /// Says whether [`look_after_waits`](Self::look_after_waits) is due.
+    /// Returns `true` if [`look_after_waits`](Self::look_after_waits) is due.
     fn is_look_due(&self, now: u64) -> bool;
 
-    /// A worker has been in what it runs now, or ran last if that has `ended`, for so many
-    /// nanoseconds.
+    /// Notes that a worker has been in one event for `nanos` nanoseconds: the event that it runs
+    /// now, or, if `ended` is set, the one that it ran last.
     fn is_in_one_event(&self, worker: usize, nanos: u64, ended: bool);
 
-    /// Is told that the worker runs nothing now.
+    /// Notes that the worker runs nothing now.
     fn is_between_events(&self);
 
-    /// Thousandths of events that crossed from color to color here since this was last asked.
+    /// Returns the thousandths of events that crossed from color to color here since the last call.
     fn traffic(&self) -> u64;
 
-    /// Stores what has been measured; `all` of it, or only if that is much.
+    /// Stores what has been measured. Unless `all` is set, it does so only if that is much.
     fn flush_figures(&self, all: bool);
 }

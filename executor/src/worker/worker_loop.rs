@@ -1,5 +1,5 @@
-//! The loop of a worker: run what is queued; now and then look at the time, the descriptors and the
-//! inbox; when there is nothing, steal; when that fails, sleep.
+//! The loop of a worker. It runs what is queued, and at intervals looks at the time, the
+//! descriptors and the inbox. When nothing is queued it steals, and when that fails it sleeps.
 
 use std::time::Duration;
 
@@ -14,26 +14,29 @@ use super::work::Host;
 use crate::clock::saturating_nanos;
 use crate::sync::{Mutant, Ordering, Point, Reached, mutant, point, reached, spin_loop};
 
-/// Run-queue entries between two looks at time, descriptors and inbox, at most. After a sleep it is
-/// one, and doubles with every look that finds that entries are short.
+/// The largest number of run-queue entries between two looks around: at the time, the descriptors
+/// and the inbox. After a sleep the number is 1. It doubles with every look that finds that entries
+/// are short.
 const ENTRIES_PER_LOOK: u32 = 32;
 
-/// While entries take longer than this on average, in nanoseconds, each is followed by a look.
+/// The average time per entry, in nanoseconds, above which each entry is followed by a look around.
 const SLOW_ENTRY_NANOS: u64 = 10_000;
 
-/// Nanoseconds between two looks at the descriptors while there is work.
+/// The interval of looks at the descriptors while there is work, in nanoseconds.
 const POLL_INTERVAL: u64 = 100_000;
 
-/// Nanoseconds between two looks at timers and descriptors while a worker spins.
+/// The interval of looks at timers and descriptors while a worker spins, in nanoseconds.
 const SPIN_POLL_INTERVAL: u64 = 10_000;
 
-/// Rounds of a spinning worker between two looks at what the others have.
+/// The number of rounds of a spinning worker between two looks at the time and at the other
+/// workers.
 const SPINS_PER_LOOK: u64 = 32;
 
-/// Looks of the sentinel that found nobody busy, after which it sleeps without limit.
+/// The number of consecutive looks without a busy worker after which the sentinel sleeps without a
+/// limit.
 const QUIET_LOOKS: u32 = 16;
 
-/// What a worker remembers between two entries.
+/// The state that a worker keeps between two entries.
 pub(crate) struct Rounds {
     watch: Watch,
     trials: Trials,
@@ -44,15 +47,16 @@ pub(crate) struct Rounds {
     last_poll: u64,
     last_watch: u64,
     quiet_looks: u32,
-    /// The poller is not looked at between two entries, as the thread looks only once (E18); and
-    /// whether that was due.
+    /// Whether the poller is not looked at between two entries, as the thread looks only once per
+    /// turn (E18).
     looks_once: bool,
+    /// Whether a look at the poller is due.
     is_poll_due: bool,
-    /// The worker was idle, and has not run anything since.
+    /// Whether the worker was idle and has not run anything since.
     fresh: bool,
-    /// Since when the worker has been idle; `None`: it is not.
+    /// The time since which the worker has been idle. `None` if it is not idle.
     idle_since: Option<u64>,
-    /// The CPU time of this thread when it last went to sleep as sentinel; `None`: it did not.
+    /// The CPU time of this thread when it last went to sleep as sentinel. `None` if it did not.
     sentinel_since: Option<u64>,
 }
 
@@ -77,7 +81,7 @@ impl Rounds {
     }
 }
 
-/// A worker at work, on the thread that has entered it.
+/// A worker at work, on its thread.
 pub(crate) struct WorkerLoop<'a, H: Host> {
     host: &'a H,
     own: &'a Scheduler<H::Work>,
@@ -89,8 +93,8 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         WorkerLoop { host, own, rounds }
     }
 
-    /// Works, and sleeps when there is nothing, until it is told to stop; asked before each entry,
-    /// and after each sleep.
+    /// Runs entries, and sleeps when there are none, until `is_over` returns `true`. It is called
+    /// before each entry, and after each sleep.
     pub(crate) fn run_until(&mut self, is_over: impl Fn() -> bool) {
         while !is_over() {
             if !self.run_next() {
@@ -100,10 +104,11 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.ends_idleness();
     }
 
-    /// One turn (E18): one look at the poller, which waits if there is nothing to run, here or at
-    /// another worker from which to steal, for so long at most; then up to `budget` entries, until
-    /// there is nothing to run, or the poller is to be looked at again. Says how many entries there
-    /// were.
+    /// Runs one turn of a caller's thread (E18), and returns the number of entries that it ran.
+    ///
+    /// It first looks once at the poller. That look waits, for at most `wait`, if there is nothing
+    /// to run here and nothing to steal from another worker. Then it runs up to `budget` entries,
+    /// until there is nothing to run, or until the poller is to be looked at again.
     pub(crate) fn turn(
         &mut self,
         wait: Option<Duration>,
@@ -123,36 +128,38 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             ran += 1;
         }
         self.rounds.looks_once = false;
-        // The thread goes back to the caller that asked for the turn, perhaps an event of this
-        // worker's.
+        // The thread returns to the caller that asked for the turn, which may be an event of this
+        // worker.
         self.ends_idleness();
         ran
     }
 
-    /// Takes from another worker what pays; true: it is queued here.
+    /// Steals from other workers if that pays. Returns `true` if there are entries in the own queue
+    /// now.
     fn steal(&mut self) -> bool {
         self.own.steals() && self.own.steal(&mut self.rounds.trials)
     }
 
-    /// The thread is back.
+    /// Makes the worker busy, as its thread is back.
     pub(crate) fn comes_back(&mut self) {
         if self.own.is_idle() {
-            // Somebody shall watch, if it finds work.
+            // If it finds work, another worker has to watch it.
             self.rounds.fresh = true;
         }
         self.own.rise(self.host);
         self.own.time_passes();
-        // What was away is nobody's time.
+        // The time away counts for no entry.
         self.rounds.last_look = self.own.now();
         self.rounds.entries = 0;
     }
 
-    /// The thread leaves, until it comes back. What is queued is left to the other workers, or to
-    /// its next turn. The answer: when that is to be, in nanoseconds of the runtime's clock, if its
-    /// poller is not woken before; `None`: only then.
+    /// Makes the worker idle, as its thread leaves until it comes back. Queued entries are left to
+    /// the other workers, or to the thread's next turn. Returns the time at which the thread is to
+    /// come back, in nanoseconds of the runtime's clock, unless its poller is woken before. `None`
+    /// means that it need not come back until then.
     pub(crate) fn goes_away(&mut self) -> Option<u64> {
         if self.own.is_idle() {
-            // A panic of the user's has ended a sleep.
+            // A panic in user code has ended a sleep.
             self.host.ends_sleep();
             self.own.rise(self.host);
         }
@@ -168,11 +175,11 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             }
         }
         if !self.own.is_idle() {
-            // What it leaves behind waits for others.
+            // The entries that it leaves behind wait for other workers.
             self.own.wake_sentinel();
         }
-        // Planned after it has been said that the thread is away: who arms an earlier timer from
-        // now on wakes the poller.
+        // Planned after announcing that the thread is away: from now on, a thread that arms an
+        // earlier timer wakes the poller.
         let timer = self.next_deadline();
         match self.own.shared().has_nothing() {
             true => timer,
@@ -180,8 +187,8 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         }
     }
 
-    /// Works for as long as there is something to run, up to `budget` entries, without sleeping;
-    /// says how many there were.
+    /// Runs up to `budget` entries, as long as there are any, without sleeping. Returns their
+    /// number.
     #[cfg(test)]
     pub(crate) fn run_once(&mut self, budget: u64, is_over: impl Fn() -> bool) -> u64 {
         let mut ran = 0;
@@ -191,7 +198,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         ran
     }
 
-    /// Runs one entry; false: there is none.
+    /// Runs one entry. Returns `false` if there is none.
     #[inline(always)]
     fn run_next(&mut self) -> bool {
         if self.rounds.until_look == 0 {
@@ -206,10 +213,10 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         }
     }
 
-    /// When the first timer is due that the worker is to fire, in nanoseconds of the runtime's
-    /// clock: until then, and until its poller is woken, a thread that has nothing to run may do
-    /// something else. For a worker that has announced its sleep, a thread that arms an earlier
-    /// timer wakes the poller.
+    /// Returns the time at which the first timer is due that the worker is to fire, in nanoseconds
+    /// of the runtime's clock. Until then, and until its poller is woken, a thread that has nothing
+    /// to run may do something else. If the worker has announced its sleep, a thread that arms an
+    /// earlier timer wakes the poller.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         let timer = self.host.next_timer_before_sleep();
         let others = self.own.next_timer_of_others(self.host);
@@ -222,7 +229,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         let own = match self.own.fleet.has_classes() {
             false => local.next_of(Priority::Normal),
             true => {
-                // A lower class must not run before what others have handed over.
+                // A lower class must not run before entries that are still in the inbox.
                 if let Some(entry) = self.take_inbox() {
                     local.queue_here(entry);
                 }
@@ -251,7 +258,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             self.rounds.sentinel_since = None;
             self.ends_idleness();
             self.rounds.trials.works();
-            // On trial, the rest of what it has asked for may still come.
+            // During a trial, the rest of the private work that it has asked for may still come.
             if !self.rounds.trials.is_running() {
                 self.own.withdraw();
             }
@@ -259,13 +266,14 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         }
         self.rounds.until_look -= 1;
         self.rounds.entries += 1;
-        // The first entry after a look is timed: so the color learns how long its turns are.
+        // The first entry after a look is timed, so that its color learns how long its turns are.
         if self.host.run(entry, self.rounds.entries == 1) {
             self.rounds.until_look = 0;
         }
     }
 
-    /// Time, timers, descriptors, inbox; and what is published.
+    /// Looks around: at the time, timers, descriptors and the inbox. It also publishes the worker's
+    /// figures and helps other workers.
     fn look_around(&mut self) {
         let now = self.own.now();
         let elapsed = self.since_last_look(now);
@@ -287,7 +295,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.own.take_high();
         self.fire_timers(now);
         self.host.look_after_waits(now);
-        // An idle worker does it, if there is one.
+        // If there is a sentinel, it watches.
         let watches = self.own.steals() && !self.own.fleet.sleep.has_sentinel();
         if watches && now.saturating_sub(self.rounds.last_watch) >= self.watch_interval() {
             self.rounds.last_watch = now;
@@ -307,12 +315,12 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             self.own.queue_here(entry);
         }
         self.host.flush_figures(false);
-        // What this took is nobody's.
+        // The time of the look counts for no entry.
         self.own.time_passes();
         self.rounds.last_look = self.own.now();
     }
 
-    /// No entry follows for now: what the last ones tell is learned.
+    /// Learns from the last entries, as none follows for now.
     fn ends_stretch(&mut self) {
         if self.rounds.entries > 0 {
             let elapsed = self.since_last_look(self.own.now());
@@ -321,8 +329,8 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         }
     }
 
-    /// What the entries since the last look tell. A look behind none, as a turn begins with, tells
-    /// nothing.
+    /// Learns from the entries since the last look. A look without entries, as at the start of a
+    /// turn, teaches nothing.
     fn learn(&mut self, elapsed: u64) {
         let entries = self.rounds.entries;
         if entries > 0 {
@@ -331,8 +339,8 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         }
     }
 
-    /// How long the worker has been at entries since its last look; none, if one of them was
-    /// suspended in between.
+    /// Returns the nanoseconds since the last look, which the worker has spent on entries. Returns
+    /// 0 if one of the entries was suspended in between.
     fn since_last_look(&self, now: u64) -> u64 {
         match self.own.was_suspended.take() {
             true => 0,
@@ -340,7 +348,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         }
     }
 
-    /// If one entry only was run since the last look, it took so long.
+    /// Reports the time of the last entry if only that one has run since the last look.
     fn report_own_stall(&self, elapsed: u64) {
         if self.rounds.entries == 1 {
             self.host.is_in_one_event(self.own.index, elapsed, true);
@@ -356,7 +364,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         published.entry_nanos.store(self.own.entry_nanos.get(), Ordering::Relaxed);
         published.entry_traffic.store(self.own.entry_traffic.get(), Ordering::Relaxed);
         add(&published.progress, 1);
-        // Not stuck: nobody has to stand in.
+        // The worker is not stuck, so it needs no stand-in.
         self.own.shared().end_stand_in();
         self.host.is_between_events();
     }
@@ -364,7 +372,8 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
     fn judge_trial(&mut self, now: u64) {
         if self.rounds.trials.is_warm(now) {
             self.rounds.trials.counts_from(self.own.fleet.reading(now));
-            // It may be late, and what counts is to be like the rest.
+            // This look may be late. Short plain work stays open to thieves for all of the time
+            // that counts.
             if self.own.fleet.is_open(now) {
                 self.own.fleet.opens_until(now + (TRIAL - WARM_UP));
             }
@@ -393,7 +402,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.host.fire_timers(self.own.index, now);
     }
 
-    /// Waits at the poller, or looks at it, once.
+    /// Waits at the poller once, or only looks at it.
     fn park(&self, timeout: Option<Duration>) {
         self.own.polls.set(self.own.polls.get() + 1);
         add(&self.own.shared().counters.polls, 1);
@@ -401,7 +410,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.own.time_passes();
     }
 
-    /// Sleeps for `limit` at most, as there is nothing to run.
+    /// Sleeps, for at most `limit`, as there is nothing to run.
     fn idle(&mut self, is_over: &impl Fn() -> bool, limit: Option<Duration>) {
         self.host.flush_figures(true);
         self.ends_stretch();
@@ -415,7 +424,8 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         let may_spin = !fleet.rules.spin.is_zero() && limit.is_none();
         let spun = may_spin && self.spin(since, is_over);
         if !spun {
-            // Its hook may post, so it comes before the worker says that it sleeps.
+            // The hook of this look may post, so the look comes before the announcement of the
+            // sleep.
             self.own.rise(self.host);
             let look = self.host.look_before_sleep(self.own.now());
             point(Point::Announces);
@@ -423,7 +433,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             point(Point::Announced);
             let is_over = is_over();
             let timeout = match is_over || !self.own.is_idle() {
-                // The callee may have posted, so that the worker has risen.
+                // The code that was just called may have posted, so that the worker has risen.
                 true => Some(Duration::ZERO),
                 false => {
                     let time = self.time_to_sleep(look.map(Duration::from_nanos));
@@ -449,7 +459,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.rounds.fresh = true;
         self.judge_trial(now);
         self.fire_timers(now);
-        // The time that was spent here is nobody's.
+        // The time that was spent here counts for no entry.
         self.own.time_passes();
         self.rounds.last_look = self.own.now();
     }
@@ -459,8 +469,8 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.own.shared().published.idle_since.store(0, Ordering::Relaxed);
     }
 
-    /// How long the worker, which has announced its sleep, may sleep; zero: not at all. `look`:
-    /// until tickets are looked at again.
+    /// Returns how long the worker, which has announced its sleep, may sleep. Zero means not at
+    /// all, and `None` without a limit. `look` is the time until tickets are looked at again.
     fn time_to_sleep(&mut self, look: Option<Duration>) -> Option<Duration> {
         if !self.own.shared().has_nothing() && !mutant(Mutant::LostWakeup) {
             return Some(Duration::ZERO);
@@ -472,7 +482,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         [timer, self.sentinel_delay(), look].into_iter().flatten().min()
     }
 
-    /// If this worker is to stand sentinel, the time until its next look.
+    /// Returns the time until the next look if this worker is to stand sentinel.
     fn sentinel_delay(&mut self) -> Option<Duration> {
         if !self.own.steals() {
             return None;
@@ -500,7 +510,8 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         });
         let cpu = delay.and_then(|_| crate::clock::thread_cpu_nanos());
         if let (Some(since), Some(now)) = (self.rounds.sentinel_since, cpu) {
-            // It has looked, found nothing, and sleeps on: that is the price of a sentinel.
+            // It has looked, found nothing, and goes on sleeping: the CPU time of that is the price
+            // of a sentinel.
             add(&self.own.shared().counters.sentinel_nanos, now.saturating_sub(since));
         }
         self.rounds.sentinel_since = cpu;
@@ -510,8 +521,9 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         delay
     }
 
-    /// Looks for work for as long as the user has paid for; true if there is some. To the others it
-    /// is as good as idle meanwhile, so that it takes nothing, and posts to its own run queue only.
+    /// Looks for work for as long as the setting `spin` says. Returns `true` if there is some, or
+    /// if the loop is over. To other threads the worker counts as idle meanwhile, so it takes
+    /// nothing, and posts only to its own run queue.
     fn spin(&mut self, since: u64, is_over: &impl Fn() -> bool) -> bool {
         let local = self.own;
         let fleet = &self.own.fleet;
@@ -535,7 +547,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
                     self.rounds.last_poll = now;
                     self.fire_timers(now);
                     self.park(Some(Duration::ZERO));
-                    // It has risen if something was posted.
+                    // The worker has risen if something was posted.
                     if !local.is_idle() {
                         if local.has_queued() {
                             return true;

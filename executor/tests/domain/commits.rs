@@ -1,4 +1,4 @@
-//! Commits and what is deferred; being alone; long chains (I1, I6-I9, C9, C16).
+//! Commits, deferred actions, being alone, and long chains (I1, I6-I9, C9, C16).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
@@ -224,7 +224,7 @@ fn i8_many_readers_and_commits_behind_one_event_all_come_in_order() {
                 }
             }
             go.send(()).unwrap();
-            // Posts from outside meet what is being let go on.
+            // Posts from outside arrive while the waiting events are let in.
             for _ in 0..50 {
                 d.anon(|_| ());
             }

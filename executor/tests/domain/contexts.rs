@@ -1,4 +1,4 @@
-//! Contexts: who enters when, and what it reads (I2-I5, I11).
+//! Contexts: which event enters when, and what it reads (I2-I5, I11).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
@@ -30,7 +30,7 @@ fn i2_steps_downgrade_and_sub_events() {
                 })
             })
         };
-        // Posted at a commit, so that both are there before the next one.
+        // Both are posted at a commit, so that both have tickets before the next commit.
         let again = d.clone();
         d.none(move |n| {
             n.defer(move |_| {
@@ -46,7 +46,7 @@ fn i2_steps_downgrade_and_sub_events() {
 
 #[test]
 fn i3_anon_events_run_beside_each_other() {
-    // Each waits for the other.
+    // Each event waits for the other.
     let rt = runtime(2);
     for d in [Domain::snapshot(&rt.handle(), ()), Domain::read_write(&rt.handle(), ())] {
         let (a, b) = (mpsc::channel(), mpsc::channel());
@@ -141,7 +141,7 @@ fn i4_who_renounces_lets_others_in() {
     });
 }
 
-/// Counts its copies that are alive.
+/// Counts its living copies.
 struct Counted(Arc<AtomicUsize>);
 
 impl Clone for Counted {

@@ -133,7 +133,7 @@ fn i15_e12_the_oldest_uncommitted_ticket_is_named_once() {
     rt.wait_idle();
     assert_eq!((d.uncommitted(), rt.metrics().ticket_stalls()), (0, 1));
     assert_eq!(rt.metrics().panics(), 2, "a token dropped without a commit counts as a panic");
-    // With nothing open no worker wakes up to look.
+    // While no ticket is open, no worker wakes up to look.
     let quiet = (0..100).any(|_| {
         let parks = rt.metrics().parks();
         std::thread::sleep(Duration::from_millis(50));

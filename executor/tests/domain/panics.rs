@@ -120,7 +120,8 @@ fn i12_a_transactional_domain_is_as_before_unless_the_event_was_alone() {
     assert_eq!(rt.metrics().panics(), 4);
 }
 
-/// Panics when it is cloned or dropped, if told to, and posts to its domain when it is dropped.
+/// A state that panics when it is cloned or dropped, on request, and that posts to its domain on
+/// drop.
 struct Nasty {
     panics: Arc<AtomicBool>,
     drops: Arc<AtomicUsize>,

@@ -9,7 +9,7 @@ use dapple::{Domain, InGlobal, JoinError, JoinHandle, Mode, Runtime, yield_now};
 
 use crate::common::{Log, MINUTE, in_both_modes, runtime};
 
-/// What async events return.
+/// The output of async events.
 type Outcome<T> = Result<T, JoinError>;
 
 #[test]
@@ -44,8 +44,8 @@ fn i5_a_section_in_global_gives_back_what_it_returns_and_a_token_in_anon() {
         let expected: Vec<u64> = (1..=50).collect();
         assert_eq!(results, expected, "I1: tickets are taken when the events are spawned");
         assert_eq!(log.read(), expected, "I7: effects are in the order of tickets");
-        // Who awaits a commit is told by its last action; the order hears of it when that has
-        // returned.
+        // The last action of a commit wakes the task that awaits the commit. The order learns of
+        // the commit only when that action has returned.
         rt.wait_idle();
         assert_eq!((rt.metrics().panics(), d.uncommitted()), (0, 0));
     });
@@ -173,7 +173,7 @@ fn i12_panics_and_poison_are_told_to_whoever_waits() {
             d.spawn(|n| async move { n.global(|g| *g.state()).await.map(|(n, a)| (n, drop(a))) });
         assert_eq!(again.join().unwrap(), Ok((3, ())));
         rt.wait_idle();
-        // Three that panicked, and two tokens that were dropped without a commit: that of the first
+        // Three events panicked, and two tokens were dropped without a commit: that of the first
         // event, when its future was made, and that of the last one.
         assert_eq!(rt.metrics().panics() - panics, 5);
         assert_eq!(d.uncommitted(), 0, "the order goes on in every case");
@@ -184,7 +184,7 @@ fn i12_panics_and_poison_are_told_to_whoever_waits() {
 fn i16_a_cancelled_event_gives_up_its_place_wherever_it_is() {
     in_both_modes(0, |rt, d| {
         let log = Log::default();
-        // Before it begins, or a little later.
+        // Aborted before it begins, or a moment later.
         let sum = Arc::new(Mutex::new(0));
         let adds = |n: i32| {
             let sum = Arc::clone(&sum);
@@ -216,7 +216,7 @@ fn i16_a_cancelled_event_gives_up_its_place_wherever_it_is() {
             pending::<()>().await;
             drop(a);
         });
-        // Waits for global, behind the one in none.
+        // Waits for global, behind the event in none.
         let add = adds(100);
         let waits = d.spawn(|n| async move { n.global(add).await.map(drop) });
         let last = log.clone();
@@ -253,7 +253,7 @@ fn i16_a_section_that_nobody_waits_for_does_not_run() {
         let _ = gone.recv_timeout(MINUTE);
     });
     let task = d.spawn(|n| async move {
-        // Begun, and dropped before its turn.
+        // Started, and dropped before its turn.
         drop(n.global(|_| unreachable!("nobody waits for it")));
         "gone on"
     });
@@ -299,7 +299,7 @@ fn i15_a_ticket_holder_that_waits_for_another_domain_or_a_later_event_panics() {
     assert!(waits_in_anon.join().unwrap_err().is_panic());
     let told: Vec<_> = messages.lock().unwrap().drain(..).collect();
     assert!(told[2].ends_with("waits for another domain"), "{told:?}");
-    // A ticket that was given up when the future was made is not held.
+    // A ticket that was released when the future was made is not held.
     let given_up = d.spawn(move |n| {
         let done = n.commit();
         async move {
@@ -310,7 +310,7 @@ fn i15_a_ticket_holder_that_waits_for_another_domain_or_a_later_event_panics() {
     assert_eq!(given_up.join().unwrap(), Ok(()));
     assert!(told[0].ends_with("waits for a later event of the same domain"), "{told:?}");
     assert!(told[1].ends_with("waits for another domain"), "{told:?}");
-    // An earlier event may be waited for; and after the commit, anything.
+    // An earlier event may be awaited, and after the commit anything may be.
     let earlier = d.spawn(|n| async move { n.commit().await });
     let third = other.clone();
     let right = d.spawn(move |n| async move {
@@ -340,7 +340,7 @@ fn i15_a_timer_that_stands_for_a_computation_may_be_awaited_in_anon() {
                         *g.state()
                     };
                     let (count, mut a) = none.global(count).await?;
-                    // Of each four the third one waits for the shortest time.
+                    // In each group of four, the third event waits for the shortest time.
                     handle.sleep(WAIT / (1 + n as u32 % 4)).await;
                     awoken.add(count);
                     a.defer(move |_| effects.add(count));
@@ -352,7 +352,7 @@ fn i15_a_timer_that_stands_for_a_computation_may_be_awaited_in_anon() {
         let all: Vec<u64> = (1..=EVENTS).collect();
         let results: Vec<u64> = tasks.into_iter().map(|t| t.join().unwrap().unwrap()).collect();
         assert_eq!((results, effects.read()), (all.clone(), all.clone()), "I7");
-        // With a lock, who is in anon keeps the next one out of global.
+        // In read_write mode, an event in anon keeps the next one out of global.
         assert_eq!(awoken.read() == all, d.mode() == Mode::ReadWrite, "{:?}", awoken.read());
         rt.wait_idle();
         assert_eq!((rt.metrics().panics(), d.uncommitted()), (0, 0));
@@ -377,7 +377,7 @@ fn i12_a_handle_of_a_covered_event_errs_unless_its_future_was_told() {
             move |_: &mut dapple::Cx| ran.add(what)
         };
         let (a, b, c) = (act("a"), act("b"), act("c"));
-        // Its future ends before poison is there, or after it.
+        // The futures end before the poison is there, or afterwards.
         let before = d.spawn_none(move |mut n| async move {
             n.defer(a);
             drop(n.commit());
@@ -410,7 +410,7 @@ fn i12_a_handle_of_a_covered_event_errs_unless_its_future_was_told() {
             assert!(outcome.unwrap_err().is_poisoned());
             9
         });
-        // Whoever has the token speaks for the event, not the task.
+        // The holder of the token answers for the event, not the task.
         let (to, tokens) = mpsc::channel();
         let given_away = d.spawn_none(move |n| async move {
             to.send(n).unwrap();
@@ -447,7 +447,7 @@ fn i15_a_token_that_ends_somewhere_else_is_held_no_more() {
     for of_none in [false, true] {
         let (h, other) = (h.clone(), other.clone());
         let task = d.spawn(move |none| async move {
-            // An event on another worker ends it.
+            // An event, which may run on another worker, ends the token.
             let ended = match of_none {
                 true => h.new_color().call(move |_| drop(none.commit())),
                 false => {
@@ -460,7 +460,7 @@ fn i15_a_token_that_ends_somewhere_else_is_held_no_more() {
         });
         assert_eq!(task.join().unwrap(), Ok(()));
     }
-    // So does a thread that is no worker.
+    // A thread outside the runtime may end it too.
     let (to, tokens) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
     let ends = std::thread::spawn(move || tokens.into_iter().for_each(|end| end()));
     let task = d.spawn(move |none| async move {
@@ -501,7 +501,8 @@ fn e11_async_events_end_with_the_runtime() {
     }
 }
 
-/// I12: whoever holds a handle is told if what the event has deferred was dropped at the end.
+/// I12: a handle reports whether the event's deferred actions were dropped at the end of the
+/// runtime.
 #[test]
 fn i12_a_handle_of_an_event_whose_effects_a_shutdown_drops_says_so() {
     for was_in_global in [false, true] {
@@ -522,7 +523,7 @@ fn i12_a_handle_of_an_event_whose_effects_a_shutdown_drops_says_so() {
                 none.defer(move |_| effect.store(true, SeqCst));
                 drop(none.commit());
             }
-            // The end of the event waits behind this one, as an event of its own.
+            // The end of the event waits behind this event, as a separate event.
             begun.send(()).unwrap();
             let _ = wait.recv_timeout(MINUTE);
             Ok::<_, JoinError>(())

@@ -1,4 +1,4 @@
-//! Tokens, `Done`s and handles that go astray (I16).
+//! Tokens, `Done`s and handles that end up in unusual places (I16).
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
@@ -14,7 +14,7 @@ fn i16_a_dropped_token_counts_as_a_panic_and_the_order_goes_on() {
         let also = Arc::clone(&stash);
         d.event_anon(move |n| {
             n.upgrade_anon_then(move |a| {
-                // The token leaves the step by a way that is not a commit.
+                // The token leaves the step without a commit.
                 also.lock().unwrap().push(a);
                 panic!("no Done");
             })

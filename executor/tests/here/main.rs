@@ -1,7 +1,7 @@
-//! E18: a runtime of which the calling thread is a worker.
+//! E18: a runtime that has the calling thread as a worker.
 //!
-//! * [`thread`]: turns, timers, posts from elsewhere, futures, several runtimes, the end.
-//! * [`suspended`]: events that run others meanwhile.
+//! * [`thread`]: turns, timers, posts from other threads, futures, several runtimes, the end.
+//! * [`suspended`]: events that run other events meanwhile.
 mod suspended;
 mod thread;
 
@@ -21,7 +21,7 @@ fn here(builder: Builder) -> Here {
 }
 
 thread_local! {
-    /// The runtime of this thread, for events that enter it again.
+    /// The runtime of this thread, for events that run turns themselves.
     static HERE: RefCell<Option<Rc<Here>>> = const { RefCell::new(None) };
 }
 
@@ -31,7 +31,7 @@ fn keep(here: Here) -> Rc<Here> {
     here
 }
 
-/// The runtime of this thread.
+/// Returns the runtime of this thread.
 fn kept() -> Rc<Here> {
     HERE.with_borrow(|here| here.clone().unwrap())
 }

@@ -1,4 +1,4 @@
-//! Events of a color that is bound to a thread of the user's may run others meanwhile.
+//! Events of a color that is bound to the user's thread may run other events meanwhile.
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -8,7 +8,7 @@ use dapple::{Color, Colored, Here, Runtime, Turn};
 
 use super::{ALL, HERE, alone, end, here, keep, kept};
 
-/// A bound color, and a note of what has run.
+/// Returns a bound color, and an empty list for what has run.
 fn bound(here: &Here) -> (Color, Arc<Mutex<Vec<u32>>>) {
     (here.handle().color_builder().on_worker(0).build(), Arc::default())
 }
@@ -34,7 +34,7 @@ fn e18_an_event_of_a_bound_color_may_run_others_meanwhile() {
     });
     color.post(note(1));
     here.run(|| notes.lock().unwrap().len() == 5);
-    // What was posted before runs before (C2), and the outer event goes on when the turn is over.
+    // Earlier posts run earlier (C2), and the outer event goes on when the nested turn has ended.
     assert_eq!(*notes.lock().unwrap(), [0, 1, 2, 3, 4]);
     end(here);
 }
@@ -56,7 +56,7 @@ fn e18_nested_turns_go_as_deep_as_their_events() {
         });
     }
     descend(&color, &notes, 0);
-    // Handles that are given up, and a turn that makes the color idle, do it no harm.
+    // Neither dropped handles nor a turn that makes the color idle do any harm.
     drop(color);
     here.run(|| notes.lock().unwrap().len() == 102);
     let down: Vec<_> = (0..=50).chain((0..=50).rev().map(|n| 100 + n)).collect();
@@ -85,7 +85,7 @@ fn e18_an_event_that_holds_more_is_not_suspended() {
     here.run(|| tried.load(SeqCst) == 3);
     here.wait_idle();
     assert_eq!(here.metrics().panics(), 3);
-    // All colors go on.
+    // All colors still work.
     for color in [&color, &other] {
         let tried = Arc::clone(&tried);
         color.post(move |_| _ = tried.fetch_add(1, SeqCst));
@@ -111,7 +111,8 @@ fn c13_e18_a_suspended_event_keeps_its_values_to_itself() {
     here.wait_idle();
     assert_eq!(here.block_on(value.call(|n, _| *n)), Ok(2));
     assert_eq!(here.block_on(other.call(|n, _| *n)), Ok(12));
-    // What is read stays readable, and unwritten, though others have read it meanwhile.
+    // A value that is borrowed for reading stays readable and unwritten, although others read it
+    // meanwhile.
     let (also_value, panics) = (value.clone(), here.metrics().panics());
     color.post(move |cx| {
         let read = also_value.get(cx);
@@ -168,7 +169,8 @@ fn c13_e18_a_value_stays_while_a_suspended_event_has_it() {
         let handle = (way > 0).then(|| value.clone());
         let event = move |noted: &mut Noted, _: &mut dapple::Cx| {
             match (way, handle) {
-                // The last handle goes before it runs, in an event, on a thread, in its own event.
+                // The last handle is dropped before the event runs, in another event, on a thread,
+                // in its own event.
                 (1, Some(handle)) => kept().handle().post_default(move |_| drop(handle)),
                 (2, Some(handle)) => thread::spawn(move || drop(handle)).join().unwrap(),
                 (_, handle) => drop(handle),

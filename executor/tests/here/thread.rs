@@ -49,7 +49,7 @@ fn e18_one_worker_is_the_calling_thread_and_starts_no_other() {
 
 #[test]
 fn e18_a_loop_that_was_told_to_end_once_ends() {
-    // The first time before there is anything to wait for, the second time on the way to sleep.
+    // The first time before there is anything to wait for, the second time just before sleeping.
     for told in 1..=2 {
         let here = alone();
         let asked = Cell::new(0);
@@ -86,7 +86,7 @@ fn e18_a_turn_runs_what_there_is_up_to_its_limit_and_looks_once() {
     assert_eq!(here.turn(Turn::Until(begin + wait), ALL), 0);
     assert!(begin.elapsed() >= wait);
     assert_eq!(here.metrics().polls() - polls, 5);
-    // A color that never ends: a turn does, when the descriptors are due.
+    // A color that never becomes idle. The turn still ends, when the descriptors are due.
     fn again(color: Color) {
         color.clone().post(move |_| {
             thread::sleep(Duration::from_micros(20));
@@ -113,14 +113,14 @@ fn e18_timers_and_their_deadline() {
         cx.post_after(delay, &h.default_color(), move |_| also_fired.store(true, SeqCst))
     });
     let deadline = here.next_deadline().unwrap();
-    // At the time of the timer, or before that.
+    // The deadline may be before the time of the timer, but not long after it.
     assert!(deadline < begin + delay + Duration::from_secs(5));
     while !fired.load(SeqCst) {
         here.turn(Turn::Block, ALL);
     }
     assert!(begin.elapsed() >= delay);
     assert_eq!(here.next_deadline(), None);
-    // An earlier timer of another thread's wakes the wait.
+    // An earlier timer that another thread starts ends the wait.
     let color = h.color_builder().on_worker(0).build();
     let _late = h.post_after(Duration::from_secs(3_600), &color, |_| {});
     let other = thread::spawn(move || {
@@ -162,7 +162,7 @@ fn e17_e18_while_the_thread_is_away_others_run_what_is_not_bound() {
     let ran_bound = Arc::new(AtomicBool::new(false));
     let also_ran = Arc::clone(&ran_bound);
     h.post_default(move |_| also_ran.store(true, SeqCst));
-    // Posted in the worker's name, so it stands in its run queue, behind an event that stays there.
+    // Posted as the worker, so the event stands in its run queue, behind an event that stays there.
     let color = here.enter(|cx| {
         let color = cx.new_color();
         let tx = tx.clone();
@@ -208,7 +208,7 @@ fn e18_a_future_need_not_be_send_and_is_woken_from_anywhere() {
         also_count.get()
     });
     assert_eq!((sum, Rc::strong_count(&count)), (45, 1));
-    // A task of the thread's may run a turn itself.
+    // A task on the thread may run a turn itself.
     let here = keep(here);
     let task = here.spawn_local(&color, async { kept().turn(Turn::Poll, ALL) });
     here.block_on(task).unwrap();
@@ -236,11 +236,11 @@ fn e18_e11_its_end_runs_what_is_left_and_drops_the_rest_on_the_thread() {
     h.post_after(Duration::from_secs(3_600), &color, |_| {});
     let report = here.shutdown(Duration::from_secs(20));
     assert!(report.drained && report.stuck_workers.is_empty());
-    // The last poll of the task, which drops its future, is not run.
+    // The last poll of the task, which drops its future, does not run.
     assert_eq!((report.dropped_events, report.dropped_timers, ran.load(SeqCst)), (1, 1, 10));
     assert_eq!(Rc::strong_count(&kept), 1);
     assert!(h.has_ended());
-    // Without time, what has not run is dropped.
+    // With a limit of zero, events that have not run are dropped.
     let here = here_with_two();
     let h = here.handle();
     for _ in 0..10 {
@@ -266,7 +266,7 @@ fn e18_several_threads_have_one_each_and_one_thread_has_several() {
                 let sum = Arc::new(AtomicUsize::new(0));
                 for n in 0..100 {
                     let (sum, h) = (Arc::clone(&sum), inner.handle());
-                    // In an event of one the thread enters the other.
+                    // In an event of one runtime, the thread enters the other runtime.
                     outer.handle().post_default(move |cx| {
                         let color = cx.color().unwrap();
                         h.post_default(move |_| _ = sum.fetch_add(n, SeqCst));
@@ -316,7 +316,7 @@ fn e18_what_panics_in_here_leaves_the_thread_outside() {
     assert_eq!(here.metrics().events(), 1);
 }
 
-/// Many threads post to all kinds of colors while this one comes and goes.
+/// Many threads post to all kinds of colors, while this thread enters and leaves its runtime.
 #[test]
 fn e17_e18_storm() {
     let here = keep(here(Runtime::builder().workers(3).pin_cores(false)));
@@ -358,7 +358,7 @@ fn e17_e18_storm() {
     }
     posters.into_iter().for_each(|poster| poster.join().unwrap());
     here.wait_idle();
-    // An event that finds its value with a suspended one panics, and has not counted.
+    // An event that finds its value borrowed by a suspended event panics, and does not count.
     let sum: u64 = bound.iter().map(|value| here.block_on(value.call(|n, _| *n)).unwrap()).sum();
     let expected = 3 * POSTS as u64 * 3 / 5;
     assert_eq!(sum + here.metrics().panics(), expected);
@@ -371,14 +371,14 @@ fn e4_e18_others_run_what_is_not_bound_however_long_they_have_slept() {
     let h = here.handle();
     let color = here.enter(|cx| cx.new_color());
     for round in 0..4 {
-        // Nobody looks any more.
+        // Long enough that no worker watches any longer.
         thread::sleep(Duration::from_millis(100));
         let (tx, rx) = mpsc::channel();
         match round {
             0 => color.post(move |cx| tx.send(cx.worker()).unwrap()),
             1 => here.enter(|cx| cx.post(&color, move |cx| tx.send(cx.worker()).unwrap())),
             2 => {
-                // A turn that is over before it has run all.
+                // A turn that ends before it has run everything.
                 let also_tx = tx.clone();
                 h.post_default(|_| {});
                 here.enter(|cx| {

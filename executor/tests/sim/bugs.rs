@@ -1,16 +1,19 @@
-//! Small programs with a fault each, which is found, told in a few deviations, and comes back.
+//! Small programs with one fault each: the simulation finds it, tells it in few deviations, and
+//! reproduces it.
 
 use dapple::sim::{self, Config, Failure, Sim};
 
 use super::{Edit, edited, programs};
 
-/// The failure of a program that has a fault: of at most a thousand seeds, told in at most ten
-/// deviations, and failing again when it is replayed, also from its text.
+/// Returns the failure of a program that has a fault.
+///
+/// The default seeds find it, it takes at most two deviations, and it fails again when it is
+/// replayed from its text.
 fn found(body: fn(&Sim)) -> Failure {
     let config = Config::new();
     let failure = sim::find(&config, body).expect("no seed finds it");
     println!("{failure}");
-    // By hand none of them takes more than one.
+    // Found by hand, none of the faults takes more than one deviation.
     assert!(failure.deviations <= 2, "{failure}");
     let saved: sim::Saved = failure.saved.as_ref().unwrap().to_string().parse().unwrap();
     assert_eq!(Some(&saved), failure.saved.as_ref());
@@ -87,10 +90,10 @@ fn e13_a_timer_that_is_taken_for_the_end_of_something_else() {
     assert!(failure.saved.as_ref().unwrap().to_string().contains("late-timer 0 for "), "{failure}");
 }
 
-/// A program, and a run of it that has failed.
+/// A program, and a saved run of it that failed.
 type Failed = (fn(&Sim), sim::Saved);
 
-/// How many of these runs still fail when the programs are edited.
+/// Returns the number of these runs that still fail when the programs are edited.
 fn still_fail(saved: &[Failed], edit: Edit) -> usize {
     edited(edit, || {
         let fails =
@@ -101,7 +104,7 @@ fn still_fail(saved: &[Failed], edit: Edit) -> usize {
 
 #[test]
 fn e13_saved_failures_survive_an_edit_of_their_programs() {
-    // Three of each program.
+    // Three failures of each program.
     let mut saved: Vec<Failed> = Vec::new();
     for body in programs::ALL {
         let mut seed = 0;

@@ -1,4 +1,4 @@
-//! What a seed chooses: pauses and faults, how long they last, and where they end.
+//! The choices of a seed: pauses and faults, how long they last, and where they end.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use super::{programs, start};
 
 #[test]
 fn e13_a_pause_for_an_event_that_never_comes_has_an_end() {
-    // The timer never rests, so there is always something else to wait for.
+    // The timer keeps firing, so there is always something else to wait for.
     let body = |_: &sim::Sim| {
         let rt = start(2);
         let h = rt.handle();
@@ -37,7 +37,7 @@ fn e13_a_pause_for_an_event_that_never_comes_has_an_end() {
 #[test]
 fn e13_a_wait_may_end_early() {
     use dapple::sync::{Condvar, Mutex};
-    // It does not look again whether what it waits for has come.
+    // The test waits once. It does not wait again if the wait ended early.
     let body = |_: &sim::Sim| {
         let rt = start(1);
         let shared = Arc::new((Mutex::new(false), Condvar::new()));
@@ -60,7 +60,8 @@ fn e13_a_wait_may_end_early() {
 
 #[test]
 fn e13_faults_break_no_promise_of_timers() {
-    // Of nine seeds two may have timers that are late; none loses one, or changes their order.
+    // Two of nine seeds may have timers that are late. None loses a timer or changes the order of
+    // timers.
     let fired = Arc::new(AtomicU64::new(0));
     let counts = Arc::clone(&fired);
     let body = move |sim: &sim::Sim| {
@@ -68,7 +69,7 @@ fn e13_faults_break_no_promise_of_timers() {
         let h = rt.handle();
         let order = Colored::new(&h.new_color(), Vec::new());
         let (armed, counts) = (order.clone(), Arc::clone(&counts));
-        // Armed on one worker, they have an order.
+        // Timers that are armed on one worker have an order.
         order.post(move |_, cx| {
             for n in [3, 1, 4, 1, 5, 9, 2, 6] {
                 let (armed, counts) = (armed.clone(), Arc::clone(&counts));
@@ -106,7 +107,7 @@ fn e13_a_pause_until_nobody_else_can_go_on_is_saved_and_replayed() {
 
 #[test]
 fn e13_nothing_is_paused_in_the_last_part_of_a_run() {
-    // A program that ends when it has gone on for a thousand events without a pause.
+    // The program ends when it has run 1,000 events in a row without a pause.
     let config = sim::Config::new().most_steps(40_000);
     let body = |_: &sim::Sim| {
         fn goes_on(since: std::time::Instant, left: u32, cx: &mut dapple::Cx) {
@@ -125,7 +126,7 @@ fn e13_nothing_is_paused_in_the_last_part_of_a_run() {
 
 #[test]
 fn e13_of_those_that_wait_for_all_others_the_first_in_rank_goes_on() {
-    // Each event is on a worker of its own, and posts one more, without a color.
+    // Each event runs on a worker of its own, and posts one more without a color.
     let orders = Arc::new(Mutex::new(Vec::new()));
     let tell = Arc::clone(&orders);
     let body = move |_: &sim::Sim| {
@@ -144,7 +145,7 @@ fn e13_of_those_that_wait_for_all_others_the_first_in_rank_goes_on() {
         tell.lock().unwrap().push(order.lock().unwrap().join(" "));
         assert_ne!(order.lock().unwrap()[0], "b");
     };
-    // Where the two others begin is told by a run that fails.
+    // A run that fails shows where the two other events begin.
     let failure = sim::find(&sim::Config::new(), body.clone()).unwrap();
     let saved = failure.saved.unwrap().to_string();
     let begins = saved.lines().filter_map(|line| line.split_once(" begins 0 "));
@@ -157,7 +158,8 @@ fn e13_of_those_that_wait_for_all_others_the_first_in_rank_goes_on() {
         let rests = format!("{one} begins 0 rest {one_rank}\n{two} begins 0 rest {two_rank}\n");
         let report = sim::replay(&sim::Config::new(), &rests.parse().unwrap(), body.clone());
         assert!(report.failure.is_some(), "{report:?}");
-        // What the first one has posted runs before those that rest, and so does what comes next.
+        // The post of "b" runs before the events that rest, and the post of the first of these runs
+        // before the second one.
         let order = orders.lock().unwrap()[0].clone();
         let order: Vec<&str> = order.split(' ').collect();
         assert_eq!([order[0], order[1], order[3]], ["b", "then", "then"], "{order:?}");

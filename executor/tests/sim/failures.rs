@@ -1,4 +1,4 @@
-//! What fails, and what is told of it.
+//! The failures of a simulation, and what they report.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -77,7 +77,7 @@ fn e13_a_program_that_is_another_one_each_time_is_told_so() {
         let rt = start(2);
         let h = rt.handle();
         let colors: Vec<_> = (0..8).map(|_| h.new_color()).collect();
-        // Its order is drawn anew for each map.
+        // The iteration order is random for each map.
         let numbers: std::collections::HashMap<usize, ()> = (0..8).map(|n| (n, ())).collect();
         for number in numbers.keys() {
             h.post(&colors[*number], |_| ());
@@ -88,7 +88,7 @@ fn e13_a_program_that_is_another_one_each_time_is_told_so() {
     let failure = sim::find(&sim::Config::new().seeds(0..20).run_twice(), body).unwrap();
     assert!(failure.message.starts_with("it is not the same run each time: event "), "{failure}");
     assert!(failure.message.contains(file!()), "{failure}");
-    // One that is the same has nothing to be told.
+    // A program that is the same each time has nothing to report.
     let same = |_: &sim::Sim| {
         let rt = start(2);
         rt.handle().post_default(|cx| cx.post_here(|_| ()));
@@ -114,7 +114,7 @@ fn e13_labels_that_no_seed_reaches_are_told() {
 
 #[test]
 fn e13_notes_may_look_at_the_program() {
-    // A note that posts, notes and reads the clock; told or not, the run is the same.
+    // The note posts, notes and reads the clock. The run is the same whether or not it is told.
     let body = |_: &sim::Sim| {
         let rt = start(2);
         let h = rt.handle();
@@ -140,7 +140,7 @@ fn e13_notes_may_look_at_the_program() {
     assert_eq!(plain.failure, Some(failure.message));
 }
 
-/// Blocks its thread; run by the test below only, in a process of its own.
+/// Blocks its thread. Only the next test runs this, in a process of its own.
 #[test]
 #[ignore = "it does not end"]
 fn blocks_for_ever() {

@@ -21,7 +21,7 @@ fn e13_a_history_begins_where_it_is_asked_for() {
         assert_eq!(sim.history().events().len(), 0);
         history.check_at_rest();
     });
-    // A run that is told has more records, of which none is of the history.
+    // A run that is told has more records, but none of them belongs to the history.
     let failure = sim::find(&sim::Config::new().seeds(0..1).run_twice(), |sim| {
         let rt = start(1);
         rt.handle().post_default(|_| ());

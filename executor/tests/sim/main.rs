@@ -1,4 +1,4 @@
-//! E13: programs under a seed. `cargo test -p dapple --features sim --test sim`.
+//! E13: programs under a seed. Run them with `cargo test -p dapple --features sim --test sim`.
 #![cfg(feature = "sim")]
 
 mod bugs;
@@ -15,13 +15,13 @@ use std::cell::Cell;
 
 use dapple::{Color, Handle, Runtime, sim};
 
-/// What was added to a program above its other code: a color of a thousand events.
+/// An edit of a program, above its other code: a color with 1,000 events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Edit {
     None,
-    /// They are posted by the body of the test.
+    /// The body of the test posts the events.
     InMain,
-    /// They are posted by an event of the program.
+    /// An event of the program posts the events.
     InAnEvent,
 }
 
@@ -29,7 +29,7 @@ thread_local! {
     static EDIT: Cell<Edit> = const { Cell::new(Edit::None) };
 }
 
-/// Runs `f` with programs that have been edited so.
+/// Runs `f` with programs that have this edit.
 fn edited<R>(edit: Edit, f: impl FnOnce() -> R) -> R {
     EDIT.set(edit);
     let result = f();
@@ -37,7 +37,7 @@ fn edited<R>(edit: Edit, f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// The place of the edit in an event.
+/// Applies the edit in an event, if the current edit is of that kind.
 fn edit(h: &Handle) {
     if EDIT.get() == Edit::InAnEvent {
         add_noise(h);
@@ -49,7 +49,7 @@ fn add_noise(h: &Handle) {
     (0..1_000).for_each(|_| h.post(&noise, |_| ()));
 }
 
-/// A runtime with so many workers.
+/// Starts a runtime with this many workers.
 fn start(workers: usize) -> Runtime {
     let rt = Runtime::builder().workers(workers).build().unwrap();
     if EDIT.get() == Edit::InMain {
@@ -58,12 +58,12 @@ fn start(workers: usize) -> Runtime {
     rt
 }
 
-/// A color that stories name.
+/// Returns a color with a label, which stories name.
 fn color(h: &Handle, label: &str) -> Color {
     h.color_builder().label(label).build()
 }
 
-/// Runs a body with so many seeds; none fails.
+/// Runs a body with this many seeds, and checks that none fails.
 fn holds(seeds: u64, body: impl Fn(&sim::Sim) + 'static) {
     sim::check(&sim::Config::new().seeds(0..seeds), body);
 }

@@ -1,4 +1,4 @@
-//! Faults in the runtime itself, in the files that are shipped, each found by a small program:
+//! Faults in the shipped files of the runtime itself. A small program finds each of them:
 //! `RUSTFLAGS="--cfg dapple_mutants" cargo test -p dapple --features sim --test sim mutants`.
 
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -10,7 +10,8 @@ use dapple::{Color, Domain, Runtime, StealPolicy};
 
 use super::{color, start};
 
-/// The failure of a program if the runtime has a fault; without it there is none.
+/// Returns the failure of a program when the runtime has this fault. Without the fault it must not
+/// fail.
 fn found(mutant: Mutant, body: impl Fn(&Sim) + Clone + 'static) -> Failure {
     plant(None);
     let config = Config::new().most_steps(200_000);
@@ -33,7 +34,7 @@ fn found(mutant: Mutant, body: impl Fn(&Sim) + Clone + 'static) -> Failure {
 
 #[test]
 fn e13_a_wakeup_that_is_lost() {
-    /// So many hops between two colors, which stay where they are.
+    /// Posts this many hops between two colors, neither of which is stolen.
     fn hop(here: Color, there: Color, left: u32) {
         let back = here.clone();
         here.post(move |_| {
@@ -116,7 +117,7 @@ fn e13_an_event_that_overtakes_others() {
         let posted = Arc::new(AtomicU32::new(0));
         let (again, seen) = (own.clone(), Arc::clone(&posted));
         h.post(&own, move |cx| {
-            // What the test has posted by now stands before what is posted here.
+            // The events that the test has posted by now stand before the one that is posted here.
             let before = seen.load(SeqCst);
             cx.post(&again, move |_| assert!(seen.load(SeqCst) >= 100 * before, "it overtakes"));
         });
@@ -153,7 +154,7 @@ fn e13_commits_that_are_torn() {
 
 #[test]
 fn e13_the_history_tells_which_rule_a_fault_breaks() {
-    /// A program that checks nothing itself.
+    /// Returns the broken rule that the history reports for a program which checks nothing itself.
     fn rule(mutant: Mutant, body: impl Fn(&dapple::Handle) + Clone + 'static) -> String {
         plant(Some(mutant));
         let failure = sim::find(&Config::new().most_steps(200_000), move |sim| {

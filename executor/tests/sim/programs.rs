@@ -1,4 +1,4 @@
-//! Small programs with a fault each.
+//! Small programs with one fault each.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::SeqCst};
@@ -11,7 +11,7 @@ use dapple::{Color, Cx, Domain, Handle, Priority, Rendezvous};
 
 use super::{color, edit, start};
 
-/// All of them.
+/// All programs of this file.
 pub(super) const ALL: [fn(&Sim); 11] = [
     a_check_and_an_act_in_two_events,
     a_post_and_then_the_write_that_the_posted_event_reads,
@@ -68,7 +68,7 @@ pub(super) fn a_timer_that_is_cancelled_too_late(_: &Sim) {
         cx.post_here(|_| ());
         assert!(!seen.load(SeqCst), "called after the end");
     });
-    // The timer is of another color: its callback may have begun.
+    // The timer belongs to another color, so its callback may have begun.
     let _close = h.post_after(Duration::from_millis(1), &closes, move |cx| {
         edit(&cx.handle());
         timer.cancel();
@@ -79,12 +79,12 @@ pub(super) fn a_timer_that_is_cancelled_too_late(_: &Sim) {
 }
 
 pub(super) fn locks_that_are_taken_one_after_the_other(_: &Sim) {
-    /// Takes both, one after the other, and tries again when the second is taken.
+    /// Takes both locks, one after the other, and tries again while the second one is taken.
     fn take(first: Arc<AtomicBool>, second: Arc<AtomicBool>, tries: u32, cx: &mut Cx) {
         assert!(tries < 200, "they wait for each other");
         if tries > 0 || !first.swap(true, SeqCst) {
             if second.swap(true, SeqCst) {
-                // Somebody has it.
+                // The other event has the lock.
                 return cx.post_here(move |cx| take(first, second, tries + 1, cx));
             }
             second.store(false, SeqCst);
@@ -93,7 +93,7 @@ pub(super) fn locks_that_are_taken_one_after_the_other(_: &Sim) {
             cx.post_here(move |cx| take(first, second, tries, cx));
         }
     }
-    /// As one would write it: the first lock in one event, the second in the next.
+    /// Takes the first lock in one event and the second in the next, as a naive program does.
     fn eats(left: Arc<AtomicBool>, right: Arc<AtomicBool>, h: &Handle, label: &str) {
         h.post(&color(h, label), move |cx| {
             edit(&cx.handle());
@@ -133,7 +133,7 @@ pub(super) fn an_effect_before_its_commit(_: &Sim) {
         let effects = Arc::clone(&effects);
         domain.anon(move |cx| {
             edit(&cx.domain().runtime());
-            // Instead of `cx.defer`, which keeps the order of the tickets.
+            // The fault: `cx.defer` would keep the order of the tickets.
             effects.lock().unwrap().push(cx.ticket().number());
         });
     }
@@ -149,7 +149,7 @@ pub(super) fn a_request_that_is_sent_again_and_is_not_known_again(_: &Sim) {
     let (done, paid) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let (again, counted) = (h.clone(), Arc::clone(&paid));
     let (asks, acks, answers) = (server.clone(), client.clone(), Arc::clone(&done));
-    // The server does it, and says so to the client.
+    // The server pays, and tells the client.
     let serve = move |cx: &mut Cx| {
         edit(&cx.handle());
         counted.fetch_add(1, SeqCst);
@@ -178,7 +178,7 @@ pub(super) fn a_promise_that_is_dropped(_: &Sim) {
     h.post(&asks, move |cx| {
         edit(&cx.handle());
         cx.post_here(move |_| {
-            // Whoever has asked is told nothing when it is closed meanwhile.
+            // The fault: if the color is closed meanwhile, the asker gets no answer.
             if !closed.load(SeqCst) {
                 let _ = trigger.fire(7);
             }
@@ -189,7 +189,7 @@ pub(super) fn a_promise_that_is_dropped(_: &Sim) {
     rt.wait_idle();
 }
 
-/// An answer that somebody waits for.
+/// An answer that a task waits for.
 #[derive(Default)]
 struct Answer {
     asker: Mutex<Option<Waker>>,
@@ -197,7 +197,7 @@ struct Answer {
 }
 
 impl Answer {
-    /// Asks on one color, is answered on another one, and waits.
+    /// Asks on one color, gets the answer from another one, and waits.
     async fn ask(self: Arc<Self>, asks: Color, answers: Color) {
         let mut asked = false;
         poll_fn(move |cx| {
@@ -211,7 +211,7 @@ impl Answer {
                     cx.post(&answers, move |_| answer.arrives());
                 });
             }
-            // Too late: the answer may have been there, and has found nobody.
+            // The fault, too late: the answer may have arrived already, and found no waker.
             *self.asker.lock().unwrap() = Some(cx.waker().clone());
             Poll::Pending
         })
@@ -248,7 +248,7 @@ pub(super) fn a_priority_inversion_through_a_set(sim: &Sim) {
     let urgent = h.color_builder().label("urgent").priority(Priority::High).build();
     let slow = h.color_builder().label("slow").priority(Priority::Low).build();
     let (millis, works) = (Duration::from_millis, slow.clone());
-    // It has both before the slow work begins, as a rule.
+    // The set usually has both colors before the slow work begins.
     let (one, two, reports) = (urgent.clone(), slow.clone(), color(&h, "reports"));
     let _report = h.post_after(millis(1), &reports, move |cx| {
         edit(&cx.handle());
@@ -264,7 +264,7 @@ pub(super) fn a_priority_inversion_through_a_set(sim: &Sim) {
     sim.advance(millis(60));
 }
 
-/// Found by a fault: without one, timers fire in the order of their deadlines.
+/// Without a late timer there is no failure, because timers fire in the order of their deadlines.
 pub(super) fn a_timer_that_is_taken_for_the_end_of_something_else(sim: &Sim) {
     let rt = start(1);
     let h = rt.handle();

@@ -1,4 +1,4 @@
-//! What is simulated, and that a run is the same each time.
+//! The simulation of all parts of a program, and the reproducibility of runs.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -123,12 +123,12 @@ fn e13_tasks_domains_sets_classes_and_blocking_work_run_under_every_seed() {
     });
 }
 
-/// What a program does in one run, as a number.
+/// Returns the digest and the number of steps of one run.
 fn digest_of(seed: u64) -> (u64, u64) {
     let digest = Arc::new(Mutex::new(0));
     let also = Arc::clone(&digest);
     let report = sim::run(&sim::Config::new(), seed, move |sim| {
-        // The heap of each run is another one.
+        // The heap is different in each run.
         let junk: Vec<Vec<u8>> = (0..digest_of_the_heap() % 64).map(|n| vec![0; n * 100]).collect();
         let rt = start(3);
         let h = rt.handle();
@@ -148,7 +148,7 @@ fn digest_of(seed: u64) -> (u64, u64) {
     (*digest.lock().unwrap(), report.steps)
 }
 
-/// Some number that differs from run to run.
+/// Returns a number that differs from run to run.
 fn digest_of_the_heap() -> usize {
     Box::into_raw(Box::new(0u64)).addr() >> 6
 }
@@ -168,7 +168,7 @@ fn e13_a_run_is_the_same_each_time_and_seeds_differ() {
     assert!(digests.len() > 10, "{digests:?}");
 }
 
-/// Posts itself for ever.
+/// Posts itself until it is stopped.
 fn again(stop: Arc<AtomicBool>, cx: &mut dapple::Cx) {
     if !stop.load(SeqCst) {
         cx.post_here(move |cx| again(stop, cx));
@@ -226,7 +226,7 @@ fn e13_what_is_settled_lets_no_time_pass_by() {
         sim.settled();
         let passed = h.now() - before;
         assert_eq!(ran.load(SeqCst), 3);
-        // What runs takes some, but nobody's pause does, nor does the next look of a worker.
+        // The events take some time, but a pause does not, nor does the next look of a worker.
         assert!(passed < Duration::from_micros(50), "{passed:?}");
     });
 }

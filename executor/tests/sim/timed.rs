@@ -1,4 +1,4 @@
-//! Timed mode: what things cost.
+//! Timed mode: the cost of each operation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -8,7 +8,7 @@ use dapple::sim;
 
 use super::start;
 
-/// What a program takes in timed mode.
+/// Runs a program in timed mode, and returns its report.
 fn timed(body: impl Fn(&sim::Sim) + 'static) -> sim::Report {
     let report = sim::run(&sim::Config::new().timed(sim::Costs::default()), 0, body);
     assert_eq!(report.failure, None);
@@ -21,7 +21,7 @@ fn e13_in_timed_mode_workers_work_at_the_same_time() {
         move |_: &sim::Sim| {
             let rt = start(workers);
             let h = rt.handle();
-            // Long enough that what is paid for stealing does not matter.
+            // Long enough that the cost of stealing does not matter.
             for _ in 0..40 {
                 h.post(&h.new_color(), |_| sim::work(Duration::from_micros(500)));
             }
@@ -31,7 +31,7 @@ fn e13_in_timed_mode_workers_work_at_the_same_time() {
     let [one, two, four] = [1, 2, 4].map(|workers| timed(program(workers)).time);
     assert!(one >= Duration::from_millis(20), "{one:?}");
     assert!(two < one * 11 / 20 && four < two * 12 / 20, "{one:?}, {two:?}, {four:?}");
-    // Each time the same.
+    // The result is the same each time.
     assert_eq!(timed(program(4)).digest, timed(program(4)).digest);
 }
 
@@ -40,7 +40,7 @@ fn e13_in_timed_mode_whoever_waits_in_a_loop_does_not_stop_the_clock() {
     let report = timed(|sim| {
         let rt = start(2);
         let h = rt.handle();
-        // Sets that meet: their posters wait for each other's locks.
+        // Sets that share colors: their posters wait for each other's locks.
         let colors: Vec<_> = (0..3).map(|_| h.new_color()).collect();
         for n in 0..100 {
             let (one, two) = (colors[n % 3].clone(), colors[(n + 1) % 3].clone());
@@ -78,7 +78,7 @@ fn e13_in_timed_mode_a_sleeper_wakes_in_time_beside_a_busy_worker() {
         let before = h.now();
         sim.advance(Duration::from_millis(1));
         assert!(h.now() - before < Duration::from_millis(2));
-        // Somebody who looks in a loop until then does not run out of steps.
+        // A thread that polls in a loop until then does not run out of steps.
         let done = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&done);
         h.post_default(move |_| {

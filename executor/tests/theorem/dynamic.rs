@@ -1,10 +1,10 @@
-//! Events by the dynamic token.
+//! Events that run by dynamic tokens.
 use dapple::*;
 
 use crate::program::*;
 use crate::run::Shared;
 
-/// Where an event of the dynamic form is.
+/// The step of an event that a dynamic token runs next.
 #[derive(Clone, Copy)]
 pub enum Place {
     None(usize),

@@ -1,9 +1,9 @@
-//! I13: whatever runs in parallel, state, reads and effects are those of the (sub-)events run one
-//! by one by ticket.
+//! I13: in every parallel run, the state, the reads and the effects are those of the (sub-)events
+//! run one by one by ticket.
 //!
-//! Random programs run on the executor, in both modes, transactional or not, with 1 to 8 workers;
-//! and, beside, in a serial interpreter that knows nothing of contexts but what they allow and what
-//! a panic costs (I12). The interpreter shares no code with the step functions.
+//! Random programs run on the executor, in both modes, transactional or not, with 1 to 8 workers.
+//! They also run in a serial interpreter, which knows of contexts only what they allow and what a
+//! panic costs (I12). The interpreter shares no code with the step functions.
 mod dynamic;
 mod program;
 mod run;

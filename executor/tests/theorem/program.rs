@@ -1,15 +1,15 @@
-//! Programs of events, and what a run of one leaves.
+//! Programs of events, and the outcome of a run.
 use std::collections::BTreeMap;
 
 use dapple::Context;
 use proptest::prelude::*;
 
-/// What a step does, in order.
+/// An action of a step.
 #[derive(Clone, Debug)]
 pub enum Act {
     /// Changes both halves of the state. In global only.
     Write(u8),
-    /// Sees both halves of the state. In global and anon.
+    /// Sees both halves of the state. In global and anon only.
     Read,
     /// Defers an effect.
     Defer(u8),
@@ -18,17 +18,17 @@ pub enum Act {
     Panic,
 }
 
-/// The steps of an event, context by context.
+/// The steps of an event, by context.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// How it is written: as a whole event (if it is one), by typed tokens, by dynamic ones, or as
+    /// The API that runs the event: a whole event (if it is one), typed tokens, dynamic tokens, or
     /// an async task.
     pub form: u8,
     pub repairs: bool,
     pub none: Vec<Vec<Act>>,
     pub renounces: bool,
     pub global: Vec<Vec<Act>>,
-    /// Each preceded by a wait to be alone, and beginning with an effect at once.
+    /// Each step is preceded by a wait to be alone, and starts with an effect at once.
     pub alone: Vec<Vec<Act>>,
     pub anon: Vec<Vec<Act>>,
     pub then: Option<Box<Event>>,
@@ -43,12 +43,12 @@ impl Event {
         }
     }
 
-    /// Has it, and each of its sub-events, at most one part in which it is alone?
+    /// Returns `true` if the event and each of its sub-events are alone in at most one step.
     pub fn is_for_tasks(&self) -> bool {
         self.alone.len() < 2 && self.then.as_ref().is_none_or(|then| then.is_for_tasks())
     }
 
-    /// Has it one step only, and no sub-event?
+    /// Returns `true` if the event has exactly one step and no sub-event.
     pub fn is_whole(&self) -> bool {
         let steps = [&self.none, &self.global, &self.alone, &self.anon];
         let lone = self.none.len() == 1 || self.none.is_empty();
@@ -95,7 +95,7 @@ pub fn event(depth: u32) -> BoxedStrategy<Event> {
         })
         .prop_map(|mut e| {
             if e.repairs {
-                // Posted as a whole event in global.
+                // A repair is posted as a whole event in global.
                 let global = e.global.into_iter().next().unwrap_or_default();
                 (e.none, e.alone, e.anon, e.then) = (vec![], vec![], vec![], None);
                 e.global = vec![global];
@@ -132,7 +132,7 @@ pub fn read(state: &State) -> State {
     (first, state.1)
 }
 
-/// What a run leaves: effects in order, reads by ticket, the last state.
+/// The outcome of a run: effects in order, reads by ticket, the last state.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     pub effects: Vec<(u64, u16)>,
@@ -140,5 +140,5 @@ pub struct Outcome {
     pub state: State,
 }
 
-/// An effect that is not deferred.
+/// The number of an effect that is not deferred.
 pub const AT_ONCE: u16 = 1_000;

@@ -1,4 +1,4 @@
-//! The same program on the executor.
+//! Runs a program on the executor.
 use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use crate::dynamic::Place;
 use crate::program::*;
 use crate::tasks::Me;
 
-/// What the events of a run share.
+/// The domain and the log that the events of a run share.
 #[derive(Clone)]
 pub struct Shared {
     pub domain: Domain<State>,
@@ -34,7 +34,7 @@ impl Shared {
     }
 }
 
-/// What a step's acts need of its token.
+/// The operations of a token that acts need.
 pub trait Token {
     fn number(&self) -> u64;
     fn keep(&mut self, action: impl FnOnce(&mut Cx) + Send + 'static);
@@ -152,7 +152,7 @@ pub fn on_the_executor(
         (false, true) => Domain::builder().transactional().read_write(&h, state),
     };
     let shared = Shared { domain: domain.clone(), log: Arc::default() };
-    // Posted at one commit, so that all are there before the first one runs.
+    // All events are posted at one commit, so that all have tickets before the first one runs.
     let (all, program) = (shared.clone(), program.to_vec());
     domain.none(move |n| n.defer(move |_| program.into_iter().for_each(|e| all.post(e))));
     rt.wait_idle();

@@ -90,7 +90,7 @@ pub fn run(program: &[Event], transactional: bool) -> Outcome {
     let mut world = World { outcome: Outcome::default(), queue, poisoned: false };
     let mut ticket = 0;
     while let Some(event) = world.queue.pop_front() {
-        // The first event of all posts the program.
+        // Ticket 1 belongs to the event that posts the program.
         ticket += 1;
         world.event(ticket + 1, &event, transactional);
     }

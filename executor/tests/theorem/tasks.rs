@@ -1,4 +1,4 @@
-//! Events that are async tasks, of which some are cancelled.
+//! Events that are async tasks, some of which are cancelled.
 use std::sync::{Arc, Mutex};
 
 use dapple::*;
@@ -6,7 +6,7 @@ use dapple::*;
 use crate::program::*;
 use crate::run::{Shared, Token};
 
-/// The handle of an event that is an async task; it may not be there yet.
+/// The handle of an event that is an async task; `None` until the poster has stored it.
 #[derive(Clone, Default)]
 pub struct Me(pub Arc<Mutex<Option<Task>>>);
 
@@ -25,7 +25,7 @@ impl Me {
 }
 
 impl Shared {
-    /// The event as an async task.
+    /// Runs the event as an async task.
     pub async fn in_task(
         self,
         mut n: NoneCx<State>,
@@ -76,7 +76,7 @@ impl Shared {
         }
     }
 
-    /// A panic may be a cancellation instead, which costs the same.
+    /// Runs the acts of a step. A panic may become a cancellation instead, which costs the same.
     pub async fn acts_in_task(
         &self,
         token: &mut (impl Token + Send),

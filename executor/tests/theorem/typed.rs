@@ -1,4 +1,4 @@
-//! Events by the typed tokens.
+//! Events that run by typed tokens.
 use dapple::*;
 
 use crate::program::*;
@@ -68,7 +68,7 @@ impl Shared {
         }
     }
 
-    /// A sub-event has declared that it may go up to global.
+    /// Runs a sub-event, which has declared that it may go up to global.
     pub fn sub_event(self, mut n: NoneCx<State>, e: Event) -> Done {
         if e.highest() == Context::Global {
             return self.typed_none(n, e, 0);

@@ -1,9 +1,10 @@
-//! What docs/ARCHITECTURE.md says of the source, checked: where unsafe code, atomics, threads and
-//! clocks may stand, which is a list that only shrinks; and what is asked of every file.
+//! Checks the claims of docs/ARCHITECTURE.md about the source, and the style of every file.
 //!
-//! `TIDY=shrink cargo test -p dapple --test tidy` takes what is gone off the list.
-//! `cargo test -p dapple --test tidy table -- --nocapture` prints how the executor is built; with
-//! `TIDY_TREE=folder`, how another tree of sources is.
+//! A list, which may only shrink, names the files with unsafe code, atomics, threads or clocks.
+//!
+//! * `TIDY=shrink cargo test -p dapple --test tidy` removes from the list what is gone.
+//! * `cargo test -p dapple --test tidy table -- --nocapture` prints figures of the executor's
+//!   structure, or, with `TIDY_TREE=folder`, of another tree of sources.
 mod pages;
 mod structure;
 mod words;
@@ -12,19 +13,23 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Packages whose sources are looked at; of tests, models and benchmarks less is asked.
+/// The packages whose sources are checked. Tests, models and benchmarks are not.
 const ROOTS: [&str; 4] = ["executor/src", "io/src", "colors/src", "apps/src"];
 
-/// Columns of a line, lines of a function and of a file, words of a proof.
+/// The maximum number of columns of a line.
 const MOST_COLUMNS: usize = 100;
+/// The maximum number of lines of a function.
 const MOST_LINES_OF_FUNCTION: usize = 70;
+/// The maximum number of lines of a file.
 const MOST_LINES: usize = 600;
+/// The minimum number of words of a SAFETY comment.
 const FEWEST_WORDS: usize = 4;
 
-/// Unsafe blocks of the executor, and of its two rooms that run what is posted; files that import
-/// each other.
+/// The maximum number of unsafe blocks in the executor.
 const MOST_UNSAFE: usize = 225;
+/// The maximum number of unsafe blocks in the two folders that run posted events.
 const MOST_UNSAFE_RUNNING: usize = 70;
+/// The maximum number of files that import each other in a circle.
 const MOST_IN_A_CIRCLE: usize = 14;
 
 fn workspace() -> PathBuf {
@@ -64,7 +69,7 @@ fn sources() -> Vec<Source> {
 }
 
 impl Source {
-    /// Lines of code, with their numbers: neither comments nor documentation.
+    /// Returns the lines of code, with their numbers, without comments and documentation.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let lines = self.text.lines().enumerate().map(|(at, line)| (at + 1, line));
         lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
@@ -75,13 +80,13 @@ impl Source {
     }
 }
 
-/// Says whether the line has this word, and not just as a part of a longer one.
+/// Returns `true` if the line contains this word as a whole word.
 fn has_word(line: &str, word: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     line.split(|c| !is_part(c)).any(|part| part == word)
 }
 
-/// What may stand in some files only.
+/// Returns the restricted features that a file uses.
 fn places(source: &Source) -> Vec<&'static str> {
     let mut found = Vec::new();
     if source.has(|line| has_word(line, "unsafe") && !line.contains("unsafe_code")) {
@@ -107,7 +112,7 @@ fn places(source: &Source) -> Vec<&'static str> {
     found
 }
 
-/// A fault, and where it is.
+/// A fault, and its line.
 type Fault = (&'static str, usize);
 
 fn faults(source: &Source) -> Vec<Fault> {
@@ -149,7 +154,7 @@ fn is_function(line: &str) -> bool {
     is_item.iter().any(|start| line.starts_with(start)) && line.contains("fn ")
 }
 
-/// Up to the line that closes it, as rustfmt has it.
+/// Returns the number of lines up to the closing brace, as rustfmt places it.
 fn length_of_function(lines: &[&str]) -> usize {
     let indent = lines[0].len() - lines[0].trim_start().len();
     let close = format!("{}}}", " ".repeat(indent));
@@ -160,7 +165,7 @@ fn length_of_function(lines: &[&str]) -> usize {
     lines.iter().position(|line| *line == close).map_or(1, |at| at + 1)
 }
 
-/// The paragraph of documentation that begins here, and whether it is the first one.
+/// Returns the paragraph of documentation that begins here, and whether it is the first one.
 fn paragraph_at(lines: &[&str], at: usize) -> Option<(String, bool)> {
     let doc = |line: &str| line.trim_start().strip_prefix("///").map(|text| text.trim().to_owned());
     let first = doc(lines[at]).filter(|text| !text.is_empty())?;
@@ -172,7 +177,7 @@ fn paragraph_at(lines: &[&str], at: usize) -> Option<(String, bool)> {
     Some((more.fold(first, |all, text| all + " " + &text), before.is_none()))
 }
 
-/// How often something was found, by its name and file.
+/// The number of findings, by name and file.
 type Counts = BTreeMap<(String, String), usize>;
 
 fn read(list: &str) -> Counts {
@@ -185,7 +190,7 @@ fn read(list: &str) -> Counts {
     list.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).map(line).collect()
 }
 
-/// Compares with the list in a file beside this one.
+/// Compares the findings with the list in a file of this folder.
 fn check(name: &str, found: &Counts) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tidy").join(name);
     let text = fs::read_to_string(&file).unwrap();
@@ -224,7 +229,7 @@ fn unsafe_code_atomics_threads_and_clocks_stand_where_they_may() {
     check("places.txt", &found);
 }
 
-/// The table of figures per folder, and what they may come to at most.
+/// Prints the figures per folder, and checks their limits.
 #[test]
 fn the_table_of_the_structure_keeps_its_bounds() {
     let other = std::env::var_os("TIDY_TREE").map(PathBuf::from);
@@ -286,8 +291,8 @@ fn no_file_has_a_fault() {
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
-/// E13: a simulation runs the code of every program. What schedules and runs is not compiled
-/// differently for it, but for what `sync` does there; and asks once whether it is simulated.
+/// E13: a simulation runs the code of every program. The code that schedules and runs events is not
+/// compiled differently for it, except in `sync`. It asks in two files whether it is simulated.
 #[test]
 fn what_is_simulated_is_no_second_scheduler() {
     let rooms = ["worker", "turn", "color", "domain", "post", "event", "task", "timer"];
@@ -305,16 +310,16 @@ fn what_is_simulated_is_no_second_scheduler() {
         }
     }
     assert_eq!(differs, Vec::<String>::new());
-    // A fiber is not pinned; and what outlives its runtime (`late`) is a thread's.
+    // A fiber is not pinned, and a timer that outlives its runtime (`late`) needs a thread.
     let files: Vec<&str> = asks.iter().filter_map(|place| place.split(':').next()).collect();
     assert_eq!(files, ["executor/src/task/late.rs", "executor/src/turn/worker.rs"], "{asks:?}");
 }
 
-/// What the document names is what the list has.
+/// Checks that the document names exactly the files that the list allows to have unsafe code.
 #[test]
 fn the_architecture_names_where_unsafe_code_is() {
     let text = fs::read_to_string(workspace().join("docs/ARCHITECTURE.md")).unwrap();
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" "); // lines end anywhere
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" "); // lines may end anywhere
     let start = text.find("* **No `unsafe` outside of**").expect("the document says where it is");
     let part = &text[start..start + text[start..].find("Each block carries").unwrap()];
     let named: Vec<String> = part.split('`').skip(3).step_by(2).flat_map(expand).collect();
@@ -333,7 +338,7 @@ fn the_architecture_names_where_unsafe_code_is() {
     }
 }
 
-/// `a/{b,c}.rs` is two.
+/// Expands `a/{b,c}.rs` to `a/b.rs` and `a/c.rs`.
 fn expand(name: &str) -> Vec<String> {
     let Some((start, rest)) = name.split_once('{') else { return vec![name.to_owned()] };
     let (choices, end) = rest.split_once('}').expect("a brace is closed");

@@ -1,22 +1,23 @@
-//! What is asked of the pages, the files in Markdown: links that lead somewhere, lines that a
-//! terminal shows, and an index that names them all.
+//! Checks of the Markdown pages: links lead to existing targets, lines fit into a terminal, and the
+//! index names all pages.
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::workspace;
 
-/// Columns of a line of prose; those of the README, which is read first, and in a terminal.
+/// The maximum number of columns of a line of prose.
 const MOST_COLUMNS: usize = 100;
+/// The maximum for the README, which is read first, and in a terminal.
 const MOST_COLUMNS_OF_README: usize = 80;
 
-/// A page, as its path from the workspace and its lines.
+/// A page: its path from the workspace, and its text.
 pub(super) struct Page {
     pub(super) path: PathBuf,
     pub(super) text: String,
 }
 
-/// The pages of the workspace, but for those of packages that others keep.
+/// Returns the pages of the root folder, `docs` and `fuzz`.
 pub(super) fn pages() -> Vec<Page> {
     let root = workspace();
     let mut all = Vec::new();
@@ -33,7 +34,7 @@ pub(super) fn pages() -> Vec<Page> {
     all
 }
 
-/// The lines outside of blocks of code, with their numbers.
+/// Returns the lines outside code blocks, with their numbers.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut is_code = false;
     text.lines().enumerate().filter_map(move |(at, line)| {
@@ -45,9 +46,9 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Where the links of a line lead: `[text](target)`, and `[name]: target`.
+/// Returns the targets of the links in a line: `[text](target)`, and `[name]: target`.
 fn targets(line: &str) -> Vec<&str> {
-    // What stands in a code span is no link.
+    // A link in a code span is not a link.
     let is_code = |at: usize| line[..at].matches('`').count() % 2 == 1;
     let starts = line.match_indices("](").filter(|(at, _)| !is_code(*at));
     let mut all: Vec<&str> =
@@ -58,7 +59,7 @@ fn targets(line: &str) -> Vec<&str> {
     all
 }
 
-/// The names that links may end with: headings as GitHub turns them into anchors, and `id`s.
+/// Returns the anchors of a page: headings as GitHub turns them into anchors, and `id`s.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for (_, line) in prose(text) {
@@ -75,7 +76,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
     all
 }
 
-/// What is wrong with the links of a page at this path, a line each.
+/// Returns the broken links of a page at this path, one line each.
 fn broken_links(path: &Path, text: &str) -> Vec<String> {
     let root = workspace();
     let mut broken = Vec::new();
@@ -128,7 +129,7 @@ fn broken_links_are_found() {
     }
 }
 
-/// Tables, code and targets of links may be wider.
+/// Tables, code and link targets may be wider.
 #[test]
 fn lines_of_the_pages_fit() {
     let mut wide = Vec::new();

@@ -1,4 +1,4 @@
-//! How a tree of Rust sources is built, in figures: unsafe code, proofs, and circles of files that
+//! Figures about a tree of Rust sources: unsafe code, SAFETY comments, and circles of files that
 //! import each other. Tests and models are left out.
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -21,7 +21,7 @@ impl Token {
     }
 }
 
-/// The code, without comments, strings and unit tests.
+/// Returns the tokens of the code, without comments, strings and unit tests.
 fn tokens(text: &str) -> Vec<Token> {
     let end = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
     let chars: Vec<char> = text[..end].chars().collect();
@@ -66,7 +66,7 @@ fn tokens(text: &str) -> Vec<Token> {
     all
 }
 
-/// What is counted of a file, or of several.
+/// The figures of one file, or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     pub files: usize,
@@ -74,10 +74,10 @@ pub struct Figures {
     pub unsafe_files: usize,
     pub unsafe_blocks: usize,
     pub unsafe_fns: usize,
-    /// Functions that are safe to call, and get a raw pointer.
+    /// Functions that are safe to call and take a raw pointer.
     pub raw_fns: usize,
     pub proofs: usize,
-    /// Proofs that only refer to another text, or have less than four words.
+    /// SAFETY comments that only refer to another text, or have fewer than four words.
     pub formulas: usize,
 }
 
@@ -119,7 +119,7 @@ pub fn figures(text: &str) -> Figures {
     found
 }
 
-/// What stands between the parentheses of a function, behind its generics.
+/// Returns the tokens between the parentheses of a function, behind its generics.
 fn parameters(tokens: &[Token]) -> &[Token] {
     let mut depth = 0usize;
     let mut start = None;
@@ -127,7 +127,7 @@ fn parameters(tokens: &[Token]) -> &[Token] {
     for (at, token) in tokens.iter().enumerate() {
         match token {
             Token::Sign('<') if start.is_none() => angles += 1,
-            // Not that of an arrow.
+            // Except the `>` of an arrow.
             Token::Sign('>') if start.is_none() && !tokens[at - 1].is_sign('-') => angles -= 1,
             Token::Sign('(') if start.is_some() || angles == 0 => {
                 start.get_or_insert(at);
@@ -145,7 +145,8 @@ fn parameters(tokens: &[Token]) -> &[Token] {
     &[]
 }
 
-/// Without what closures get, as a function that calls one gives pointers and gets none.
+/// Removes the parameters of closures: a function that calls a closure passes pointers and takes
+/// none.
 fn without_closures(tokens: &[Token]) -> Vec<Token> {
     let (mut kept, mut depth) = (Vec::new(), 0usize);
     for (at, token) in tokens.iter().enumerate() {
@@ -169,7 +170,7 @@ fn has_raw_pointer(tokens: &[Token]) -> bool {
     tokens.windows(2).any(is_pointer)
 }
 
-/// The texts of `// SAFETY:` comments.
+/// Returns the texts of the `// SAFETY:` comments.
 fn proofs(text: &str) -> Vec<String> {
     let end = text.find("#[cfg(test)]\nmod tests").unwrap_or(text.len());
     let lines: Vec<&str> = text[..end].lines().map(str::trim_start).collect();
@@ -191,7 +192,7 @@ fn is_formula(proof: &str) -> bool {
     words < 4 || words < 6 && refers.iter().any(|formula| start.starts_with(formula))
 }
 
-/// The files of a tree, by their paths below it.
+/// Returns the files of a tree, by their paths below it.
 pub fn read_tree(root: &Path) -> BTreeMap<String, String> {
     fn walk(folder: &Path, all: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())) {
@@ -215,7 +216,7 @@ pub fn read_tree(root: &Path) -> BTreeMap<String, String> {
     paths.into_iter().map(entry).collect()
 }
 
-/// The figures of each folder of a tree, and of all.
+/// Returns the figures of each folder of a tree, and of the whole tree.
 pub fn rooms(tree: &BTreeMap<String, String>) -> (BTreeMap<String, Figures>, Figures) {
     let (mut rooms, mut all) = (BTreeMap::<String, Figures>::new(), Figures::default());
     for (path, text) in tree {
@@ -229,14 +230,14 @@ pub fn rooms(tree: &BTreeMap<String, String>) -> (BTreeMap<String, Figures>, Fig
 
 type Module = Vec<String>;
 
-/// What a tree imports: which file leads to which.
+/// The imports of a tree: which file uses which.
 struct Imports<'a> {
     file_of: BTreeMap<Module, &'a str>,
-    /// What a module hands on from elsewhere.
+    /// The items that a module reexports from elsewhere.
     handed_on: BTreeMap<Module, BTreeMap<String, Module>>,
 }
 
-/// Circles of files that import each other, the largest first.
+/// Returns the circles of files that import each other, the largest first.
 pub fn circles(tree: &BTreeMap<String, String>) -> Vec<Vec<String>> {
     let mut imports = Imports { file_of: BTreeMap::new(), handed_on: BTreeMap::new() };
     for path in tree.keys() {
@@ -313,7 +314,7 @@ impl<'a> Imports<'a> {
         is_child.then_some(base)
     }
 
-    /// The file in which an item is defined.
+    /// Returns the file in which an item is defined.
     fn file(&self, item: &Module, depth: usize) -> Option<&'a str> {
         let known = (0..=item.len()).rev().find(|n| self.file_of.contains_key(&item[..*n]))?;
         let module = item[..known].to_vec();
@@ -329,8 +330,8 @@ impl<'a> Imports<'a> {
     }
 }
 
-/// The paths that code names: of `use`, with whether it hands them on, and of others that begin
-/// with `crate`, `super` or `self`.
+/// Returns the paths that code names: those of `use`, with whether it reexports them, and others
+/// that begin with `crate`, `super` or `self`.
 fn paths_in(tokens: &[Token]) -> Vec<(bool, Vec<String>)> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -354,7 +355,7 @@ fn paths_in(tokens: &[Token]) -> Vec<(bool, Vec<String>)> {
     found
 }
 
-/// Names with two colons between them.
+/// Returns the names that are joined by `::` at the start.
 fn plain_path(tokens: &[Token]) -> Vec<String> {
     let mut path = Vec::new();
     let mut at = 0;
@@ -370,7 +371,7 @@ fn plain_path(tokens: &[Token]) -> Vec<String> {
     path
 }
 
-/// Takes `a::{b, c::d as e}` apart.
+/// Splits `a::{b, c::d as e}` into its paths.
 fn use_tree(tokens: &[Token], before: Vec<String>, found: &mut Vec<Vec<String>>) {
     let mut path = before;
     for (at, token) in tokens.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! Words that the project does not use, in comments, messages and pages: there is a plainer one.
+//! Checks that comments, messages and pages do not use words for which there is a plainer one.
 use super::{pages, sources};
 
-/// What is not written, and what is.
+/// The words that the project does not use, and what to write instead.
 const INSTEAD: [(&str, &str); 7] = [
     ("whoever", "the actor's name, or: those who"),
     ("its begin", "its start"),
@@ -12,7 +12,7 @@ const INSTEAD: [(&str, &str); 7] = [
     ("makes it possible to", "lets one"),
 ];
 
-/// Says whether a line has these words, whole.
+/// Returns `true` if a line contains these words as whole words.
 fn has(line: &str, words: &str) -> bool {
     let is_letter = |c: char| c.is_alphanumeric();
     line.match_indices(words).any(|(at, _)| {

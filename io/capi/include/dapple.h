@@ -1,24 +1,28 @@
 /* dapple.h: runtimes whose workers run callbacks on all cores.
  *
- * A callback has a color: callbacks of one color never run at once, and run in order; callbacks of
- * different colors run on all cores. So data that only callbacks of one color touch needs no lock.
+ * A callback has a color. Callbacks of one color never overlap, and run in the order in which they
+ * were posted. Callbacks of different colors run on all cores. So data that only callbacks of one
+ * color use needs no lock.
  *
- * Link -ldapple_event; no other library is needed. Programs of libevent include dapple_event.h.
+ * Link with -ldapple_event; no other library is needed. libevent programs include dapple_event.h.
  *
- * Most functions answer 0, or -1 or NULL with errno, and say which. Functions that take a callback
- * end with _from, and also take what frees the argument, and the place in the program that reports
- * and traces name; the macros at the end of this file fill in NULL and the place of the call. A
- * callback must return: it must not be left by an exception of C++, longjmp or pthread_exit.
+ * Most functions return 0 on success, and -1 or NULL with errno set on failure; each lists the
+ * values of errno. The name of a function that takes a callback ends with _from. Such a function
+ * also takes a function that frees the callback's argument, and the file and line that reports
+ * name. The macros at the end of this file pass NULL and the file and line of the call.
  *
- * This file is made of the sources in io/capi/src/runtime, and of include/parts. */
+ * A callback must return. A C++ exception, longjmp or pthread_exit must not leave it.
+ *
+ * This file is generated from io/capi/src/runtime and include/parts. */
 #ifndef DAPPLE_H
 #define DAPPLE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* With DAPPLE_OPTIONAL defined before, the functions are weak: a program that is not linked to the
- * library finds null pointers, and tests for them. */
+/* If DAPPLE_OPTIONAL is defined before this file is included, the functions are weak symbols: in a
+ * program that is not linked to the library their addresses are null, and the program can test for
+ * that. */
 #ifdef DAPPLE_OPTIONAL
 #define DAPPLE_API __attribute__((weak))
 #else
@@ -27,79 +31,88 @@
 
 
 /**
- * The calling thread becomes the first worker of the runtime, and the default color is bound to
- * it. It works while it is in dapple_runtime_run, _turn, _wait_idle or _free.
+ * A flag of a runtime: the calling thread becomes its first worker, and the default color is bound
+ * to that thread.
+ *
+ * The thread runs callbacks while it is in dapple_runtime_run, dapple_runtime_turn,
+ * dapple_runtime_wait_idle or dapple_runtime_free.
  */
 #define DAPPLE_HERE 1
 
 /**
- * The workers may run on any core, instead of one each.
+ * A flag of a runtime: its workers may run on any core, instead of each on its own core.
  */
 #define DAPPLE_UNPINNED 2
 
 /**
- * The most workers of a runtime.
+ * The maximum number of workers of a runtime.
  */
 #define DAPPLE_MOST_WORKERS 1024
 
 /**
- * The class of a color by default.
+ * The priority of a color by default.
  */
 #define DAPPLE_NORMAL 0
 
 /**
- * Events of such colors run before others. Others never starve.
+ * The priority of colors whose callbacks run before those of other colors, which never starve all
+ * the same.
  */
 #define DAPPLE_HIGH 1
 
 /**
- * Events of such colors run when there is nothing else, and now and then.
+ * The priority of colors whose callbacks run when there is nothing else to run. They never starve
+ * either.
  */
 #define DAPPLE_LOW -1
 
 /**
- * Events of the color run on the thread of a runtime that was made with DAPPLE_HERE, and wait for
- * it; see dapple_runtime_turn.
+ * A flag of a color: its callbacks run only on the program's thread that is a worker of the
+ * runtime.
+ *
+ * That is the thread that made the runtime with DAPPLE_HERE, or the thread of an event_base's
+ * loop. The callbacks wait until that thread runs callbacks; see dapple_runtime_turn.
  */
 #define DAPPLE_BOUND 1
 
 /**
- * The most colors of a set.
+ * The maximum number of colors in a set.
  */
 #define DAPPLE_MOST_COLORS 1024
 
 /**
- * Bytes can be read, a connection can be accepted, or the other side has ended.
+ * Bytes can be read, a connection can be accepted, or the peer has ended.
  */
 #define DAPPLE_READABLE 1
 
 /**
- * Bytes can be written, or a connection is made.
+ * Bytes can be written, or a connection is established.
  */
 #define DAPPLE_WRITABLE 2
 
 /**
- * As an interest: the function is called when that begins, and not again as long as it stays.
+ * As an interest: the function is called when a readiness begins, and not again while it lasts.
  */
 #define DAPPLE_EDGE 4
 
 /**
- * As what a function is told: the other side has ended.
+ * In what a function is told: the peer has ended.
  */
 #define DAPPLE_CLOSED 8
 
 /**
- * As what a function is told: the descriptor has an error.
+ * In what a function is told: the descriptor has an error.
  */
 #define DAPPLE_ERROR 16
 
 /**
- * The context in which an event sees nothing of its domain, and runs beside everything.
+ * The context in which an event cannot use the state of its domain, and may overlap all other
+ * events.
  */
 #define DAPPLE_NONE 0
 
 /**
- * The context in which an event reads the state, beside others.
+ * The context in which an event reads the state, and may overlap others that read it.
  */
 #define DAPPLE_ANON 1
 
@@ -109,7 +122,7 @@
 #define DAPPLE_GLOBAL 2
 
 /**
- * A color: callbacks of one color never run at once, and run in order.
+ * A color: its callbacks never overlap, and run in the order in which they were posted.
  */
 typedef struct dapple_color dapple_color;
 
@@ -119,7 +132,7 @@ typedef struct dapple_color dapple_color;
 typedef struct dapple_domain dapple_domain;
 
 /**
- * Workers that run callbacks on all cores.
+ * A runtime: workers that run callbacks on all cores.
  */
 typedef struct dapple_runtime dapple_runtime;
 
@@ -129,17 +142,19 @@ typedef struct dapple_runtime dapple_runtime;
 typedef struct dapple_timer dapple_timer;
 
 /**
- * An event of a domain while a step of it runs. It must not be kept, or used on another thread.
+ * An event of a domain while a step of it runs.
+ *
+ * It must not be kept after the step, or used on another thread.
  */
 typedef struct dapple_token dapple_token;
 
 /**
- * A function that waits for a descriptor, or for a signal.
+ * The registration of a function for a descriptor or a signal.
  */
 typedef struct dapple_watch dapple_watch;
 
 /**
- * What a runtime is to be. All zeroes but for the size: what it is by default.
+ * The options of a runtime. If all fields but size are zero, the runtime has the defaults.
  */
 typedef struct dapple_options {
     /**
@@ -147,32 +162,33 @@ typedef struct dapple_options {
      */
     size_t size;
     /**
-     * How many workers run callbacks, the calling thread included if it is one: up to
-     * DAPPLE_MOST_WORKERS. 0: as many as the environment's DAPPLE_WORKERS says, or one per core.
+     * The number of workers that run callbacks, including the calling thread with DAPPLE_HERE, up
+     * to DAPPLE_MOST_WORKERS. 0 for the number in the environment variable DAPPLE_WORKERS, or one
+     * per core.
      */
     uint32_t workers;
     /**
-     * DAPPLE_HERE, DAPPLE_UNPINNED, or 0.
+     * DAPPLE_HERE, DAPPLE_UNPINNED, both, or 0.
      */
     uint32_t flags;
     /**
-     * How many threads there are for dapple_offload at most; 0: as many as by default.
+     * The maximum number of threads for dapple_offload; 0 for four per worker, and at least eight.
      */
     uint32_t offload_threads;
     /**
-     * What the names of the threads begin with, or NULL.
+     * The start of the names of the threads, or NULL.
      */
     const char *thread_name;
     /**
-     * After how many nanoseconds a callback that still runs is written to standard error, with its
-     * color's label and the place that posted it; 0: never. Of a runtime with one worker, only
-     * some are noticed, and when they have ended.
+     * The time in nanoseconds after which a callback that still runs is reported on standard
+     * error, with the label of its color and the place that posted it; 0 for no reports. With one
+     * worker, only some of these callbacks are noticed, and only after they have ended.
      */
     uint64_t stall_ns;
 } dapple_options;
 
 /**
- * What a color is to be. All zeroes but for the size: what a color is by default.
+ * The options of a color. If all fields but size are zero, the color has the defaults.
  */
 typedef struct dapple_color_options {
     /**
@@ -180,7 +196,7 @@ typedef struct dapple_color_options {
      */
     size_t size;
     /**
-     * The kind of work, or NULL. Colors with the same label share their figures.
+     * The name of a kind of work, or NULL. Colors with the same label share their metrics.
      */
     const char *label;
     /**
@@ -192,18 +208,18 @@ typedef struct dapple_color_options {
      */
     uint32_t flags;
     /**
-     * How many events it may have before dapple_try_post is refused; 0: any number.
+     * The number of events of the color at which dapple_try_post fails; 0 for no limit.
      */
     size_t capacity;
 } dapple_color_options;
 
 /**
- * A function that is called with the argument that was given with it.
+ * A function of the program, which is called with the argument that was given with it.
  */
 typedef void (*dapple_function)(void *argument);
 
 /**
- * A color of a set, and how it is needed.
+ * A color of a set, and the access to it that is needed.
  */
 typedef struct dapple_access {
     /**
@@ -211,23 +227,24 @@ typedef struct dapple_access {
      */
     struct dapple_color *color;
     /**
-     * 0: alone; otherwise beside others that share it.
+     * 0 for exclusive access; any other number for access that is shared with others.
      */
     int shared;
 } dapple_access;
 
 /**
- * A function that is told what a descriptor is ready for, or which signal has come.
+ * A function of the program, which is told what a descriptor is ready for, or the number of a
+ * signal.
  */
 typedef void (*dapple_watch_function)(int what, void *argument);
 
 /**
- * Makes a copy of a state, which shares nothing with it.
+ * A function that returns a copy of a state, which shares nothing with the original.
  */
 typedef void *(*dapple_clone_function)(const void *state);
 
 /**
- * A step of an event of a domain: it runs in a context, and may ask, once, for what comes next.
+ * A step of an event of a domain. It runs in a context, and may ask once for the next step.
  */
 typedef void (*dapple_step_function)(struct dapple_token *token, void *argument);
 
@@ -236,125 +253,156 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Makes a runtime, as options say, which may be NULL, and starts its threads.
+ * Makes a runtime, and starts its threads.
  *
- * NULL: errno is EINVAL for a size, number or flag that dapple.h does not have, or what the system
- * says of a thread or a descriptor.
+ * The options may be NULL, for the defaults.
+ *
+ * Returns NULL with errno set on failure: EINVAL if the options contain a size, number or flag
+ * that dapple.h does not have, or the system's error if a thread or a descriptor cannot be made.
  */
 DAPPLE_API struct dapple_runtime *dapple_runtime_new(const struct dapple_options *options);
 
 /**
- * Ends a runtime, and frees it. Timers, descriptors and signals call nothing any more. What is
- * queued runs within a limit of nanoseconds; what is left then is dropped. A callback that runs
- * then is waited for, for about a second more. What frees the argument of a watch may be called
- * beside a callback of its color here. Colors, and the handles of timers, watches and domains, are
- * still there, and are freed as before.
+ * Ends a runtime, and frees it.
  *
- * 0: all has run. 1: something was dropped, or a callback still runs, which must not use the
- * runtime any more. -1: nothing has been done; errno is EINVAL for the runtime of an event_base,
- * EDEADLK in a callback or in offloaded work, EPERM on another thread than the one that made the
- * runtime with DAPPLE_HERE. A forked child may free its copy, which does nothing.
+ * From this call on, timers, descriptors and signals call nothing. What is queued runs for at most
+ * limit_ns nanoseconds; what is left after that is dropped. If a callback runs at that time, the
+ * function waits about 1 s more for it. The function that frees the argument of a watch may be
+ * called here while a callback of its color runs. Colors, and the handles of timers, watches and
+ * domains, stay valid, and are freed as usual.
+ *
+ * Returns 0 if everything has run. Returns 1 if something was dropped, or if a callback still
+ * runs, which must not use the runtime any longer. Returns -1 with errno set, and then does
+ * nothing: EINVAL if the runtime is NULL or that of an event_base, EDEADLK in a callback or in
+ * offloaded work, EPERM on another thread than the one that made the runtime with DAPPLE_HERE. In
+ * a forked child it only frees the child's copy.
  */
 DAPPLE_API int dapple_runtime_free(struct dapple_runtime *runtime, uint64_t limit_ns);
 
 /**
- * Runs callbacks until dapple_runtime_stop is called, on the thread that made the runtime with
- * DAPPLE_HERE; in other runtimes, whose workers are threads of their own, waits until then.
+ * Runs callbacks until dapple_runtime_stop is called.
  *
- * 0: it was stopped. -1: errno is EINVAL for the runtime of an event_base, EPERM on another
- * thread, EDEADLK in a callback that cannot be suspended (see dapple_runtime_turn), ECHILD in a
- * forked child.
+ * It is for the thread that made the runtime with DAPPLE_HERE. In a runtime whose workers are all
+ * threads of their own, it only waits until then.
+ *
+ * Returns 0 after it was stopped, or -1 with errno set: EINVAL if the runtime is NULL or that of
+ * an event_base, EPERM on another thread, EDEADLK in a callback that cannot be suspended (see
+ * dapple_runtime_turn), ECHILD in a forked child.
  */
 DAPPLE_API int dapple_runtime_run(struct dapple_runtime *runtime);
 
 /**
- * Makes dapple_runtime_run return. If it does not run at the moment, its next call returns at
- * once. This may be called in callbacks and on every thread, but not in the handler of a signal.
+ * Makes dapple_runtime_run return.
  *
- * 0: done. -1: errno is EINVAL for NULL and for the runtime of an event_base.
+ * If dapple_runtime_run is not running, its next call returns at once. This function may be called
+ * in callbacks and on every thread, but not in a signal handler.
+ *
+ * Returns 0, or -1 with errno set to EINVAL if the runtime is NULL or that of an event_base.
  */
 DAPPLE_API int dapple_runtime_stop(struct dapple_runtime *runtime);
 
 /**
- * Looks at descriptors and timers, and runs callbacks for about 100 us. If there is nothing to
- * run, it first waits for timeout_ns nanoseconds at most (0: not at all; -1: without limit). It is
- * for the thread that made the runtime with DAPPLE_HERE, in programs that have a loop of their
- * own.
+ * Checks descriptors and timers, and runs callbacks for about 100 us.
  *
- * A callback of a color that is bound to the thread may call it: the callback is suspended
+ * If there is nothing to run, it first waits for at most timeout_ns nanoseconds: 0 does not wait,
+ * and -1 waits without a limit. It is for the thread that made the runtime with DAPPLE_HERE, in
+ * programs that have a loop of their own.
+ *
+ * A callback of a color that is bound to the thread may call it. The callback is suspended
  * meanwhile, and others of its color may run.
  *
- * The answer is a measure of what has run, 0 for nothing. -1: errno is EINVAL for a runtime
- * without DAPPLE_HERE, EPERM on another thread, EDEADLK in another callback, ECHILD in a forked
- * child.
+ * Returns 0 if nothing has run, otherwise the number of visits to colors and of functions without
+ * a color that have run. Returns -1 with errno set on failure: EINVAL if the runtime is NULL or
+ * was made without DAPPLE_HERE, EPERM on another thread, EDEADLK in any other callback, ECHILD in
+ * a forked child.
  */
 DAPPLE_API int dapple_runtime_turn(struct dapple_runtime *runtime, int64_t timeout_ns);
 
 /**
- * Waits until no callback runs or is queued; armed timers and quiet descriptors do not count. The
- * thread that made a runtime with DAPPLE_HERE runs callbacks meanwhile.
+ * Waits until no callback runs or is queued.
  *
- * 0: done. -1: errno is EINVAL for the runtime of an event_base, EDEADLK in a callback or in
- * offloaded work, EPERM on another thread, ECHILD in a forked child.
+ * Armed timers and idle descriptors do not count. The thread that made a runtime with DAPPLE_HERE
+ * runs callbacks meanwhile.
+ *
+ * Returns 0, or -1 with errno set: EINVAL if the runtime is NULL or that of an event_base, EDEADLK
+ * in a callback or in offloaded work, EPERM on another thread than the one that made the runtime
+ * with DAPPLE_HERE, ECHILD in a forked child.
  */
 DAPPLE_API int dapple_runtime_wait_idle(struct dapple_runtime *runtime);
 
 /**
- * Answers the descriptor that is readable when dapple_runtime_turn has something to do, for
- * another loop to wait for beside dapple_runtime_deadline_ns: until it is readable, not for an
- * edge. It is the runtime's: neither read nor close it.
+ * Returns a descriptor that is readable when dapple_runtime_turn has something to do.
  *
- * -1: errno is EINVAL for a runtime without DAPPLE_HERE, EPERM on another thread.
+ * Another loop can wait for it, level-triggered, and for the time of dapple_runtime_deadline_ns.
+ * The descriptor belongs to the runtime: neither read nor close it.
+ *
+ * Returns -1 with errno set on failure: EINVAL if the runtime is NULL or was made without
+ * DAPPLE_HERE, EPERM on another thread.
  */
 DAPPLE_API int dapple_runtime_poll_fd(struct dapple_runtime *runtime);
 
 /**
- * Answers in how many nanoseconds the next dapple_runtime_turn is due at the latest; 0: now; -1:
- * not before the descriptor becomes readable, or the runtime has no DAPPLE_HERE or is another
- * thread's.
+ * Returns the number of nanoseconds after which dapple_runtime_turn is due at the latest.
+ *
+ * 0 means that it is due now. -1 means that it is not due before the descriptor of
+ * dapple_runtime_poll_fd becomes readable, that the runtime is NULL or was made without
+ * DAPPLE_HERE, or that this is not the thread that made it.
  */
 DAPPLE_API int64_t dapple_runtime_deadline_ns(struct dapple_runtime *runtime);
 
 /**
- * Answers how many workers a runtime has. -1: errno is EINVAL for NULL.
+ * Returns the number of workers of a runtime.
+ *
+ * Returns -1 with errno set to EINVAL if the runtime is NULL.
  */
 DAPPLE_API int dapple_runtime_workers(struct dapple_runtime *runtime);
 
 /**
- * Answers the figures of a runtime as Prometheus reads them, a string to be freed with free().
- * NULL: errno is EINVAL for NULL, ENOMEM if there is no memory.
+ * Returns the metrics of a runtime in the text format of Prometheus.
+ *
+ * The caller frees the string with free(). Returns NULL with errno set on failure: EINVAL if the
+ * runtime is NULL, ENOMEM if there is no memory.
  */
 DAPPLE_API char *dapple_runtime_metrics(struct dapple_runtime *runtime);
 
 /**
- * Answers the figures of a runtime as a table for people: what runs and what waits, by label and
- * by the place that posted it. It is a string to be freed with free(). NULL: errno is EINVAL for
+ * Returns the metrics of a runtime as a table for people.
+ *
+ * The table says what runs and what waits, by label and by the place that posted it. The caller
+ * frees the string with free(). Returns NULL with errno set on failure: EINVAL if the runtime is
  * NULL, ENOMEM if there is no memory.
  */
 DAPPLE_API char *dapple_runtime_report(struct dapple_runtime *runtime);
 
 /**
- * Makes a color of a runtime, as options say, which may be NULL. The caller has a count of it.
+ * Makes a color of a runtime, and returns a reference to it.
  *
- * NULL: errno is EINVAL for a size, number or flag that dapple.h does not have, or DAPPLE_BOUND
- * where the runtime has no thread of the program's.
+ * The options may be NULL, for the defaults. The reference is released by dapple_color_unref.
+ *
+ * Returns NULL with errno set to EINVAL if runtime is NULL, if the options contain a size,
+ * priority or flag that dapple.h does not have, or for DAPPLE_BOUND in a runtime without a thread
+ * of the program.
  */
 DAPPLE_API
 struct dapple_color *dapple_runtime_color_new(struct dapple_runtime *runtime,
                                               const struct dapple_color_options *options);
 
 /**
- * The default color of a runtime, of which the caller has a count. In a runtime that was made with
- * DAPPLE_HERE it is bound to the thread that made it.
+ * Returns a reference to the default color of a runtime.
+ *
+ * In a runtime that was made with DAPPLE_HERE, the color is bound to the thread that made it.
+ * Returns NULL with errno set to EINVAL if runtime is NULL.
  */
 DAPPLE_API struct dapple_color *dapple_runtime_default_color(struct dapple_runtime *runtime);
 
 /**
- * The color of a key, of which the caller has a count: equal bytes have one color, others have
- * other ones. A key's color lives as long as somebody has a count of it or something posted to it
- * has not run; then the key takes no memory any more.
+ * Returns a reference to the color of a key, and makes the color if there is none.
  *
- * NULL: errno is EINVAL for a null pointer.
+ * Equal bytes have the same color, and different bytes have different colors. The color of a key
+ * lives as long as there is a reference to it, or a function that was posted to it and has not
+ * run. After that, the key takes no memory.
+ *
+ * Returns NULL with errno set to EINVAL if runtime is NULL, or if key is NULL and length is not 0.
  */
 DAPPLE_API
 struct dapple_color *dapple_runtime_color_of_key(struct dapple_runtime *runtime,
@@ -362,35 +410,39 @@ struct dapple_color *dapple_runtime_color_of_key(struct dapple_runtime *runtime,
                                                  size_t length);
 
 /**
- * One count more; answers the color. NULL stays NULL.
+ * Adds a reference to a color, and returns the color. NULL is returned as it is.
  */
 DAPPLE_API struct dapple_color *dapple_color_ref(struct dapple_color *color);
 
 /**
- * One count less. NULL is ignored.
+ * Releases a reference to a color. NULL is ignored.
  */
 DAPPLE_API void dapple_color_unref(struct dapple_color *color);
 
 /**
- * The color of the callback that runs on this thread, without a count for the caller. NULL: it has
- * none or several, or no callback runs.
+ * Returns the color of the callback that runs on this thread.
+ *
+ * The caller gets no reference. Returns NULL if the callback has no color or several, or if no
+ * callback runs on this thread.
  */
 DAPPLE_API struct dapple_color *dapple_color_current(void);
 
 /**
- * 1 if the callback that runs on this thread has the color, alone or among others; otherwise 0.
+ * Returns 1 if the callback that runs on this thread has the color, alone or among others;
+ * otherwise 0.
  */
 DAPPLE_API int dapple_color_is_current(const struct dapple_color *color);
 
 /**
- * Calls a function on a color, after what was posted to it before, and not at the same time as
- * anything else of it.
+ * Calls a function on a color.
  *
- * The argument is freed by drop, if that is not NULL: on the color, after the function, or instead
- * of it if the runtime ends first. dapple_post has no drop, and names the place of the call.
+ * It runs after what was posted to the color before, and never overlaps anything else of the
+ * color. The argument is freed by drop, if that is not NULL, on the color: after the function, or
+ * instead of it if the runtime ends first. dapple_post has no drop, and passes the place of the
+ * call.
  *
- * 0: done. -1: nothing is called; errno is EINVAL for a color or function that is NULL, ESHUTDOWN
- * when the runtime has ended, ECHILD in a forked child.
+ * Returns 0, or -1 with errno set, and then calls nothing: EINVAL if the color or the function is
+ * NULL, ESHUTDOWN if the runtime has ended, ECHILD in a forked child.
  */
 DAPPLE_API
 int dapple_post_from(struct dapple_color *color,
@@ -401,10 +453,11 @@ int dapple_post_from(struct dapple_color *color,
                      int line);
 
 /**
- * Calls a function on a color that others may share with it: functions that were posted so, one
- * behind the other, may run at once, on all cores, but beside nothing else of the color.
+ * Calls a function on a color, which it may share with others.
  *
- * As dapple_post_from otherwise.
+ * Functions that were posted to the color this way, one right after the other, may run at the same
+ * time on different cores. They overlap nothing else of the color. The argument and the errors are
+ * those of dapple_post_from.
  */
 DAPPLE_API
 int dapple_post_shared_from(struct dapple_color *color,
@@ -415,10 +468,12 @@ int dapple_post_shared_from(struct dapple_color *color,
                             int line);
 
 /**
- * Calls a function on a color unless that has as many events as it may: see capacity in
- * dapple_color_options.
+ * Calls a function on a color, unless the color has as many events as its capacity allows.
  *
- * 0: done. -1: nothing is called; errno is EAGAIN if the color is full, or as in dapple_post_from.
+ * The capacity is a field of dapple_color_options. The argument is that of dapple_post_from.
+ *
+ * Returns 0, or -1 with errno set, and then calls nothing: EAGAIN if the color is full, otherwise
+ * as dapple_post_from does.
  */
 DAPPLE_API
 int dapple_try_post_from(struct dapple_color *color,
@@ -429,12 +484,16 @@ int dapple_try_post_from(struct dapple_color *color,
                          int line);
 
 /**
- * Calls a function when it has several colors, each alone or shared. No thread waits meanwhile,
- * and sets never wait for each other in a circle. A color that is named twice counts once, alone
- * if one of them says so.
+ * Calls a function when it has access to several colors, each exclusive or shared.
  *
- * The argument is freed on these colors; as dapple_post_from otherwise. EINVAL also: there is no
- * color, there are more than DAPPLE_MOST_COLORS, or they are of several runtimes.
+ * No thread waits meanwhile, and sets never wait for each other in a circle. A color that is named
+ * twice counts once, with exclusive access if one of the two asks for it. The argument is freed by
+ * drop, if that is not NULL, on these colors: after the function, or instead of it if the runtime
+ * ends first. dapple_post_set has no drop.
+ *
+ * Returns 0, or -1 with errno set, and then calls nothing: EINVAL if the function or a color is
+ * NULL, if there is no color, if there are more than DAPPLE_MOST_COLORS, or if they belong to
+ * different runtimes; ESHUTDOWN if the runtime has ended, ECHILD in a forked child.
  */
 DAPPLE_API
 int dapple_post_set_from(const struct dapple_access *accesses,
@@ -446,9 +505,14 @@ int dapple_post_set_from(const struct dapple_access *accesses,
                          int line);
 
 /**
- * Calls a function on no color: at any time, on any thread of the runtime, beside anything.
+ * Calls a function without a color: at any time, on any thread of the runtime, while anything else
+ * runs.
  *
- * As dapple_post_from otherwise.
+ * The argument is freed by drop, if that is not NULL, after the function, or instead of it if the
+ * runtime ends first. dapple_post_uncolored has no drop.
+ *
+ * Returns 0, or -1 with errno set, and then calls nothing: EINVAL if the runtime or the function
+ * is NULL, ESHUTDOWN if the runtime has ended, ECHILD in a forked child.
  */
 DAPPLE_API
 int dapple_post_uncolored_from(struct dapple_runtime *runtime,
@@ -461,13 +525,13 @@ int dapple_post_uncolored_from(struct dapple_runtime *runtime,
 /**
  * Calls a function on a color after delay_ns nanoseconds, never earlier.
  *
- * If timer is not NULL, it gets a handle, which must be given to dapple_timer_cancel or
- * dapple_timer_free, once, also after the function has been called. The argument is freed by drop,
- * if that is not NULL: after the function, or instead of it. dapple_post_after has no drop. The
- * function may be called before this returns, unless the caller is a callback of the color itself.
+ * If timer is not NULL, it gets a handle. The handle must be passed once to dapple_timer_cancel or
+ * dapple_timer_free, even after the function has been called. The function may be called before
+ * this call returns, unless the caller is a callback of the same color. The argument is freed by
+ * drop, if that is not NULL, after the function or instead of it. dapple_post_after has no drop.
  *
- * 0: done. -1: nothing is called; errno is EINVAL for a color or function that is NULL, ESHUTDOWN
- * when the runtime has ended, ECHILD in a forked child.
+ * Returns 0, or -1 with errno set, and then calls nothing: EINVAL if the color or the function is
+ * NULL, ESHUTDOWN if the runtime has ended, ECHILD in a forked child.
  */
 DAPPLE_API
 int dapple_post_after_from(struct dapple_color *color,
@@ -480,10 +544,13 @@ int dapple_post_after_from(struct dapple_color *color,
                            int line);
 
 /**
- * Calls a function on a color every period_ns nanoseconds, until its timer is cancelled. Times
- * that were missed are skipped.
+ * Calls a function on a color every period_ns nanoseconds, until its timer is cancelled.
  *
- * As dapple_post_after_from otherwise. EINVAL also: the period is 0.
+ * Times that were missed are skipped. The handle and the argument are those of
+ * dapple_post_after_from.
+ *
+ * Returns 0, or -1 with errno set, and then calls nothing: EINVAL if the color or the function is
+ * NULL or the period is 0, ESHUTDOWN if the runtime has ended, ECHILD in a forked child.
  */
 DAPPLE_API
 int dapple_every_from(struct dapple_color *color,
@@ -496,11 +563,13 @@ int dapple_every_from(struct dapple_color *color,
                       int line);
 
 /**
- * Cancels a timer, and frees its handle. In a callback of the timer's own color the answer is
- * final; from elsewhere, a function that runs at this moment goes on.
+ * Cancels a timer, and frees its handle.
  *
- * 1: the function is not called, or not any more. 0: it has been called, or is being called. -1:
- * errno is EINVAL for NULL.
+ * In a callback of the timer's own color the result is final. From elsewhere, a call that runs at
+ * this moment goes on.
+ *
+ * Returns 1 if the function is not called, or is not called again. Returns 0 if it has been called
+ * or is being called. Returns -1 with errno set to EINVAL if the timer is NULL.
  */
 DAPPLE_API int dapple_timer_cancel(struct dapple_timer *timer);
 
@@ -510,17 +579,20 @@ DAPPLE_API int dapple_timer_cancel(struct dapple_timer *timer);
 DAPPLE_API void dapple_timer_free(struct dapple_timer *timer);
 
 /**
- * Calls a function on a color when a descriptor is ready: again and again as long as it is, with
- * one call queued at most. The function gets what the descriptor is ready for, and the argument.
+ * Calls a function on a color whenever a descriptor is ready.
  *
- * The descriptor stays the program's: it should not block, and must stay open until the watch has
- * ended. The argument is freed by drop, if that is not NULL, on the color, when the watch has
- * ended and the function does not run any more. dapple_on_ready has no drop. The function may be
- * called before this returns, unless the caller is a callback of the color itself.
+ * The function is called again and again as long as the descriptor is ready, with at most one call
+ * queued. It gets the bits for what the descriptor is ready for, and the argument. It may be
+ * called before this call returns, unless the caller is a callback of the same color.
  *
- * NULL: nothing is called; errno is EINVAL for a color or function that is NULL or a number that
- * is no interest, ESHUTDOWN when the runtime has ended, ECHILD in a forked child, or what the
- * system says (EPERM: a regular file).
+ * The descriptor stays the program's. It should be non-blocking, and must stay open until the
+ * watch has ended. The argument is freed by drop, if that is not NULL, on the color, after the
+ * watch has ended and the function no longer runs. dapple_on_ready has no drop.
+ *
+ * Returns NULL with errno set on failure, and then calls nothing: EINVAL if the color or the
+ * function is NULL or interest is not an interest, EBADF if the descriptor is negative, ESHUTDOWN
+ * if the runtime has ended, ECHILD in a forked child, or the system's error (EPERM for a regular
+ * file).
  */
 DAPPLE_API
 struct dapple_watch *dapple_on_ready_from(struct dapple_color *color,
@@ -533,11 +605,15 @@ struct dapple_watch *dapple_on_ready_from(struct dapple_color *color,
                                           int line);
 
 /**
- * Calls a function on a color when the process gets a signal. Signals that come before the
- * function begins are one. The function gets the number of the signal, and the argument. What the
- * process does by default it does not do any more.
+ * Calls a function on a color whenever the process gets a signal.
  *
- * As dapple_on_ready_from otherwise. EINVAL also: it is no signal, or one that cannot be handled.
+ * Signals that come before the function begins count as one. The function gets the number of the
+ * signal, and the argument. The default action of the signal is no longer taken. The argument is
+ * that of dapple_on_ready_from.
+ *
+ * Returns NULL with errno set on failure, and then calls nothing: EINVAL if the color or the
+ * function is NULL or the number is not that of a signal that can be handled, ESHUTDOWN if the
+ * runtime has ended, ECHILD in a forked child, or the system's error.
  */
 DAPPLE_API
 struct dapple_watch *dapple_on_signal_from(struct dapple_color *color,
@@ -549,43 +625,46 @@ struct dapple_watch *dapple_on_signal_from(struct dapple_color *color,
                                            int line);
 
 /**
- * Has the function of a descriptor not called any more, until dapple_watch_resume.
+ * Pauses the watch of a descriptor: its function is not called until dapple_watch_resume.
  *
- * 0: done. -1: errno is EINVAL for NULL, and for a signal's watch.
+ * Returns 0, or -1 with errno set to EINVAL if the watch is NULL or that of a signal.
  */
 DAPPLE_API int dapple_watch_pause(struct dapple_watch *watch);
 
 /**
- * Has the function of a descriptor called again. What came meanwhile is told.
+ * Ends the pause of a watch.
  *
- * 0: done. -1: errno is EINVAL for NULL, and for a signal's watch.
+ * If the descriptor is ready, its function is called. Returns 0, or -1 with errno set to EINVAL if
+ * the watch is NULL or that of a signal.
  */
 DAPPLE_API int dapple_watch_resume(struct dapple_watch *watch);
 
 /**
- * Has the function of a descriptor called for something else.
+ * Changes what the function of a descriptor is called for.
  *
- * 0: done. -1: errno is EINVAL for NULL, for a signal's watch, and for a number that is no
- * interest.
+ * Returns 0, or -1 with errno set to EINVAL if the watch is NULL or that of a signal, or if
+ * interest is not an interest.
  */
 DAPPLE_API int dapple_watch_set_interest(struct dapple_watch *watch, int interest);
 
 /**
- * Ends a watch, and frees it: its function is no longer called, but for a call that runs at
- * this moment on another thread. The descriptor may be closed in the drop of the watch, and in a
- * callback of its color. NULL is ignored.
+ * Ends a watch, and frees it. NULL is ignored.
+ *
+ * Its function is no longer called; only a call that runs at this moment on another thread goes
+ * on. The descriptor may be closed in the drop function of the watch, or after this call in a
+ * callback of its color.
  */
 DAPPLE_API void dapple_watch_end(struct dapple_watch *watch);
 
 /**
- * Calls work with the argument on a thread that may block, and when that has returned, then with
- * the argument on a color.
+ * Calls work on a thread of the blocking pool, and after that calls then on a color.
  *
- * The argument is freed by drop, if that is not NULL: on the color, after then, or instead of what
- * has not begun when the runtime ends. dapple_offload has no drop.
+ * Both get the argument, and work may block. The argument is freed by drop, if that is not NULL,
+ * on the color: after then, or instead of what has not begun when the runtime ends. dapple_offload
+ * has no drop.
  *
- * 0: done. -1: nothing is called; errno is EINVAL for a color, work or then that is NULL,
- * ESHUTDOWN when the runtime has ended, ECHILD in a forked child.
+ * Returns 0, or -1 with errno set, and then calls nothing: EINVAL if color, work or then is NULL,
+ * ESHUTDOWN if the runtime has ended, ECHILD in a forked child.
  */
 DAPPLE_API
 int dapple_offload_from(struct dapple_color *color,
@@ -597,14 +676,16 @@ int dapple_offload_from(struct dapple_color *color,
                         int line);
 
 /**
- * Opens a domain with a state, which is the domain's from then on: free is called with it, if that
- * is not NULL, when nobody can use it any more, on any thread.
+ * Opens a domain with a state, which the domain owns from then on.
  *
- * With clone, events in anon read the state that they have come upon while later events change a
- * copy, which is made only if somebody still reads. Without, that is NULL, later events wait. The
- * label, which may be NULL, names the domain in reports.
+ * When nobody can use the state any longer, free is called with it on any thread, if free is not
+ * NULL. The label, which may be NULL, names the domain in reports.
  *
- * NULL: errno is EINVAL for a runtime that is NULL.
+ * With clone, an event in anon keeps reading the state that it found when it entered, while later
+ * events change a copy. The copy is made only if somebody still reads the original. If clone is
+ * NULL, later events wait instead.
+ *
+ * Returns NULL with errno set to EINVAL if runtime is NULL.
  */
 DAPPLE_API
 struct dapple_domain *dapple_domain_new(struct dapple_runtime *runtime,
@@ -614,20 +695,25 @@ struct dapple_domain *dapple_domain_new(struct dapple_runtime *runtime,
                                         const char *label);
 
 /**
- * Gives a domain up: its events still run, and then its state is freed. NULL is ignored.
+ * Gives up the caller's handle of a domain. NULL is ignored.
+ *
+ * The events of the domain still run, and then its state is freed.
  */
 DAPPLE_API void dapple_domain_free(struct dapple_domain *domain);
 
 /**
- * Posts an event to a domain. Its first step runs in none; up to which context it may go is said
- * here, and an event that says less holds fewer others up. When a step has returned without asking
- * for another one, the event commits. Events commit in the order in which they were posted, and
- * what they have deferred runs then.
+ * Posts an event to a domain.
  *
- * The argument is freed by drop, if that is not NULL: after the step, or instead of it.
+ * Its first step runs in none. It may later enter contexts up to highest, and a lower one delays
+ * fewer other events. When a step returns without having asked for another one, the event commits.
+ * Events commit in the order in which they were posted, and the functions that they have deferred
+ * run then.
  *
- * 0: done. -1: nothing is called; errno is EINVAL for a domain or step that is NULL or a number
- * that is no context, ESHUTDOWN when the runtime has ended, ECHILD in a forked child.
+ * The argument is freed by drop, if that is not NULL, after the step or instead of it.
+ * dapple_domain_post has no drop.
+ *
+ * Returns 0, or -1 with errno set, and then calls nothing: EINVAL if the domain or the function is
+ * NULL or highest is not a context, ESHUTDOWN if the runtime has ended, ECHILD in a forked child.
  */
 DAPPLE_API
 int dapple_domain_post_from(struct dapple_domain *domain,
@@ -639,34 +725,45 @@ int dapple_domain_post_from(struct dapple_domain *domain,
                             int line);
 
 /**
- * The context in which a step runs. -1: errno is EINVAL for NULL.
+ * Returns the context in which the step runs.
+ *
+ * Returns -1 with errno set to EINVAL if the token is NULL.
  */
 DAPPLE_API int dapple_token_context(const struct dapple_token *token);
 
 /**
- * The place of an event in the order of its domain: it is lower than that of each later event. 0
- * for NULL.
+ * Returns the ticket of an event, which is its place in the order of the domain.
+ *
+ * It is lower than the tickets of all later events. Returns 0 if the token is NULL.
  */
 DAPPLE_API uint64_t dapple_token_ticket(const struct dapple_token *token);
 
 /**
- * The state, to be read until the step returns. NULL: errno is EPERM for an event in none, EINVAL
- * for NULL.
+ * Returns the state, which may be read until the step returns.
+ *
+ * Returns NULL with errno set on failure: EPERM if the event is in none, EINVAL if the token is
+ * NULL.
  */
 DAPPLE_API const void *dapple_token_state(const struct dapple_token *token);
 
 /**
- * The state, to be read and written until the step returns. NULL: errno is EPERM for an event in
- * none or anon, EINVAL for NULL.
+ * Returns the state, which may be read and written until the step returns.
+ *
+ * Returns NULL with errno set on failure: EPERM if the event is in none or anon, EINVAL if the
+ * token is NULL.
  */
 DAPPLE_API void *dapple_token_state_mut(struct dapple_token *token);
 
 /**
- * Has a step run in a context when this one has returned: from none to anon or global, from global
- * to anon, or where the event is.
+ * Asks for the next step of the event, in a context, after this step has returned.
  *
- * 0: done. -1: nothing is called; errno is EPERM for a step that is not legal, EALREADY if the
- * step has asked before, EINVAL for a token or step that is NULL or a number that is no context.
+ * The event may go from none to anon or global, from global to anon, or stay in its context. The
+ * argument is freed by drop, if that is not NULL, after the function or instead of it.
+ * dapple_token_enter has no drop.
+ *
+ * Returns 0, or -1 with errno set, and then calls nothing: EPERM if the event may not enter the
+ * context, EALREADY if the step has asked before, EINVAL if the token or the function is NULL or
+ * context is not a context.
  */
 DAPPLE_API
 int dapple_token_enter_from(struct dapple_token *token,
@@ -678,10 +775,14 @@ int dapple_token_enter_from(struct dapple_token *token,
                             int line);
 
 /**
- * Has a step of an event in global run, when this one has returned, after all earlier events have
- * committed and what this one has deferred has run, with the domain to itself.
+ * Asks for the next step of an event in global, which has the domain to itself.
  *
- * As dapple_token_enter_from otherwise.
+ * The step runs after this one has returned, all earlier events have committed, and the functions
+ * that this event has deferred have run. The argument is freed by drop, if that is not NULL, after
+ * the function or instead of it. dapple_token_exclusive has no drop.
+ *
+ * Returns 0, or -1 with errno set, and then calls nothing: EPERM if the event is not in global,
+ * EALREADY if the step has asked before, EINVAL if the token or the function is NULL.
  */
 DAPPLE_API
 int dapple_token_exclusive_from(struct dapple_token *token,
@@ -692,10 +793,14 @@ int dapple_token_exclusive_from(struct dapple_token *token,
                                 int line);
 
 /**
- * Commits the event when the step has returned, and goes on with a sub-event: an event with a new
- * ticket, which may go up to a context.
+ * Has the event commit after this step has returned, and go on as a sub-event.
  *
- * As dapple_token_enter_from otherwise; every context is legal.
+ * The sub-event is an event with a new ticket. Its first step is the function, and it may enter
+ * contexts up to highest. The argument is freed by drop, if that is not NULL, after the function
+ * or instead of it. dapple_token_commit_then has no drop.
+ *
+ * Returns 0, or -1 with errno set, and then calls nothing: EALREADY if the step has asked before,
+ * EINVAL if the token or the function is NULL or highest is not a context.
  */
 DAPPLE_API
 int dapple_token_commit_then_from(struct dapple_token *token,
@@ -707,11 +812,13 @@ int dapple_token_commit_then_from(struct dapple_token *token,
                                   int line);
 
 /**
- * Has a function called when the event commits, after what earlier events have deferred, outside
- * of the state: what the event does to the outside.
+ * Defers a function until the event commits.
  *
- * The argument is freed by drop, if that is not NULL: after the function, or instead of it. 0:
- * done. -1: errno is EINVAL for a token or function that is NULL.
+ * It runs after the functions that earlier events have deferred, and cannot use the state. It is
+ * for effects outside of the domain. The argument is freed by drop, if that is not NULL, after the
+ * function or instead of it. dapple_token_defer has no drop.
+ *
+ * Returns 0, or -1 with errno set to EINVAL if the token or the function is NULL.
  */
 DAPPLE_API
 int dapple_token_defer_from(struct dapple_token *token,
@@ -722,11 +829,11 @@ int dapple_token_defer_from(struct dapple_token *token,
                             int line);
 
 /**
- * Gives up the right to go higher than a context, so that later events need not wait. It changes
- * nothing for an event in anon or global.
+ * Gives up the event's right to enter contexts above highest, so that later events need not wait
+ * for it.
  *
- * 0: done. -1: errno is EALREADY if the step has asked for another one, EINVAL for a token that is
- * NULL or a number that is no context.
+ * It has no effect for an event in anon or global. Returns 0, or -1 with errno set: EALREADY if
+ * the step has asked for another one, EINVAL if the token is NULL or highest is not a context.
  */
 DAPPLE_API int dapple_token_renounce(struct dapple_token *token, int highest);
 
@@ -734,37 +841,38 @@ DAPPLE_API int dapple_token_renounce(struct dapple_token *token, int highest);
 }  // extern "C"
 #endif  // __cplusplus
 
-/* The functions above without what frees the argument, and with the place of the call. */
-#define DAPPLE_PLACE __FILE__, __LINE__
+/* The functions above, without a function that frees the argument, and with the file and line of
+ * the call. */
+#define DAPPLE_SITE __FILE__, __LINE__
 #define dapple_post(color, function, argument) \
-    dapple_post_from(color, function, argument, NULL, DAPPLE_PLACE)
+    dapple_post_from(color, function, argument, NULL, DAPPLE_SITE)
 #define dapple_post_shared(color, function, argument) \
-    dapple_post_shared_from(color, function, argument, NULL, DAPPLE_PLACE)
+    dapple_post_shared_from(color, function, argument, NULL, DAPPLE_SITE)
 #define dapple_try_post(color, function, argument) \
-    dapple_try_post_from(color, function, argument, NULL, DAPPLE_PLACE)
+    dapple_try_post_from(color, function, argument, NULL, DAPPLE_SITE)
 #define dapple_post_set(accesses, number, function, argument) \
-    dapple_post_set_from(accesses, number, function, argument, NULL, DAPPLE_PLACE)
+    dapple_post_set_from(accesses, number, function, argument, NULL, DAPPLE_SITE)
 #define dapple_post_uncolored(runtime, function, argument) \
-    dapple_post_uncolored_from(runtime, function, argument, NULL, DAPPLE_PLACE)
+    dapple_post_uncolored_from(runtime, function, argument, NULL, DAPPLE_SITE)
 #define dapple_post_after(color, delay_ns, function, argument, timer) \
-    dapple_post_after_from(color, delay_ns, function, argument, NULL, timer, DAPPLE_PLACE)
+    dapple_post_after_from(color, delay_ns, function, argument, NULL, timer, DAPPLE_SITE)
 #define dapple_every(color, period_ns, function, argument, timer) \
-    dapple_every_from(color, period_ns, function, argument, NULL, timer, DAPPLE_PLACE)
+    dapple_every_from(color, period_ns, function, argument, NULL, timer, DAPPLE_SITE)
 #define dapple_on_ready(color, descriptor, interest, function, argument) \
-    dapple_on_ready_from(color, descriptor, interest, function, argument, NULL, DAPPLE_PLACE)
+    dapple_on_ready_from(color, descriptor, interest, function, argument, NULL, DAPPLE_SITE)
 #define dapple_on_signal(color, signal, function, argument) \
-    dapple_on_signal_from(color, signal, function, argument, NULL, DAPPLE_PLACE)
+    dapple_on_signal_from(color, signal, function, argument, NULL, DAPPLE_SITE)
 #define dapple_offload(color, work, then, argument) \
-    dapple_offload_from(color, work, then, argument, NULL, DAPPLE_PLACE)
+    dapple_offload_from(color, work, then, argument, NULL, DAPPLE_SITE)
 #define dapple_domain_post(domain, highest, function, argument) \
-    dapple_domain_post_from(domain, highest, function, argument, NULL, DAPPLE_PLACE)
+    dapple_domain_post_from(domain, highest, function, argument, NULL, DAPPLE_SITE)
 #define dapple_token_enter(token, context, function, argument) \
-    dapple_token_enter_from(token, context, function, argument, NULL, DAPPLE_PLACE)
+    dapple_token_enter_from(token, context, function, argument, NULL, DAPPLE_SITE)
 #define dapple_token_exclusive(token, function, argument) \
-    dapple_token_exclusive_from(token, function, argument, NULL, DAPPLE_PLACE)
+    dapple_token_exclusive_from(token, function, argument, NULL, DAPPLE_SITE)
 #define dapple_token_commit_then(token, highest, function, argument) \
-    dapple_token_commit_then_from(token, highest, function, argument, NULL, DAPPLE_PLACE)
+    dapple_token_commit_then_from(token, highest, function, argument, NULL, DAPPLE_SITE)
 #define dapple_token_defer(token, function, argument) \
-    dapple_token_defer_from(token, function, argument, NULL, DAPPLE_PLACE)
+    dapple_token_defer_from(token, function, argument, NULL, DAPPLE_SITE)
 
 #endif

@@ -6,15 +6,16 @@
  *     counter.post([] { std::puts("not at the same time as anything else of this color"); });
  *     rt.wait_idle();
  *
- * A callable is moved to the heap, and deleted when it has been called or is not to be called any
- * more, on its color. It is not copied, so it may own what it uses. What fails throws
- * std::system_error (without exceptions: it ends the process with a message). An exception must not
- * leave a callable: it ends the process.
+ * A callable is moved to the heap. It is deleted on its color, after its call or when it can no
+ * longer be called. It is never copied, so it may own what it uses.
  *
- * In dapple::async are libasync's names, for programs that were written for it: amain, delaycb,
+ * A function that fails throws std::system_error; in a program without exceptions it ends the
+ * process with a message. An exception that leaves a callable ends the process.
+ *
+ * dapple::async has libasync's names, for programs that were written for it: amain, delaycb,
  * timecb, timecb_remove, fdcb, sigcb, and libasync-smp's cpucb and cwrap. They use one runtime,
- * whose first worker is the thread that calls amain. Callables run on that thread, those that cwrap
- * has given a color on any. */
+ * whose first worker is the thread that calls amain. Callables run on that thread, except those to
+ * which cwrap gives a color, which run on any worker. */
 #ifndef DAPPLE_HPP
 #define DAPPLE_HPP
 
@@ -40,12 +41,12 @@
 
 namespace dapple {
 
-/** A place in the program, which reports name. By default it is that of the call. */
-struct place {
+/** A file and line of the program, which reports name. By default, those of the call. */
+struct site {
     const char *file;
     int line;
 
-    static constexpr place here(const char *file = __builtin_FILE(), int line = __builtin_LINE()) {
+    static constexpr site here(const char *file = __builtin_FILE(), int line = __builtin_LINE()) {
         return {file, line};
     }
 };
@@ -70,7 +71,7 @@ template <class P> P *check(P *answer, const char *call) {
     return answer;
 }
 
-/* The functions that C calls. An exception ends the process, as they are noexcept. */
+/* The functions that C calls. They are noexcept, so an exception in a callable ends the process. */
 template <class F> void run(void *callable) noexcept { (*static_cast<F *>(callable))(); }
 template <class F> void tell(int what, void *callable) noexcept {
     if constexpr (std::is_invocable_v<F &, int>) (*static_cast<F *>(callable))(what);
@@ -78,7 +79,7 @@ template <class F> void tell(int what, void *callable) noexcept {
 }
 template <class F> void drop(void *callable) noexcept { delete static_cast<F *>(callable); }
 
-/* A callable on the heap, until a call that succeeds has it. */
+/* A callable on the heap, which this owns until a call of C succeeds and takes it over. */
 template <class F> class boxed {
   public:
     using type = std::decay_t<F>;
@@ -96,7 +97,7 @@ inline std::uint64_t nanoseconds(std::chrono::nanoseconds time) {
 
 }  // namespace detail
 
-/** What a runtime is to be; see dapple_options. */
+/** The options of a runtime; see dapple_options. */
 struct options {
     unsigned workers = 0;
     bool here = false;
@@ -106,7 +107,7 @@ struct options {
     std::chrono::nanoseconds stall{};
 };
 
-/** What a color is to be; see dapple_color_options. */
+/** The options of a color; see dapple_color_options. */
 struct color_options {
     const char *label = nullptr;
     int priority = DAPPLE_NORMAL;
@@ -116,7 +117,7 @@ struct color_options {
 
 class color;
 
-/** A runtime; see dapple_runtime_new. Its end waits for nothing: call shutdown before. */
+/** A runtime; see dapple_runtime_new. Its destructor waits for no callback: call shutdown first. */
 class runtime {
   public:
     explicit runtime(const options &asked = {}) {
@@ -157,7 +158,7 @@ class runtime {
     }
 
     /** Calls f on no color. */
-    template <class F> void post_uncolored(F &&f, place at = place::here()) {
+    template <class F> void post_uncolored(F &&f, site at = site::here()) {
         detail::boxed<F> box(std::forward<F>(f));
         using T = typename detail::boxed<F>::type;
         detail::check(dapple_post_uncolored_from(raw, detail::run<T>, box.get(), detail::drop<T>,
@@ -173,7 +174,7 @@ class runtime {
     dapple_runtime *raw;
 };
 
-/** A timer that may be cancelled. Its end lets it go on. */
+/** A timer that may be cancelled. Its destructor does not cancel it. */
 class timer {
   public:
     timer() = default;
@@ -189,7 +190,7 @@ class timer {
     std::unique_ptr<dapple_timer, free_it> raw;
 };
 
-/** A callable that waits for a descriptor or a signal, until the end of this. */
+/** A callable that is called for a descriptor or a signal, until this object is destroyed. */
 class watch {
   public:
     watch() = default;
@@ -243,17 +244,17 @@ class color {
     friend bool operator!=(const color &a, const color &b) { return a.raw != b.raw; }
 
     /** Calls f on the color, after what was posted to it before. */
-    template <class F> void post(F &&f, place at = place::here()) const {
+    template <class F> void post(F &&f, site at = site::here()) const {
         give(dapple_post_from, std::forward<F>(f), at, "dapple_post");
     }
 
     /** Calls f on the color, beside others that are posted so. */
-    template <class F> void post_shared(F &&f, place at = place::here()) const {
+    template <class F> void post_shared(F &&f, site at = site::here()) const {
         give(dapple_post_shared_from, std::forward<F>(f), at, "dapple_post_shared");
     }
 
     /** False: the color is full, and f is deleted. */
-    template <class F> bool try_post(F &&f, place at = place::here()) const {
+    template <class F> bool try_post(F &&f, site at = site::here()) const {
         detail::boxed<F> box(std::forward<F>(f));
         using T = typename detail::boxed<F>::type;
         int answer = dapple_try_post_from(raw, detail::run<T>, box.get(), detail::drop<T>, at.file,
@@ -266,19 +267,19 @@ class color {
 
     /** Calls f on the color after a time. */
     template <class F>
-    timer post_after(std::chrono::nanoseconds delay, F &&f, place at = place::here()) const {
+    timer post_after(std::chrono::nanoseconds delay, F &&f, site at = site::here()) const {
         return arm(dapple_post_after_from, delay, std::forward<F>(f), at, "dapple_post_after");
     }
 
     /** Calls f on the color every so often. */
     template <class F>
-    timer every(std::chrono::nanoseconds period, F &&f, place at = place::here()) const {
+    timer every(std::chrono::nanoseconds period, F &&f, site at = site::here()) const {
         return arm(dapple_every_from, period, std::forward<F>(f), at, "dapple_every");
     }
 
     /** Calls f, with what the descriptor is ready for if it takes that, as long as it is. */
     template <class F>
-    watch on_ready(int descriptor, int interest, F &&f, place at = place::here()) const {
+    watch on_ready(int descriptor, int interest, F &&f, site at = site::here()) const {
         detail::boxed<F> box(std::forward<F>(f));
         using T = typename detail::boxed<F>::type;
         watch made(detail::check(
@@ -290,7 +291,7 @@ class color {
     }
 
     /** Calls f, with the number of the signal if it takes that, when the process gets it. */
-    template <class F> watch on_signal(int signal, F &&f, place at = place::here()) const {
+    template <class F> watch on_signal(int signal, F &&f, site at = site::here()) const {
         detail::boxed<F> box(std::forward<F>(f));
         using T = typename detail::boxed<F>::type;
         watch made(detail::check(dapple_on_signal_from(raw, signal, detail::tell<T>, box.get(),
@@ -301,7 +302,7 @@ class color {
     }
 
     /** Calls work on a thread that may block, and then then on the color. */
-    template <class W, class T> void offload(W &&work, T &&then, place at = place::here()) const {
+    template <class W, class T> void offload(W &&work, T &&then, site at = site::here()) const {
         struct both {
             std::decay_t<W> work;
             std::decay_t<T> then;
@@ -317,7 +318,7 @@ class color {
 
   private:
     template <class Call, class F>
-    void give(Call posts, F &&f, place at, const char *call) const {
+    void give(Call posts, F &&f, site at, const char *call) const {
         detail::boxed<F> box(std::forward<F>(f));
         using T = typename detail::boxed<F>::type;
         detail::check(posts(raw, detail::run<T>, box.get(), detail::drop<T>, at.file, at.line),
@@ -326,7 +327,7 @@ class color {
     }
 
     template <class Call, class F>
-    timer arm(Call arms, std::chrono::nanoseconds time, F &&f, place at, const char *call) const {
+    timer arm(Call arms, std::chrono::nanoseconds time, F &&f, site at, const char *call) const {
         detail::boxed<F> box(std::forward<F>(f));
         using T = typename detail::boxed<F>::type;
         dapple_timer *made = nullptr;
@@ -349,15 +350,15 @@ inline color runtime::color_of_key(const void *key, std::size_t length) const {
                                "dapple_runtime_color_of_key"));
 }
 
-/** A color of a set, and how it is needed. */
+/** A color of a set, and the access to it that is needed. */
 struct access {
     const color &of;
     bool shared = false;
 };
 
-/** Calls f when it has all these colors. */
+/** Calls f with access to all these colors. */
 template <class F>
-void post_set(std::initializer_list<access> colors, F &&f, place at = place::here()) {
+void post_set(std::initializer_list<access> colors, F &&f, site at = site::here()) {
     std::vector<dapple_access> plain;
     for (const access &one : colors) plain.push_back({one.of.get(), one.shared});
     detail::boxed<F> box(std::forward<F>(f));
@@ -371,10 +372,10 @@ void post_set(std::initializer_list<access> colors, F &&f, place at = place::her
 /** libasync's names. */
 namespace async {
 
-/** What a descriptor is waited for. */
+/** The readiness of a descriptor to wait for. */
 enum selop { selread = DAPPLE_READABLE, selwrite = DAPPLE_WRITABLE };
 
-/** A timer of delaycb or timecb: it may be given to timecb_remove until its callable is called. */
+/** A timer of delaycb or timecb. timecb_remove accepts it until its callable is called. */
 class timecb_t {
   public:
     timecb_t() = default;
@@ -400,8 +401,8 @@ class timecb_t {
     std::atomic<dapple_timer *> handle{nullptr};
 };
 
-/** The runtime of these functions: made when it is first needed, which must be on the thread that
- * calls amain. */
+/** The runtime of these functions. The first use creates it, and must be on the thread that calls
+ * amain. */
 inline runtime &the_runtime() {
     static runtime &rt = *new runtime([] {
         options asked;
@@ -413,7 +414,7 @@ inline runtime &the_runtime() {
 
 namespace detail {
 
-/* What is waited for: one callable for each descriptor and selop, and for each signal. */
+/* The registrations: one callable for each descriptor and selop, and for each signal. */
 class watches {
   public:
     enum { a_signal = 0 };
@@ -450,16 +451,16 @@ class watches {
 
 }  // namespace detail
 
-/** Runs callbacks until somebody stops the_runtime(). */
+/** Runs callbacks until the_runtime() is stopped. */
 inline void amain() { the_runtime().run(); }
 
-/** A callable with a color: what cwrap makes. */
+/** A callable with a color, made by cwrap. */
 template <class F> struct colored {
     F cb;
     color on;
 };
 
-/** Has what a callable is given to call it on a color, instead of on the thread of amain. */
+/** Gives a callable a color: it is called on that color instead of on the thread of amain. */
 template <class F> colored<std::decay_t<F>> cwrap(F &&cb, const color &on) {
     return {std::forward<F>(cb), on};
 }
@@ -479,16 +480,16 @@ template <class F, class Then> auto with_color(F &&cb, Then then) {
     }
 }
 
-/* NULL and 0 are numbers. */
+/* An overload for NULL and 0, which are numbers in C++. */
 template <class F> constexpr bool is_null =
     std::is_integral_v<std::decay_t<F>> || std::is_null_pointer_v<std::decay_t<F>>;
 
 /* The longest delay, in seconds: about 136 years. */
 constexpr std::int64_t longest = 4294967295;
 
-/* A timer whose callable frees its handle: libasync's callers need not. */
+/* A timer whose callable frees its handle, because libasync's callers do not. */
 template <class F>
-timecb_t *arm(const color &on, std::uint64_t delay_ns, F &&cb, place at, const char *call) {
+timecb_t *arm(const color &on, std::uint64_t delay_ns, F &&cb, site at, const char *call) {
     auto state = std::make_shared<timecb_t>();
     auto fires = [state, cb = std::forward<F>(cb)]() mutable {
         if (dapple_timer *handle = state->take()) dapple_timer_free(handle);
@@ -508,8 +509,8 @@ timecb_t *arm(const color &on, std::uint64_t delay_ns, F &&cb, place at, const c
 
 }  // namespace detail
 
-/** Calls cb as soon as a processor is idle: with cwrap, on any. */
-template <class F> void cpucb(F &&cb, place at = place::here()) {
+/** Posts cb: it is called on the thread of amain or, with cwrap, on any worker. */
+template <class F> void cpucb(F &&cb, site at = site::here()) {
     detail::with_color(std::forward<F>(cb), [at](auto &&plain, const color &on) {
         on.post(std::forward<decltype(plain)>(plain), at);
     });
@@ -518,20 +519,20 @@ template <class F> void cpucb(F &&cb, place at = place::here()) {
 /** Calls cb after seconds and nanoseconds. */
 template <class F>
 timecb_t *delaycb(std::time_t seconds, std::uint32_t nanoseconds, F &&cb,
-                  place at = place::here()) {
+                  site at = site::here()) {
     std::int64_t whole = seconds < 0 ? 0 : seconds > detail::longest ? detail::longest : seconds;
     std::uint64_t delay = static_cast<std::uint64_t>(whole) * 1000000000u + nanoseconds;
     return detail::with_color(std::forward<F>(cb), [delay, at](auto &&plain, const color &on) {
         return detail::arm(on, delay, std::forward<decltype(plain)>(plain), at, "delaycb");
     });
 }
-template <class F> timecb_t *delaycb(std::time_t seconds, F &&cb, place at = place::here()) {
+template <class F> timecb_t *delaycb(std::time_t seconds, F &&cb, site at = site::here()) {
     return delaycb(seconds, 0, std::forward<F>(cb), at);
 }
 
 /** Calls cb at a time of day. */
 template <class F>
-timecb_t *timecb(const timespec &when, F &&cb, place at = place::here()) {
+timecb_t *timecb(const timespec &when, F &&cb, site at = site::here()) {
     timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     if (when.tv_sec < now.tv_sec) return delaycb(0, 0, std::forward<F>(cb), at);
@@ -542,18 +543,18 @@ timecb_t *timecb(const timespec &when, F &&cb, place at = place::here()) {
     return delaycb(whole, static_cast<std::uint32_t>(part), std::forward<F>(cb), at);
 }
 
-/** Cancels a timer whose callable has not been called: on the timer's color, or on the thread of
- * amain for one without a color, where it is known whether it has been. NULL is ignored. */
+/** Cancels a timer whose callable has not been called. Call this on the timer's color or, for a
+ * timer without a color, on the thread of amain: only there is it certain whether the callable has
+ * been called. NULL is ignored. */
 inline void timecb_remove(timecb_t *timer) {
     dapple_timer *handle = timer ? timer->take() : nullptr;
     /* The timer may be deleted by this. */
     if (handle) dapple_timer_cancel(handle);
 }
 
-/** Calls cb as long as a descriptor is readable, or writable, instead of what was called before;
- * nullptr: nothing is called any more. The descriptor may be closed after that, on the same
- * color. */
-template <class F> void fdcb(int fd, selop op, F &&cb, place at = place::here()) {
+/** Calls cb while a descriptor is readable or writable. It replaces the callable that was set
+ * before; nullptr only removes it. After that the descriptor may be closed, on the same color. */
+template <class F> void fdcb(int fd, selop op, F &&cb, site at = site::here()) {
     if constexpr (detail::is_null<F>) {
         detail::watches::all().clear(fd, op);
     } else {
@@ -565,9 +566,9 @@ template <class F> void fdcb(int fd, selop op, F &&cb, place at = place::here())
     }
 }
 
-/** Calls cb when the process gets a signal, instead of what was called before; nullptr: nothing is
- * called any more. */
-template <class F> void sigcb(int signal, F &&cb, place at = place::here()) {
+/** Calls cb when the process gets a signal. It replaces the callable that was set before; nullptr
+ * only removes it. */
+template <class F> void sigcb(int signal, F &&cb, site at = site::here()) {
     constexpr int kind = detail::watches::a_signal;
     if constexpr (detail::is_null<F>) {
         detail::watches::all().clear(signal, kind);

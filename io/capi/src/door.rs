@@ -1,10 +1,11 @@
-//! The edge between C and what is behind it.
+//! The boundary between C and Rust: no panic crosses it, and errors become `errno`.
 
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs what an exported function does. A panic ends the process, with a message that names the
-/// call: it must not go on into C.
+/// Runs the body of an exported function.
+///
+/// A panic must not unwind into C, so it ends the process with a message that names the call.
 pub(crate) fn door<R>(call: &str, f: impl FnOnce() -> R) -> R {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| {
         eprintln!("dapple_event: {call} has panicked");
@@ -12,18 +13,19 @@ pub(crate) fn door<R>(call: &str, f: impl FnOnce() -> R) -> R {
     })
 }
 
-/// Sets `errno`, which says why a call failed.
+/// Sets the calling thread's `errno`, which says why a call failed.
 pub(crate) fn set_errno(error: c_int) {
-    // SAFETY: the pointer is valid: it is the calling thread's own number.
+    // SAFETY: `__errno_location` returns a valid pointer to the calling thread's own `errno`.
     unsafe { *libc::__errno_location() = error };
 }
 
-/// Runs what an exported function does that answers 0, or -1 with `errno`; see [`door`].
+/// Runs the body of an exported function that returns 0, or -1 with `errno` set; see [`door`].
 pub(crate) fn answer(call: &str, f: impl FnOnce() -> Result<(), c_int>) -> c_int {
     number(call, || f().map(|()| 0))
 }
 
-/// Runs what an exported function does that answers a number, or -1 with `errno`; see [`door`].
+/// Runs the body of an exported function that returns a number, or -1 with `errno` set; see
+/// [`door`].
 pub(crate) fn number(call: &str, f: impl FnOnce() -> Result<c_int, c_int>) -> c_int {
     door(call, f).unwrap_or_else(|error| {
         set_errno(error);
@@ -31,7 +33,8 @@ pub(crate) fn number(call: &str, f: impl FnOnce() -> Result<c_int, c_int>) -> c_
     })
 }
 
-/// Runs what an exported function does that answers a pointer, or null with `errno`; see [`door`].
+/// Runs the body of an exported function that returns a pointer, or null with `errno` set; see
+/// [`door`].
 pub(crate) fn pointer<T>(call: &str, f: impl FnOnce() -> Result<*mut T, c_int>) -> *mut T {
     door(call, f).unwrap_or_else(|error| {
         set_errno(error);
@@ -39,7 +42,7 @@ pub(crate) fn pointer<T>(call: &str, f: impl FnOnce() -> Result<*mut T, c_int>) 
     })
 }
 
-/// The number of an error of the system's.
+/// Returns the `errno` value of an I/O error. An error without one is mapped by its kind.
 pub(crate) fn number_of(error: &std::io::Error) -> c_int {
     error.raw_os_error().unwrap_or(match error.kind() {
         std::io::ErrorKind::PermissionDenied => libc::EPERM,

@@ -1,5 +1,5 @@
-//! The C programs with gcc's AddressSanitizer: on the library it tells of nothing that it does not
-//! tell of on libevent, leaks included.
+//! The C programs under gcc's AddressSanitizer. On this library it reports nothing, leaks included,
+//! that it does not report on libevent.
 mod common;
 
 use std::path::Path;
@@ -9,7 +9,7 @@ use common::{Linked, compile, compile_linked, has, parts, run_parts};
 
 const ASAN: [&str; 2] = ["-fsanitize=address", "-g"];
 
-/// What the sanitizer sums up.
+/// Runs a part of a program, and returns the summary lines of the sanitizer.
 fn summary(program: &Path, part: &str) -> String {
     let output = Command::new(program).arg(part).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -1,4 +1,4 @@
-//! `dapple.h` and `dapple.hpp`, without libevent.
+//! C and C++ programs with `dapple.h` and `dapple.hpp`, without libevent.
 mod common;
 
 use std::process::Command;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{Linked, compile_path, output_of};
 
-/// The programs of a page that are written in a language.
+/// Returns the programs of a page that are written in `language`.
 fn programs(page: &str, language: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
     let text = std::fs::read_to_string(path).unwrap();
@@ -43,7 +43,7 @@ fn the_programs_for_c_print_what_the_page_says() {
     }
 }
 
-/// A program that is ended, whatever becomes of the test.
+/// A process that is killed when the test ends, passed or failed.
 struct Ended(Child);
 
 impl Drop for Ended {

@@ -1,5 +1,5 @@
-//! The headers in `include/` are what cbindgen makes of the sources: their comments, their types,
-//! and what they declare. `DAPPLE_BLESS=1` writes them.
+//! The headers in `include/` are the output of cbindgen for the sources: comments, types and
+//! declarations. With `DAPPLE_BLESS=1` the tests write the headers.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use cbindgen::{Config, DocumentationStyle, Language, Style};
 
 const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
 
-/// What the types of the sources are called in C.
+/// The names in C of the Rust types.
 const NAMES: [(&str, &str); 17] = [
     ("Runtime", "dapple_runtime"),
     ("Options", "dapple_options"),
@@ -29,7 +29,7 @@ const NAMES: [(&str, &str); 17] = [
     ("Listener", "struct evconnlistener"),
 ];
 
-/// What libevent's headers declare already.
+/// The functions that libevent's headers already declare.
 const OF_LIBEVENT: [&str; 4] = [
     "bufferevent_add_to_rate_limit_group",
     "bufferevent_remove_from_rate_limit_group",
@@ -60,7 +60,7 @@ fn config(header: &str) -> Config {
     config
 }
 
-/// The header that the sources make.
+/// Returns the header that cbindgen makes from the sources.
 fn made(header: &str, sources: &[&str]) -> String {
     let mut builder = cbindgen::Builder::new().with_config(config(header));
     for source in sources {

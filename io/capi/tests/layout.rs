@@ -1,5 +1,5 @@
-//! The installed header has what the library takes for granted, and the library exports what
-//! libevent's upper layers and programs call.
+//! The installed libevent header has the layout that the library assumes, and the library exports
+//! what libevent's upper layers and programs call.
 mod common;
 
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use std::process::Command;
 
 use common::{On, compile, has, library, output};
 
-/// What `io/capi/src/event/layout.rs` says.
+/// The layout in `io/capi/src/event/layout.rs`, as `tests/c/layout.c` prints it.
 const EXPECTED: &str = "\
 event 128 callback 40
 evcallback 0 fd 56 base 64 events 104 res 106 timeout 112
@@ -29,7 +29,7 @@ fn the_installed_header_has_the_layout_of_the_library() {
     }
 }
 
-/// The names that a library defines, or needs.
+/// Returns the symbols that `nm` lists for a file: those that it defines or needs.
 fn names(arguments: &[&str], file: &str) -> BTreeSet<String> {
     let printed = Command::new("nm").args(arguments).arg(file).output().unwrap();
     assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
@@ -38,7 +38,7 @@ fn names(arguments: &[&str], file: &str) -> BTreeSet<String> {
     text.lines().filter_map(last).collect()
 }
 
-/// What stays libevent's: memory, the log, and the set-up of locks.
+/// Returns `true` for the symbols that remain libevent's: memory, the log, and the set-up of locks.
 fn stays(name: &str) -> bool {
     let stays = ["event_mm_", "event_debug_map_", "event_set_mem", "event_set_log"];
     let also = [
@@ -62,7 +62,7 @@ fn p1_what_upper_layers_and_programs_call_is_exported() {
     }
     let ours = names(&["-D", "--defined-only"], library().to_str().unwrap());
     let is_event = |name: &&String| name.starts_with("event_") && !stays(name);
-    // All that is public.
+    // The public functions of the core.
     let core = format!("{folder}/libevent_core-2.1.so.7");
     let public = names(&["-D", "--defined-only"], &core);
     let missing: Vec<_> = public
@@ -71,7 +71,8 @@ fn p1_what_upper_layers_and_programs_call_is_exported() {
         .filter(|n| !n.ends_with('_') && !ours.contains(*n))
         .collect();
     assert!(missing.is_empty(), "not exported: {missing:?}");
-    // What the upper layers need of the core: of the archives, whose members say what they lack.
+    // The functions of the core that the upper layers need. The members of the archives list their
+    // undefined symbols.
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ar");
     let mut needed = BTreeSet::new();
     let mut of_core = BTreeSet::new();
@@ -97,7 +98,7 @@ fn p1_what_upper_layers_and_programs_call_is_exported() {
         .filter(|name| !stays(name) && !ours.contains(*name))
         .collect();
     assert!(missing.is_empty() && needed.contains("event_deferred_cb_schedule_"), "{missing:?}");
-    // And nothing else goes out but what is libevent's, or ours.
+    // The library exports nothing else but functions of libevent and its own.
     let prefixes = ["event_", "evthread_", "dapple_"];
     let wrapped = [
         "bufferevent_add_to_rate_limit_group",

@@ -1,9 +1,9 @@
-//! P1: a program of libevent sees the same on the library, in the same order.
+//! P1: a libevent program sees the same behaviour on this library, in the same order.
 mod common;
 
 use common::{On, compile, output};
 
-/// Runs the parts of `order.c` on both, and compares.
+/// Runs the parts of `order.c` on both libraries, and compares output and exit status.
 fn compare(more: &[&str]) {
     let Some(program) = compile("order", &[]) else { return };
     let parts = output(&program, &[], On::Libevent);
@@ -23,7 +23,8 @@ fn compare(more: &[&str]) {
             }
             is_same
         };
-        // What is due together depends on when the clock of libevent ticks, on either.
+        // Which events are due together depends on the ticks of the coarse clock, on both
+        // libraries. So a part may be tried three times.
         if !(is_same() || is_same() || is_same()) {
             differ.push(part);
         }

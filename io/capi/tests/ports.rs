@@ -1,7 +1,7 @@
-//! Programs whose sources were ported, in `benches/ports`: they are built and their own tests pass.
+//! Programs that were ported, in `benches/ports`: they are built, and their own tests pass.
 //!
-//! A variable of the environment names the folder of a program's unpacked source; without it the
-//! test is skipped, which is said.
+//! For each program an environment variable names the directory of its unpacked source. Without the
+//! variable the test is skipped, and says so.
 mod common;
 
 use std::ffi::OsStr;
@@ -11,12 +11,13 @@ use std::process::Command;
 
 use common::{has, library};
 
-/// Where a port's files are.
+/// Returns the directory with the files of a port.
 fn port(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../benches/ports").join(name)
 }
 
-/// Lines that a port's changes have: of each script for sed, without its commands.
+/// Returns the number of lines that a port changes: the lines of its sed scripts without the
+/// commands.
 fn lines_changed(name: &str) -> usize {
     let scripts = fs::read_dir(port(name)).unwrap().map(|entry| entry.unwrap().path());
     let scripts = scripts.filter(|path| path.extension() == Some(OsStr::new("sed")));
@@ -31,8 +32,8 @@ fn lines_changed(name: &str) -> usize {
     scripts.map(lines).sum()
 }
 
-/// The folder of a program that was built from its source, as it is or with a port's changes;
-/// `None`: there is no source.
+/// Builds a program from its source, unchanged or with the changes of the port, and returns its
+/// directory. Returns `None` if there is no source.
 fn built(name: &str, variable: &str, what: &str) -> Option<PathBuf> {
     let Some(source) = std::env::var_os(variable) else {
         assert_ne!(std::env::var("DAPPLE_PORTS").as_deref(), Ok("require"), "no {variable}");
@@ -51,7 +52,7 @@ fn built(name: &str, variable: &str, what: &str) -> Option<PathBuf> {
 
 #[test]
 fn spiped_is_changed_in_one_line_of_a_hundred() {
-    // Of its 3,711 lines; the library that it brings along is not counted.
+    // spiped has 3,711 lines, without the library that it includes.
     let changed = lines_changed("spiped");
     assert!((1..=37).contains(&changed), "{changed}");
 }
@@ -59,7 +60,7 @@ fn spiped_is_changed_in_one_line_of_a_hundred() {
 #[test]
 fn spipeds_own_tests_pass_with_a_color_per_connection() {
     let Some(folder) = built("spiped", "DAPPLE_SPIPED_SOURCE", "colored") else { return };
-    // The peer of one of the tests.
+    // Debian's spiped is the peer in one of the tests.
     assert!(has("spiped"), "Debian's spiped");
     for workers in ["1", "2"] {
         let mut tests = Command::new("sh");
@@ -73,7 +74,7 @@ fn spipeds_own_tests_pass_with_a_color_per_connection() {
     passes(&port("spiped").join("faults.py"), &folder);
 }
 
-/// Runs a script that checks a port, and says nothing if it is right.
+/// Runs a script that checks a port and prints nothing on standard error if the port is right.
 fn passes(script: &Path, folder: &Path) {
     let output = Command::new(script).arg(folder).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -81,13 +82,14 @@ fn passes(script: &Path, folder: &Path) {
 
 #[test]
 fn pgbouncer_is_changed_in_seven_lines_of_a_thousand() {
-    // Of the 16,382 in src.
+    // PgBouncer has 16,382 lines in src.
     let changed = lines_changed("pgbouncer");
     assert!((1..=123).contains(&changed), "{changed}");
 }
 
-/// Runs a script of PgBouncer's tests, with PostgreSQL's programs at hand, and says which of its
-/// tests have passed. They refuse to run as root.
+/// Runs a script of PgBouncer's tests, with PostgreSQL's programs in the PATH, and returns the
+/// names of the tests that pass. As root it runs the script as the user postgres, because the tests
+/// refuse to run as root.
 fn passed(folder: &Path, script: &str) -> Vec<String> {
     let as_user = "runuser -u postgres --";
     let whole = format!(
@@ -107,7 +109,7 @@ fn pgbouncers_own_tests_pass_with_handshakes_on_colors() {
     let Some(folder) = built("pgbouncer", "DAPPLE_PGBOUNCER_SOURCE", "colored") else { return };
     let plain = built("pgbouncer", "DAPPLE_PGBOUNCER_SOURCE", "plain").unwrap();
     for (script, most) in [("ssl/test.sh", 18), ("test.sh", 40)] {
-        // Some need a firewall, or another PostgreSQL.
+        // Some tests need a firewall, or another version of PostgreSQL.
         let theirs = passed(&plain, script);
         let ours = passed(&folder, script);
         let missing: Vec<_> = theirs.iter().filter(|name| !ours.contains(name)).collect();

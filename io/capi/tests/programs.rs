@@ -1,4 +1,4 @@
-//! P1: programs of Debian's, unchanged, answer the same on the library as on libevent.
+//! P1: unchanged programs from Debian give the same answers on this library as on libevent.
 mod common;
 
 use std::process::Command;

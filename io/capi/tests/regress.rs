@@ -1,6 +1,7 @@
-//! libevent's own regression tests on the library: by hand, from an unpacked and built source tree
-//! of libevent 2.1.12, whose path `DAPPLE_LIBEVENT_TREE` names (see docs/LIBEVENT.md). Without it
-//! they are skipped.
+//! libevent's own regression tests on this library, to be run by hand.
+//!
+//! `DAPPLE_LIBEVENT_TREE` names the path of a source tree of libevent 2.1.12 that is unpacked and
+//! built (see docs/LIBEVENT.md). Without it the tests are skipped.
 mod common;
 
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use std::process::Command;
 
 use common::library;
 
-/// Tests that read what stands inside of libevent's base.
+/// The tests that read the inside of libevent's base, and so fail here.
 const INTERNAL: [&str; 1] = ["signal_pipeloss"];
 
 #[test]

@@ -1,12 +1,12 @@
-//! Saves that run beside the workers: one at a time. Whoever asks meanwhile shares the next one, so
-//! that many who ask cost no more than two copies of what is stored.
+//! Saves on the blocking pool, one at a time. All requests that arrive during a save share the next
+//! one, so any number of requests makes at most two copies of the stored data.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Somebody who gets a reply.
+/// A callback that takes the reply to a request.
 pub type Then = Box<dyn FnOnce(Vec<u8>) + Send>;
 
-/// Who has asked for a save, and whether one runs.
+/// The requests for a save, and whether a save runs.
 #[derive(Default)]
 pub struct Asked(Mutex<State>);
 
@@ -21,20 +21,20 @@ impl Asked {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One more. True: no save runs, and the caller begins one.
+    /// Adds a request for a save. Returns `true` if no save runs: then the caller begins one.
     pub fn begin(&self, then: Then) -> bool {
         let mut state = self.state();
         state.asked.push(then);
         !std::mem::replace(&mut state.runs, true)
     }
 
-    /// Those who have asked by now: what is there now is what they get saved.
+    /// Takes all requests so far. The save of the current data answers them.
     pub fn take(&self) -> Vec<Then> {
         std::mem::take(&mut self.state().asked)
     }
 
-    /// A save has ended, with this reply for those who had asked. True: others have asked
-    /// meanwhile, and the caller begins the next one.
+    /// Ends a save and sends `reply` to the requests that it answers. Returns `true` if there are
+    /// new requests: then the caller begins the next save.
     pub fn end(&self, asked: Vec<Then>, reply: &[u8]) -> bool {
         asked.into_iter().for_each(|then| then(reply.to_vec()));
         let mut state = self.state();

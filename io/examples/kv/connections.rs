@@ -1,5 +1,5 @@
 //! The key-value server, step 2: a color per connection, which reads, parses and writes there. The
-//! store stays on the default color; what a connection has read goes there as one event.
+//! store stays on the default color. All requests of one read go there as one event.
 //!
 //! `cargo run --release -p dapple-io --example kv-connections -- 127.0.0.1:6379 FILE WORKERS`, and
 //! then `redis-cli`.
@@ -30,7 +30,7 @@ mod saves;
 #[path = "store.rs"]
 mod store;
 
-/// Requests of one connection that go to the store at once, at most.
+/// The maximum number of requests that a connection sends to the store at once.
 const AT_ONCE: usize = 64;
 
 struct Server {
@@ -83,7 +83,7 @@ struct Client {
 }
 
 impl Client {
-    /// Sends the replies, in their order; the connection goes on when all have been sent.
+    /// Sends the replies in their order. The connection resumes when all of them have been sent.
     fn reply(&mut self, mut outcomes: VecDeque<Outcome>, conn: &mut Conn) {
         while let Some(outcome) = outcomes.pop_front() {
             if let Outcome::Reply(reply) = outcome {
@@ -105,7 +105,7 @@ impl Client {
 
 impl Protocol for Client {
     fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
-        // It is called for room to write, too.
+        // This is called for room in the out-buffer, too.
         if conn.is_paused() {
             return;
         }
@@ -116,7 +116,8 @@ impl Protocol for Client {
             requests.extend(request(&message).map(|(request, _)| request));
         }
         if requests.is_empty() {
-            // What is no request closes it, now that what came before has its replies.
+            // An invalid request closes the connection, now that the requests before it have their
+            // replies.
             self.requests.next(conn);
             return;
         }

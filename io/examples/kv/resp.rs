@@ -1,17 +1,18 @@
-//! The protocol of Redis: requests are arrays of strings.
+//! The protocol of Redis, in which requests are arrays of strings.
 
 use dapple_io::codec::{Codec, Decoded, EncodeError};
 
-/// Most bytes of a request.
+/// The maximum length of a request, in bytes.
 pub const MOST: usize = 1024 * 1024;
 
-/// Most strings of a request: they are looked at again when more of it has come.
+/// The maximum number of strings in a request. All of them are parsed again when more of the
+/// request arrives.
 const MOST_STRINGS: usize = 1024;
 
-/// A request: the command, and its arguments.
+/// A request: the command and its arguments.
 pub type Request = Vec<Vec<u8>>;
 
-/// Requests as clients send them; replies as they are.
+/// The codec of a server: it decodes requests, and sends replies as they are.
 pub struct Requests;
 
 impl Codec for Requests {
@@ -34,7 +35,8 @@ impl Codec for Requests {
     }
 }
 
-/// The request at the front, and how many bytes it takes; `None`: it is not there as a whole.
+/// Returns the request at the front of `input` and its length in bytes, or `None` if it is
+/// incomplete or invalid.
 pub fn request(input: &[u8]) -> Option<(Request, usize)> {
     let (strings, taken) = strings(input).ok()??;
     Some((strings.into_iter().map(<[u8]>::to_vec).collect(), taken))
@@ -44,7 +46,7 @@ type Strings<'a> = (Vec<&'a [u8]>, usize);
 
 fn strings(input: &[u8]) -> Result<Option<Strings<'_>>, &'static str> {
     let mut at = 0;
-    // A line that is a sign and a number.
+    // Parses a line that consists of `sign` and a number.
     let number = |at: &mut usize, sign: u8| {
         let rest = &input[*at..];
         let Some(end) = rest.windows(2).take(32).position(|two| two == b"\r\n") else {
@@ -73,7 +75,7 @@ fn strings(input: &[u8]) -> Result<Option<Strings<'_>>, &'static str> {
     Ok(Some((all, at)))
 }
 
-/// A string as a reply, or that there is none.
+/// Returns a reply that is a string, or the reply that says that there is none.
 pub fn bulk(value: Option<&[u8]>) -> Vec<u8> {
     match value {
         Some(value) => [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat(),
@@ -81,12 +83,12 @@ pub fn bulk(value: Option<&[u8]>) -> Vec<u8> {
     }
 }
 
-/// A number as a reply.
+/// Returns a reply that is a number.
 pub fn number(n: i64) -> Vec<u8> {
     format!(":{n}\r\n").into_bytes()
 }
 
-/// A request as clients send it.
+/// Returns a request as clients send it.
 pub fn array(strings: &[&[u8]]) -> Vec<u8> {
     let head = format!("*{}\r\n", strings.len()).into_bytes();
     let strings = strings.iter().map(|string| bulk(Some(string)));

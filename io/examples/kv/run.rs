@@ -1,4 +1,5 @@
-//! What all steps have in common: the command line, ADDRESS FILE WORKERS, and an end.
+//! The part that all steps share: the command line, `ADDRESS FILE WORKERS`, and the end on a
+//! signal.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,20 +14,20 @@ use dapple_io::tcp::{ConnOptions, Listener};
 use super::resp::MOST;
 use super::saves::Saves;
 
-/// What the command line says.
+/// The arguments of the command line.
 pub struct Options {
     pub address: SocketAddr,
     pub saves: Arc<Saves>,
 }
 
-/// Room for the longest request, and a minute for it to come; between two requests a client may
-/// wait for as long as it likes.
+/// Returns limits with room for the longest request, and 60 s for it to arrive. Between two
+/// requests a client may wait as long as it likes.
 pub fn limits() -> ConnOptions {
     let (idle_timeout, frame_timeout) = (Duration::MAX, Duration::from_secs(60));
     ConnOptions { max_input: MOST, idle_timeout, frame_timeout, ..ConnOptions::default() }
 }
 
-/// Starts a server, and waits until it is told to end.
+/// Starts a server, and waits for SIGTERM or SIGINT.
 pub fn run(start: impl FnOnce(&Handle, &Io, &Options) -> io::Result<Listener>) -> io::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:6379".to_owned());

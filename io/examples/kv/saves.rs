@@ -1,4 +1,4 @@
-//! The file that SAVE writes, and that the next start reads.
+//! The file that SAVE writes and that the next start reads.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::resp::{Request, array, request};
 use super::store::Store;
 
-/// The last request of a file that is whole.
+/// The last request of a complete file.
 const END: &[u8] = b"END";
 
 pub struct Saves {
@@ -19,7 +19,7 @@ impl Saves {
         Saves { path: path.to_owned() }
     }
 
-    /// The requests of the file; none if there is no file yet.
+    /// Returns the requests of the file, or none if there is no file yet.
     pub fn load(&self) -> io::Result<Vec<Request>> {
         let bytes = match fs::read(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -41,7 +41,7 @@ impl Saves {
         Err(io::Error::new(ErrorKind::InvalidData, why))
     }
 
-    /// Writes the file as a whole, or not at all, and makes the reply.
+    /// Writes the file as a whole or not at all, and returns the reply.
     pub fn save(&self, bytes: &[u8]) -> Vec<u8> {
         match self.replace(bytes) {
             Ok(()) => b"+OK\r\n".to_vec(),
@@ -56,13 +56,13 @@ impl Saves {
         new.write_all(bytes)?;
         new.sync_all()?;
         fs::rename(&name, &self.path)?;
-        // The new name is on the disk when the folder is.
+        // The rename is durable once the folder has been synced.
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     }
 }
 
-/// What the file holds for stores such as these.
+/// Returns the contents of the file for these stores.
 pub fn to_bytes<'a>(stores: impl IntoIterator<Item = &'a Store>) -> Vec<u8> {
     let mut bytes: Vec<u8> = stores.into_iter().flat_map(Store::to_bytes).collect();
     bytes.extend(array(&[END]));

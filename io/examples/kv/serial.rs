@@ -1,5 +1,5 @@
-//! A key-value server in callback style, for clients of Redis: the program as it was, everything on
-//! the default color.
+//! A key-value server in callback style, for clients of Redis: the original program, with
+//! everything on the default color.
 //!
 //! `cargo run --release -p dapple-io --example kv-serial -- 127.0.0.1:6379 FILE WORKERS`, and then
 //! `redis-cli`.

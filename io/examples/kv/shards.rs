@@ -1,5 +1,5 @@
-//! The key-value server, step 3, which is a step too far: the keys in 16 shards, each of which has
-//! a color. A request goes to its shard's color; a `Sequencer` puts the replies in order.
+//! The key-value server, step 3, which goes a step too far: the keys are in 16 shards, each with a
+//! color. A request goes to its shard's color, and a `Sequencer` puts the replies in order.
 //!
 //! `cargo run --release -p dapple-io --example kv-shards -- 127.0.0.1:6379 FILE WORKERS`, and then
 //! `redis-cli`.
@@ -32,7 +32,7 @@ mod store;
 
 const SHARDS: usize = 16;
 
-/// Requests of one connection that are under way, at most.
+/// The maximum number of requests of one connection that are in flight.
 const AT_ONCE: usize = 64;
 
 struct Server {
@@ -44,7 +44,7 @@ struct Server {
 }
 
 impl Server {
-    /// That of the key, which is the first argument.
+    /// Returns the shard of the request's key, which is the first argument.
     fn shard(&self, request: &Request) -> &Colored<Store> {
         &self.shards[request.get(1).map_or(0, |key| self.hash.hash_one(key) as usize % SHARDS)]
     }
@@ -57,7 +57,7 @@ impl Server {
         });
     }
 
-    /// What is saved is one state: that of all shards at one time.
+    /// Begins a save of all shards as they are at one moment.
     fn save(self: &Arc<Self>) {
         let server = Arc::clone(self);
         let all: Vec<_> = self.shards.iter().map(Colored::shared).collect();
@@ -101,7 +101,8 @@ impl Server {
 
 struct Client {
     requests: Reader<Requests>,
-    /// `None`: all replies have been sent, and it closes.
+    /// The replies, in the order of the requests. `None` comes after the last reply, and closes the
+    /// connection.
     replies: Sequencer<Option<Vec<u8>>>,
     has_ended: bool,
     server: Arc<Server>,
@@ -118,7 +119,7 @@ impl Client {
         }
     }
 
-    /// Nothing more comes from it: it closes when what came before has its replies.
+    /// Takes no more requests. The connection closes when the earlier requests have their replies.
     fn ends(&mut self, conn: &mut Conn) {
         conn.pause();
         self.has_ended = true;

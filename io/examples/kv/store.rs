@@ -1,7 +1,9 @@
-//! Keys and values, and the commands on them. It knows nothing of connections, colors or threads.
+//! The keys and values, and the commands on them. This file does not depend on connections, colors
+//! or threads.
 //!
-//! PING, GET, SET (with EX), DEL, INCR, EXPIRE, TTL; STRETCH, which computes long; SAVE, which
-//! writes all to a file that is read at the next start; FIGURES.
+//! The commands are PING, GET, SET (with EX), DEL, INCR, EXPIRE and TTL; STRETCH, which computes
+//! for a long time; SAVE, which writes all data to a file that the next start reads; and FIGURES,
+//! which returns the runtime's metrics.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,37 +19,38 @@ pub struct Store {
 
 struct Entry {
     value: Arc<[u8]>,
-    /// Tells it from what the key had before.
+    /// A number that distinguishes this entry from earlier entries of the same key.
     life: u64,
     until: Option<SystemTime>,
 }
 
-/// What a command has come to.
+/// The outcome of a command.
 pub enum Outcome {
     Reply(Vec<u8>),
-    /// Reply, and forget the key after a time, unless it has another life then.
+    /// Reply, and remove the key after the time `after`, unless its entry has another `life` by
+    /// then.
     Expires {
         reply: Vec<u8>,
         key: Vec<u8>,
         life: u64,
         after: Duration,
     },
-    /// A computation that makes the reply.
+    /// Run a computation that returns the reply.
     Work(Work),
-    /// Write all to the file.
+    /// Write all data to the file.
     Save,
-    /// Reply with the figures of the runtime.
+    /// Reply with the metrics of the runtime.
     Figures,
 }
 
-/// A long computation on a value, as it was when it was asked for.
+/// A long computation on a value as it was when the command arrived.
 pub struct Work {
     value: Arc<[u8]>,
     rounds: u64,
 }
 
 impl Work {
-    /// The reply: a hash of a hash, and so on. A nanosecond a round, about.
+    /// Returns the reply: a hash that is hashed again in each round. A round takes about 1 ns.
     pub fn run(self) -> Vec<u8> {
         let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
         let mut hash = self.value.iter().fold(0xcbf2_9ce4_8422_2325, step);
@@ -115,7 +118,7 @@ impl Store {
 
     fn set(&mut self, key: &[u8], value: &[u8], until: Option<SystemTime>) {
         self.lives += 1;
-        // A change of the value is no new life for a timer that runs.
+        // A new value with the old deadline keeps its life, so that the armed timer still matches.
         let kept = self.entries.get(key).filter(|_| until.is_some());
         let life = kept.map_or(self.lives, |entry| entry.life);
         self.entries.insert(key.to_vec(), Entry { value: value.into(), life, until });
@@ -130,14 +133,14 @@ impl Store {
         Outcome::Expires { reply, key: key.to_vec(), life, after }
     }
 
-    /// The time of a key is over, unless it has been set anew meanwhile.
+    /// Removes a key whose time is over, unless the key has been set or given a new time since.
     pub fn expire(&mut self, key: &[u8], life: u64) {
         if self.entries.get(key).is_some_and(|entry| entry.life == life) {
             self.entries.remove(key);
         }
     }
 
-    /// The requests that make a store such as this.
+    /// Returns the requests that rebuild this store.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (key, entry) in &self.entries {

@@ -1,5 +1,6 @@
-//! The key-value server, step 1: what takes long has no color. All else is on the default color, as
-//! it was. The connection waits meanwhile, so its replies keep their order.
+//! The key-value server, step 1: long computations are events without a color, and saves run on the
+//! blocking pool. Everything else stays on the default color. The connection is paused meanwhile,
+//! so its replies keep their order.
 //!
 //! `cargo run --release -p dapple-io --example kv-work -- 127.0.0.1:6379 FILE WORKERS`, and then
 //! `redis-cli`.
@@ -80,7 +81,7 @@ struct Client {
 
 impl Protocol for Client {
     fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx) {
-        // It is called for room to write, too.
+        // This is called for room in the out-buffer, too.
         if conn.is_paused() {
             return;
         }

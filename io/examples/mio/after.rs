@@ -1,4 +1,5 @@
-//! The server of `before.rs` on dapple: a color per client, whose callbacks run on all cores.
+//! The server of `before.rs` on dapple, with a color per client, so that callbacks run on all
+//! cores.
 //!
 //! `cargo run -p dapple-io --example mio-after -- 127.0.0.1:7007`, and then
 //! `echo 1000 | nc -N 127.0.0.1 7007`.
@@ -15,7 +16,8 @@ use client::Client;
 #[path = "client.rs"]
 mod client;
 
-/// A client, and what calls it; it goes when that does.
+/// A client and the registration that calls it. The registration's callback owns this value, so the
+/// client is dropped with the registration.
 struct Watched {
     client: Client<TcpStream>,
     registration: Option<Registration>,
@@ -29,7 +31,8 @@ fn main() -> io::Result<()> {
     let also_io = io.clone();
     let listener = io.listen(address, Accepting::PerWorker, move |stream, cx| {
         let Ok(socket) = stream.into_fd().map(TcpStream::from) else { return };
-        // What is watched stays open as long as it is.
+        // A watched descriptor stays open until its registration ends, so the registration gets a
+        // duplicate.
         let (Ok(fd), io) = (socket.try_clone(), also_io.clone()) else { return };
         let client = Client::new(socket);
         let color = cx.handle().color_builder().label("client").build();

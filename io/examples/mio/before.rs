@@ -1,4 +1,4 @@
-//! A server on mio: one thread, one loop. (`after.rs` is the same on dapple.)
+//! A server on mio, with one thread and one loop. (`after.rs` is the same server on dapple.)
 //!
 //! `cargo run -p dapple-io --example mio-before -- 127.0.0.1:7007`, and then
 //! `echo 1000 | nc -N 127.0.0.1 7007`.

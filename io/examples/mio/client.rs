@@ -1,9 +1,9 @@
-//! A client of the hashing server: it sends lines, each of which is a number of rounds, and gets a
-//! hash for each. The socket does not block.
+//! A client of the hashing server. It sends lines, each of which is a number of rounds, and gets a
+//! hash for each line. The socket is non-blocking.
 
 use std::io::{self, ErrorKind, Read, Write};
 
-/// Most bytes of a line.
+/// The maximum length of a line, in bytes.
 const MOST: usize = 64;
 
 pub struct Client<S> {
@@ -17,8 +17,8 @@ impl<S: Read + Write> Client<S> {
         Client { socket, input: Vec::new(), output: Vec::new() }
     }
 
-    /// The socket is ready: writes, reads and answers until it is not any more. False: the client
-    /// has gone.
+    /// Writes, reads and answers until the socket is no longer ready. Returns `false` if the client
+    /// has closed its side.
     pub fn ready(&mut self) -> io::Result<bool> {
         loop {
             while !self.output.is_empty() {
@@ -50,7 +50,7 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
-/// A nanosecond a round, about.
+/// Returns the hash of a number of rounds. A round takes about 1 ns.
 fn hash(rounds: u64) -> u64 {
     (0..rounds).fold(1, |hash, _| (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9))
 }

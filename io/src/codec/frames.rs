@@ -1,15 +1,15 @@
-//! Frames: a message is its length, and so many bytes.
+//! Frames: messages that follow their length.
 
 use super::{Codec, Decoded, EncodeError};
 
-/// How many bytes a length has.
+/// The number of bytes of a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Width {
-    /// One byte: messages of up to 255 bytes.
+    /// One byte, for messages of up to 255 bytes.
     One,
-    /// Two bytes: messages of up to 65,535 bytes.
+    /// Two bytes, for messages of up to 65,535 bytes.
     Two,
-    /// Four bytes: messages of up to 4 GiB.
+    /// Four bytes, for messages of up to 4 GiB.
     Four,
 }
 
@@ -27,8 +27,9 @@ impl Width {
     }
 }
 
-/// Messages with their length before them: four bytes, the most significant one first, unless told
-/// otherwise.
+/// A codec for messages that follow their length.
+///
+/// A length has four bytes, the most significant one first, unless it is configured otherwise.
 ///
 /// # Examples
 ///
@@ -49,14 +50,14 @@ pub struct Frames {
     mark: Mark,
 }
 
-/// Which byte of a length is the first.
+/// The order of the bytes of a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     Big,
     Little,
 }
 
-/// Whether the highest bit of a length is set.
+/// The meaning of the highest bit of a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mark {
     None,
@@ -66,20 +67,21 @@ enum Mark {
 const LAST: u32 = 1 << 31;
 
 impl Frames {
-    /// For messages of `most` bytes at most.
+    /// Returns a codec for messages of up to `most` bytes.
     pub const fn new(most: usize) -> Frames {
         Frames { most, width: Width::Four, order: Order::Big, mark: Mark::None }
     }
 
-    /// As RPC has them over TCP (record marking, RFC 5531, section 11), and libasync's `axprt`: the
-    /// highest bit of the length says that a fragment is the last one. Messages of several
-    /// fragments are refused.
+    /// Returns a codec for messages of RPC over TCP (record marking, RFC 5531, section 11).
+    ///
+    /// libasync's `axprt` has the same format. The highest bit of a length says that a fragment is
+    /// the last one. Messages of several fragments are refused.
     #[doc(alias = "axprt_stream")]
     pub const fn record_marks(most: usize) -> Frames {
         Frames { mark: Mark::Last, ..Frames::new(most) }
     }
 
-    /// How many bytes a length has. ([Marked](Self::record_marks) ones have four.)
+    /// Sets the number of bytes of a length. With [record marks](Self::record_marks) it stays four.
     pub const fn width(self, width: Width) -> Frames {
         match self.mark {
             Mark::None => Frames { width, ..self },
@@ -87,7 +89,7 @@ impl Frames {
         }
     }
 
-    /// Lengths have their least significant byte first.
+    /// Puts the least significant byte of a length first.
     pub const fn little_endian(self) -> Frames {
         Frames { order: Order::Little, ..self }
     }
@@ -100,7 +102,7 @@ impl Frames {
         }
     }
 
-    /// The length of a message, if it may have that.
+    /// Returns the length of a message, or the reason why a message may not have that length.
     fn length(self, announced: u64) -> Result<usize, &'static str> {
         let announced = match self.mark {
             Mark::None => announced,

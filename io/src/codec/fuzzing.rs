@@ -1,9 +1,9 @@
-//! Rules for what a peer sends in messages, of any bytes.
+//! A fuzz target for codecs: rules that hold whatever bytes a peer sends.
 
 use super::{Codec, Decoded, Frames, Lines, Width};
 
-/// Checks where messages are cut out: three bytes say which codec, and how long a message may be;
-/// the others arrive.
+/// Checks how a codec cuts messages out of a stream. The first three bytes choose the codec and the
+/// maximum length of a message, and the others are the stream.
 pub fn frames(input: &[u8]) {
     let Some(([kind, high, low], stream)) = input.split_first_chunk() else { return };
     let most = usize::from(*high) << 8 | usize::from(*low);
@@ -17,12 +17,12 @@ pub fn frames(input: &[u8]) {
     }
 }
 
-/// `around`: bytes that may stand around a message.
+/// Checks one codec. `around` is the maximum number of bytes around a message.
 fn check(codec: &impl Codec, most: usize, around: usize, stream: &[u8]) {
     let mut rest = stream;
     loop {
         let decoded = codec.decode(rest, 0);
-        // How much of it has been seen does not matter.
+        // The result does not depend on how much of the input was seen before.
         for seen in (0..=rest.len()).step_by(rest.len() / 16 + 1) {
             if codec.decode(&rest[..seen], 0) == Decoded::Incomplete {
                 assert_eq!(codec.decode(rest, seen), decoded);
@@ -32,13 +32,13 @@ fn check(codec: &impl Codec, most: usize, around: usize, stream: &[u8]) {
             Decoded::Message { message, taken } => {
                 assert!(message.end <= taken && taken <= rest.len() && taken > 0);
                 assert!(message.len() <= most && taken - message.len() <= around);
-                // It is not taken for one before all of it is there.
+                // No message is found before all of it is there.
                 for end in (0..taken).step_by(taken / 64 + 1) {
                     assert_eq!(codec.decode(&rest[..end], 0), Decoded::Incomplete);
                 }
                 let bytes = &rest[message];
                 let mut written = Vec::new();
-                // A line may end with several carriage returns, which no message does.
+                // The text of a line may end with carriage returns, but a message to send may not.
                 if codec.encode(bytes, &mut written).is_ok() {
                     let again = codec.decode(&written, 0);
                     let Decoded::Message { message, taken } = again else {

@@ -1,9 +1,12 @@
-//! Lines.
+//! Lines: messages that end with a line feed.
 
 use super::{Codec, Decoded, EncodeError};
 
-/// Lines of text, or of any bytes but a line feed: each ends with one, before which there may be a
-/// carriage return; neither belongs to the message. What comes after the last one is no message.
+/// A codec for lines: messages that end with a line feed.
+///
+/// A message may have any bytes but a line feed. The line feed, and one carriage return before it,
+/// do not belong to the message. Bytes after the last line feed are no message. A message that ends
+/// with a carriage return cannot be sent.
 ///
 /// # Examples
 ///
@@ -23,13 +26,14 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// For lines of `most` bytes at most, without their end.
+    /// Returns a codec for lines of up to `most` bytes, not counting the line end.
+    ///
+    /// It ends the lines that it writes with a line feed.
     pub const fn new(most: usize) -> Lines {
         Lines { most, end: b"\n" }
     }
 
-    /// Ends the lines that it writes with a carriage return and a line feed, as most protocols of
-    /// the Internet do.
+    /// Ends written lines with a carriage return and a line feed, as most Internet protocols do.
     pub const fn crlf(self) -> Lines {
         Lines { end: b"\r\n", ..self }
     }
@@ -39,7 +43,7 @@ impl Codec for Lines {
     fn decode(&self, input: &[u8], seen: usize) -> Decoded {
         const TOO_LONG: Decoded = Decoded::Invalid("a line is longer than allowed");
         let Some(at) = input[seen..].iter().position(|byte| *byte == b'\n') else {
-            // The last byte may be the carriage return of an end.
+            // The last byte may be the carriage return of a line end.
             let has_return = usize::from(input.last() == Some(&b'\r'));
             return match input.len() - has_return > self.most {
                 true => TOO_LONG,

@@ -7,13 +7,14 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 use super::{Codec, Reader};
 
-/// Bytes of an incomplete message at most, if the codec does not say.
+/// The number of bytes that an incomplete message may have even if the codec has less
+/// [room](Codec::room).
 const MOST: usize = 1024 * 1024;
 
-/// Bytes that one read takes at most.
+/// The maximum number of bytes that one read takes.
 const CHUNK: usize = 16 * 1024;
 
-/// Messages over a stream for tasks, as a codec has them.
+/// A stream for tasks that a codec turns into messages.
 ///
 /// # Examples
 ///
@@ -38,26 +39,28 @@ const CHUNK: usize = 16 * 1024;
 pub struct Messages<S, C> {
     stream: S,
     reader: Reader<C>,
-    /// What was read and is no message yet: from `start` on.
+    /// Bytes that were read. Those from `start` on have not been returned in messages.
     input: Vec<u8>,
     start: usize,
-    /// What is being sent.
+    /// Bytes of messages that have not been written.
     output: Vec<u8>,
 }
 
 impl<S, C: Codec> Messages<S, C> {
-    /// Reads and writes messages over a stream, of which nothing has been read.
+    /// Returns a stream of messages over a stream of bytes, from which nothing has been read yet.
     pub fn new(stream: S, codec: C) -> Self {
         let (input, output) = (Vec::new(), Vec::new());
         Messages { stream, reader: Reader::new(codec), input, start: 0, output }
     }
 
-    /// The stream.
+    /// Returns a reference to the stream of bytes.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// The stream, and what of it was read and is no message yet.
+    /// Returns the stream of bytes, and the bytes that were read but not returned in messages.
+    ///
+    /// A part of a message that has not been written is lost.
     pub fn into_parts(mut self) -> (S, Vec<u8>) {
         self.input.drain(..self.start);
         (self.stream, self.input)
@@ -65,15 +68,20 @@ impl<S, C: Codec> Messages<S, C> {
 }
 
 impl<S: AsyncRead + Unpin, C: Codec> Messages<S, C> {
-    /// The next message. `None`: the peer has closed its side; what it has sent of a message that
-    /// is not complete is in [`into_parts`](Self::into_parts). A call that is dropped loses
-    /// nothing.
+    /// Returns the next message, or `None` if the peer has closed its side.
+    ///
+    /// At the end, [`into_parts`](Self::into_parts) has what the peer has sent of an incomplete
+    /// message. Dropping the returned future loses nothing.
     ///
     /// # Errors
     ///
-    /// `InvalidData` if what comes is no message, or no end of it comes within what the codec
-    /// [has room for](Codec::room), or within 1 MiB if it does not say; otherwise those of the
-    /// stream.
+    /// Returns `InvalidData` if the input breaks the rules of the format, or if a message is not
+    /// complete within 1 MiB or the codec's [room](Codec::room), whichever is more. Otherwise,
+    /// returns the error of the stream.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the codec takes more bytes than there are, or takes none for a message.
     pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             match self.reader.take(&self.input[self.start..]) {
@@ -96,7 +104,7 @@ impl<S: AsyncRead + Unpin, C: Codec> Messages<S, C> {
             let n = std::future::poll_fn(|cx| {
                 input.resize(before + CHUNK, 0);
                 let polled = Pin::new(&mut *stream).poll_read(cx, &mut input[before..]);
-                // Whatever it is: there is nothing in it but what was read.
+                // Whatever the outcome, only bytes that were read stay in the buffer.
                 let read = match &polled {
                     std::task::Poll::Ready(Ok(n)) => *n,
                     _ => 0,
@@ -113,12 +121,15 @@ impl<S: AsyncRead + Unpin, C: Codec> Messages<S, C> {
 }
 
 impl<S: AsyncWrite + Unpin, C: Codec> Messages<S, C> {
-    /// Sends a message, and waits until it has been written. A call that is dropped may leave a
-    /// part of it unwritten; the next one writes that first.
+    /// Sends a message, and waits until it has been written.
+    ///
+    /// If the returned future is dropped, a part of the message may be unwritten. The next call
+    /// writes that part first.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the format does not allow such a message; otherwise those of the stream.
+    /// Returns `InvalidInput` if the format does not allow the message, and `WriteZero` if the
+    /// stream takes no more bytes. Otherwise, returns the error of the stream.
     pub async fn send(&mut self, message: &[u8]) -> io::Result<()> {
         self.reader.codec().encode(message, &mut self.output)?;
         while !self.output.is_empty() {

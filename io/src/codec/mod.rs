@@ -1,19 +1,20 @@
 //! Codecs: where messages begin and end in a stream of bytes, without any I/O.
 //!
-//! [`Frames`] have their length before them, [`Lines`] an end behind them, and a program's own
-//! format is a [`Codec`] of two methods. A codec is used by a
-//! [transport](crate::stream::Stream::deliver_by), by a protocol in callback style ([`Reader`]),
+//! [`Frames`] puts a length before each message, and [`Lines`] a line feed behind it. A program's
+//! own format is a [`Codec`], which has two required methods. Codecs are used by
+//! [transports](crate::stream::Stream::deliver_by), by protocols in callback style ([`Reader`]),
 //! and by tasks ([`Messages`]).
 
-// With their length before them.
+// Messages that follow their length.
 mod frames;
-// With an end behind them.
+// Messages that end with a line feed.
 mod lines;
-// For tasks.
+// Messages for tasks.
 mod messages;
-// Taking messages off an input.
+// A fuzz target.
 #[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
+// Taking messages off an input.
 mod reader;
 
 use std::fmt;
@@ -24,28 +25,28 @@ pub use self::lines::Lines;
 pub use self::messages::Messages;
 pub use self::reader::Reader;
 
-/// What stands at the front of an input; see [`Codec::decode`].
+/// The answer of [`Codec::decode`]: what the front of an input is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded {
-    /// A message: where in the input it is, and how many bytes of the input it takes with what is
-    /// around it.
+    /// A whole message.
     Message {
-        /// Its bytes.
+        /// The range of the message's bytes in the input.
         message: Range<usize>,
-        /// How many bytes are to be taken off the input, at least one.
+        /// The number of bytes to remove from the input, at least one. They include what is around
+        /// the message.
         taken: usize,
     },
     /// The start of a message, or nothing.
     Incomplete,
-    /// No message of this format can begin so; why not.
+    /// The input is no start of a message of this format. The text says why.
     Invalid(&'static str),
 }
 
-/// Where messages begin and end in a stream of bytes.
+/// A format, which says where messages begin and end in a stream of bytes.
 ///
 /// # Examples
 ///
-/// Messages that end with a zero, without one in them:
+/// Messages that end with a zero byte, and have no other:
 ///
 /// ```
 /// use dapple_io::codec::{Codec, Decoded, EncodeError};
@@ -75,32 +76,35 @@ pub enum Decoded {
 /// assert_eq!(ZeroEnded.decode(b"ab\0c", 2), Decoded::Message { message: 0..2, taken: 3 });
 /// ```
 pub trait Codec: Send + Sync + 'static {
-    /// Says what stands at the front of `input`, of which the first `seen` bytes were there when it
-    /// was last called incomplete; zero if it is the first look.
+    /// Says what is at the front of `input`.
+    ///
+    /// The first `seen` bytes of `input` were there when the input was last found incomplete, so a
+    /// codec need not search them again. At the first look `seen` is zero.
     fn decode(&self, input: &[u8], seen: usize) -> Decoded;
 
-    /// Appends a message as it stands in the stream.
+    /// Appends a message to `out`, in the form that it has in the stream.
     ///
     /// # Errors
     ///
-    /// If the format does not allow such a message; `out` is as it was then.
+    /// Returns an error if the format does not allow the message. `out` is then unchanged.
     fn encode(&self, message: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeError>;
 
-    /// Bytes of input that an incomplete message may have at most. A
-    /// [transport](crate::stream::Stream::deliver_by) keeps at least as many, whatever the limit of
-    /// its connection; a protocol of one's own sets
-    /// [`max_input`](crate::stream::ConnOptions::max_input) to that. By default zero, which leaves
-    /// the limit.
+    /// Returns the maximum number of bytes of input that an incomplete message may have.
+    ///
+    /// A [transport](crate::stream::Stream::deliver_by) keeps at least this number of bytes,
+    /// whatever the limit of its connection. A protocol in callback style sets
+    /// [`max_input`](crate::stream::ConnOptions::max_input) to this number itself. The default is
+    /// zero, which leaves the limit of the connection as it is.
     fn room(&self) -> usize {
         0
     }
 }
 
-/// What stands at the front of `input`, by a codec whose answer makes sense.
+/// Asks a codec what is at the front of `input`, and checks that its answer makes sense.
 ///
 /// # Panics
 ///
-/// When the codec takes nothing, or more than there is.
+/// Panics if the codec takes more bytes than there are, or takes none for a message.
 pub(crate) fn decode(codec: &(impl Codec + ?Sized), input: &[u8], seen: usize) -> Decoded {
     let decoded = codec.decode(input, seen.min(input.len()));
     if let Decoded::Message { message, taken } = &decoded {
@@ -111,29 +115,29 @@ pub(crate) fn decode(codec: &(impl Codec + ?Sized), input: &[u8], seen: usize) -
     decoded
 }
 
-/// Why a message cannot stand in a stream.
+/// The reason why a format does not allow a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncodeError {
     is_too_long: bool,
 }
 
 impl EncodeError {
-    /// The message is longer than the codec allows.
+    /// Returns the error for a message that is longer than the codec allows.
     pub fn too_long() -> EncodeError {
         EncodeError { is_too_long: true }
     }
 
-    /// The message has bytes that the format does not allow in one.
+    /// Returns the error for a message with bytes that the format does not allow.
     pub fn invalid() -> EncodeError {
         EncodeError { is_too_long: false }
     }
 
-    /// Says whether the message is longer than the codec allows.
+    /// Returns `true` if the message is longer than the codec allows.
     pub fn is_too_long(&self) -> bool {
         self.is_too_long
     }
 
-    /// Says whether the message has bytes that the format does not allow in one.
+    /// Returns `true` if the message has bytes that the format does not allow.
     pub fn is_invalid(&self) -> bool {
         !self.is_too_long
     }

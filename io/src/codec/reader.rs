@@ -1,10 +1,11 @@
-//! Taking messages off an input, one by one.
+//! A reader that takes messages off an input, one by one.
 
 use super::{Codec, Decoded, EncodeError, decode};
 use crate::stream::Conn;
 
-/// Takes messages off the input of a connection in callback style, and remembers how much of an
-/// incomplete one it has looked at.
+/// A reader that takes messages off the input of a connection in callback style.
+///
+/// It remembers how much of an incomplete message the codec has seen.
 ///
 /// # Examples
 ///
@@ -45,24 +46,29 @@ pub struct Reader<C> {
 }
 
 impl<C: Codec> Reader<C> {
-    /// Reads messages as `codec` has them.
+    /// Creates a reader for the format of `codec`.
     pub fn new(codec: C) -> Self {
         Reader { codec, seen: 0 }
     }
 
-    /// The codec.
+    /// Returns the codec.
     pub fn codec(&self) -> &C {
         &self.codec
     }
 
-    /// Takes the next message off the input. `None`: there is none yet; or the connection is
-    /// [congested](Conn::is_congested), and the protocol is called again when there is room for its
-    /// answers; or there can be none, because the peer has broken the rules of the format, and the
-    /// connection closes.
+    /// Takes the next message off the input, or returns `None` if there is none for now.
+    ///
+    /// There is none in these cases:
+    ///
+    /// * The next message is incomplete.
+    /// * The connection is [congested](Conn::is_congested). The protocol is called again when there
+    ///   is room for its answers.
+    /// * The peer has broken the rules of the format. The connection then closes.
+    /// * The connection is closed.
     ///
     /// # Panics
     ///
-    /// When the codec takes more than there is, or nothing for a message.
+    /// Panics if the codec takes more bytes than there are, or takes none for a message.
     pub fn next(&mut self, conn: &mut Conn) -> Option<Vec<u8>> {
         self.try_next(conn).unwrap_or_else(|why| {
             conn.reject(why);
@@ -70,19 +76,21 @@ impl<C: Codec> Reader<C> {
         })
     }
 
-    /// Takes the next message off the input as [`next`](Self::next) does, but leaves it to the
-    /// protocol what to do about input that is no message. A protocol that answers later closes the
-    /// connection when what came before has its answers.
+    /// Takes the next message off the input, or returns an error if the input is no message.
+    ///
+    /// This is [`next`](Self::next), but the protocol itself decides what to do about invalid
+    /// input. For example, a protocol that answers later closes the connection when the messages
+    /// before have their answers.
     ///
     /// # Errors
     ///
-    /// The rule of the format that the peer has broken, as the codec says it. The input is left as
-    /// it is, and a later call gives the same error, unless the connection is congested or closed
-    /// then.
+    /// Returns the rule of the format that the peer has broken, as the codec names it. The input
+    /// stays as it is, and a later call returns the same error, unless the connection is congested
+    /// or closed by then.
     ///
     /// # Panics
     ///
-    /// When the codec takes more than there is, or nothing for a message.
+    /// Panics if the codec takes more bytes than there are, or takes none for a message.
     pub fn try_next(&mut self, conn: &mut Conn) -> Result<Option<Vec<u8>>, &'static str> {
         if conn.is_closed() || conn.is_congested() {
             return Ok(None);
@@ -96,14 +104,14 @@ impl<C: Codec> Reader<C> {
     ///
     /// # Errors
     ///
-    /// If the format does not allow such a message; nothing is sent then.
+    /// Returns an error if the format does not allow the message. Nothing is sent then.
     pub fn send(&self, conn: &mut Conn, message: &[u8]) -> Result<(), EncodeError> {
         let mut outcome = Ok(());
         conn.write(|out| outcome = self.codec.encode(message, out));
         outcome
     }
 
-    /// The message at the front of an input, and how many bytes it takes.
+    /// Returns the message at the front of an input, and the number of bytes that it takes.
     pub(super) fn take(&mut self, input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, &'static str> {
         match decode(&self.codec, input, self.seen) {
             Decoded::Message { message, taken } => {

@@ -1,12 +1,12 @@
-//! Connecting: by address or by name, with a limit of time (N10).
+//! Connecting by address or by name, with a time limit (N10).
 //!
-//! [`Io::connect_then`] is in callback style, [`Io::connect`] for tasks, and [`Io::connector`] for
-//! what else is to be said. A name is looked up ([`Io::lookup`]), and its addresses are tried one
-//! after the other, and beside each other if one takes long.
+//! [`Io::connect_then`] is in callback style, [`Io::connect`] is for tasks, and [`Io::connector`]
+//! has further settings. A name is looked up ([`Io::lookup`]). Its addresses are tried one after
+//! the other, and in parallel if an attempt takes longer than 250 ms.
 
-// Names of hosts.
+// Look-ups of host names.
 mod names;
-// Which address is tried when.
+// The order and the timing of the attempts.
 mod race;
 
 use std::io;
@@ -27,16 +27,16 @@ use crate::sys;
 
 pub(crate) use self::names::Line;
 
-/// How long connecting may take, unless it is told otherwise.
+/// The default time limit for connecting.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What does not block, and is closed by exec(2) from the start.
+/// The type of the sockets: they do not block, and are closed by exec(2) from the start.
 const STREAM: Type = Type::STREAM.nonblocking().cloexec();
 
-/// After what time a Unix socket is tried again whose backlog is full.
+/// The delay before a Unix socket is tried again whose backlog was full.
 const AGAIN: Duration = Duration::from_millis(5);
 
-/// What to connect to: an [`Addr`], or the name of a host and a port.
+/// The target of a connection: an [`Addr`], or the name of a host and a port.
 ///
 /// # Examples
 ///
@@ -86,14 +86,14 @@ impl From<(String, u16)> for Target {
     }
 }
 
-/// `host:port`; an address of IPv6 stands in brackets.
+/// Converts text of the form `host:port`, in which an IPv6 address stands in brackets.
 impl From<&str> for Target {
     fn from(text: &str) -> Target {
         Target(To::Text(text.to_owned()))
     }
 }
 
-/// `host:port`; an address of IPv6 stands in brackets.
+/// Converts text of the form `host:port`, in which an IPv6 address stands in brackets.
 impl From<String> for Target {
     fn from(text: String) -> Target {
         Target(To::Text(text))
@@ -110,20 +110,21 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// A handle of something that has begun and ends with a callback, such as connecting. Dropping it
-/// changes nothing.
+/// A handle of an operation that ends with a callback, such as connecting.
+///
+/// Dropping the handle does not cancel the operation.
 #[derive(Debug)]
 pub struct Pending(JoinHandle<()>);
 
 impl Pending {
-    /// Gives up what has begun: the callback is dropped uncalled, unless it is queued or has run.
+    /// Cancels the operation: its callback is dropped uncalled, unless it is queued or has run.
     #[doc(alias = "abort")]
     pub fn cancel(&self) {
         self.0.abort();
     }
 }
 
-/// How to connect; see [`Io::connector`].
+/// The settings of a connection to be made; see [`Io::connector`].
 #[derive(Clone, Debug)]
 #[must_use = "nothing is connected before `connect` or `then`"]
 pub struct Connector {
@@ -134,27 +135,33 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Sets how long connecting may take, look-up included; by default 30 s.
+    /// Sets the time limit for connecting, including the look-up of the name. The default is 30 s.
     pub fn within(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Sets the address to connect from, and the port, or 0 for one that the system chooses.
-    /// Addresses of the other family are not tried then.
+    /// Sets the local address to connect from, with a port, or 0 for a port that the system
+    /// chooses.
+    ///
+    /// Addresses of the other family are then not tried.
     #[doc(alias = "bind")]
     pub fn from(mut self, address: SocketAddr) -> Self {
         self.from = Some(address);
         self
     }
 
-    /// Connects, for tasks. TCP_NODELAY is set.
+    /// Connects, and returns a stream for tasks.
+    ///
+    /// `TCP_NODELAY` is set.
     ///
     /// # Errors
     ///
-    /// `TimedOut` if it takes too long; `InvalidInput` if the target is no host with a port; what
-    /// the system says: `ConnectionRefused`, `HostUnreachable`. If all addresses of a host fail,
-    /// the error is that of the first that has failed. When the runtime has ended.
+    /// Returns `TimedOut` if connecting takes longer than the limit, `InvalidInput` if the target
+    /// is no host with a port, or has no address of the family that is connected
+    /// [from](Self::from), and `NotFound` if the host has no address. Otherwise, returns the
+    /// system's error, such as `ConnectionRefused` or `HostUnreachable`, or an error if the runtime
+    /// has ended. If all addresses of a host fail, the error is that of the first failure.
     pub async fn connect(self) -> io::Result<AsyncStream> {
         match self.connect_limited().await? {
             Connected::AtOnce(stream) => stream.into_async(),
@@ -171,8 +178,11 @@ impl Connector {
         }
     }
 
-    /// Connects, and posts `then` to a color with the stream. TCP_NODELAY is set. What is
-    /// returned can [cancel](Pending::cancel) that. See [`Io::connect_then`].
+    /// Connects, and posts `then` to a color with the stream.
+    ///
+    /// `TCP_NODELAY` is set. `then` gets the errors that [`connect`](Self::connect) returns. The
+    /// returned handle can [cancel](Pending::cancel) the operation. See [`Io::connect_then`] for an
+    /// example.
     #[track_caller]
     pub fn then<F>(self, color: &Color, then: F) -> Pending
     where
@@ -214,7 +224,7 @@ impl Connector {
         }
     }
 
-    /// The addresses of the family that is connected from.
+    /// Returns the addresses that have the family of the local address, if one is set.
     fn candidates(&self, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         if let Some(from) = self.from {
             addresses.retain(|address| address.is_ipv6() == from.is_ipv6());
@@ -262,7 +272,7 @@ impl Connector {
             Err(error) if !is_under_way(&error) => return Err(error),
             _ => {}
         }
-        // To a peer on this machine it is there by now; if it has failed, that is found out below.
+        // A connection to a peer on this machine is made by now. A failure is found below.
         if socket.peer_addr().is_ok() {
             return Ok(Connected::AtOnce(self.stream(socket, address.into())));
         }
@@ -276,7 +286,7 @@ impl Connector {
             let socket = Socket::new(Domain::UNIX, STREAM, None)?;
             match socket.connect(&system) {
                 Ok(()) => return Ok(Connected::AtOnce(self.stream(socket, address.clone()))),
-                // Its backlog is full, and nobody tells when it is not.
+                // The backlog is full, and the system does not tell when it has room again.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.io.handle().sleep(AGAIN).await;
                 }
@@ -294,7 +304,7 @@ impl Connector {
 #[derive(Debug)]
 enum Connected {
     AtOnce(Stream),
-    /// The connection had to be waited for.
+    /// A stream that is registered with its reactor, as the connection took some time.
     Watched(AsyncStream),
 }
 
@@ -308,7 +318,7 @@ impl Connected {
     }
 }
 
-/// What has ended of those that run; it is taken out.
+/// Polls all futures, and removes the first that has ended.
 fn poll_any<F: Future>(running: &mut Vec<Pin<Box<F>>>, cx: &mut Context<'_>) -> Option<F::Output> {
     for at in 0..running.len() {
         if let Poll::Ready(output) = running[at].as_mut().poll(cx) {
@@ -323,10 +333,10 @@ fn is_under_way(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EINPROGRESS) || error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// The host and the port of `host:port`.
+/// Returns the host and the port of `host:port`.
 fn split(text: &str) -> io::Result<(&str, u16)> {
     let parts = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-    // An address of IPv6 without brackets has no port.
+    // An IPv6 address without brackets has no port.
     let is_plain = |host: &str| !host.contains(':') || host.starts_with('[');
     parts.filter(|(host, _)| is_plain(host)).ok_or_else(|| {
         let message = format!("{text:?} is no host with a port, as in example.org:80 or [::1]:80");
@@ -335,26 +345,31 @@ fn split(text: &str) -> io::Result<(&str, u16)> {
 }
 
 impl Io {
-    /// Connects to an address, or to a host by name, for tasks. TCP_NODELAY is set. It may take 30
-    /// seconds; see [`connector`](Self::connector) for another limit.
+    /// Connects to an address, or to a host by name, and returns a stream for tasks.
+    ///
+    /// `TCP_NODELAY` is set. The time limit is 30 s; [`connector`](Self::connector) sets another
+    /// one.
     ///
     /// # Errors
     ///
-    /// `TimedOut` if it takes too long; `InvalidInput` if the target is no host with a port; what
-    /// the system says: `ConnectionRefused`, `HostUnreachable`. If all addresses of a host fail,
-    /// the error is that of the first that has failed. When the runtime has ended.
+    /// Returns `TimedOut` if connecting takes longer than 30 s, `InvalidInput` if the target is no
+    /// host with a port, and `NotFound` if the host has no address. Otherwise, returns the system's
+    /// error, such as `ConnectionRefused` or `HostUnreachable`, or an error if the runtime has
+    /// ended. If all addresses of a host fail, the error is that of the first failure.
     pub async fn connect(&self, target: impl Into<Target>) -> io::Result<AsyncStream> {
         self.connector(target).connect().await
     }
 
-    /// Connects to an address, or to a host by name, and posts `then` to a color with the stream,
-    /// to be [served](Stream::serve) there. TCP_NODELAY is set. It may take 30 seconds; see
-    /// [`connector`](Self::connector) for another limit. What is returned can
-    /// [cancel](Pending::cancel) that.
+    /// Connects to an address, or to a host by name, and posts `then` to a color with the stream.
+    ///
+    /// `then` usually [serves](Stream::serve) the stream there. It gets the errors that
+    /// [`connect`](Self::connect) returns. `TCP_NODELAY` is set. The time limit is 30 s;
+    /// [`connector`](Self::connector) sets another one. The returned handle can
+    /// [cancel](Pending::cancel) the operation.
     ///
     /// # Examples
     ///
-    /// A client that says hello:
+    /// A client that sends a greeting:
     ///
     /// ```
     /// use dapple_io::{Io, stream::{Conn, ConnOptions, Protocol}};
@@ -393,7 +408,7 @@ impl Io {
         self.connector(target).then(color, then)
     }
 
-    /// Connects, in a way that can be told: with another limit of time, or from an address.
+    /// Returns a [`Connector`], for a connection with another time limit or from a local address.
     ///
     /// # Examples
     ///
@@ -411,13 +426,16 @@ impl Io {
         Connector { io: self.clone(), target: target.into(), limit: LIMIT, from: None }
     }
 
-    /// Takes a connected stream of the standard library, of TCP or of a Unix socket, to live at the
-    /// current worker or at the next one in turn; if it is served on a color that others are served
-    /// on, with them. One of TCP gets TCP_NODELAY.
+    /// Takes over a connected stream of the standard library, of TCP or of a Unix socket.
+    ///
+    /// The current worker watches the stream, or the next worker in turn if the caller is on none.
+    /// A stream that is served on a color is watched by the worker that watches the color's other
+    /// streams, if there are any. A stream of TCP gets `TCP_NODELAY`.
     ///
     /// # Errors
     ///
-    /// What the system says, if the stream is no longer connected, or is no stream socket.
+    /// Returns `InvalidInput` if the descriptor is a socket, but no stream socket. Otherwise,
+    /// returns the system's error, for example if the stream is no longer connected.
     pub fn adopt(&self, stream: impl Into<OwnedFd>) -> io::Result<Stream> {
         let socket = Socket::from(stream.into());
         if socket.r#type()? != Type::STREAM {
@@ -437,13 +455,15 @@ impl Io {
 }
 
 impl Io {
-    /// Takes two pipes as one stream, to live where [`adopt`](Self::adopt) says: one that is read,
-    /// and one that is written; each may be missing. They do not block from now on, which holds for
-    /// others that have them, too.
+    /// Takes over two pipes as one stream: one that is read, and one that is written.
+    ///
+    /// One of them may be missing. The worker that watches them is chosen as for
+    /// [`adopt`](Self::adopt). The pipes are non-blocking from then on, also for other processes
+    /// that share them.
     ///
     /// # Errors
     ///
-    /// What the system says of a descriptor; `InvalidInput` if both are missing.
+    /// Returns `InvalidInput` if both pipes are missing. Otherwise, returns the system's error.
     ///
     /// # Examples
     ///
@@ -480,7 +500,7 @@ impl Io {
 mod tests {
     use super::*;
 
-    /// An address that answers nothing: its backlog is full.
+    /// Returns an address that does not answer, as its backlog is full.
     fn silent() -> (Socket, Vec<std::net::TcpStream>, SocketAddr) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
@@ -506,12 +526,13 @@ mod tests {
         let begin = clock::now();
         let stream = rt.block_on(connector.race(vec![silent, live])).unwrap();
         assert!(stream.peer_addr() == live && clock::now() - begin >= race::ATTEMPT_DELAY);
-        // One that is refused holds up nobody; and the error is that of the first one.
+        // A refused attempt does not delay the next one, and the error is that of the first
+        // attempt.
         let stream = rt.block_on(connector.race(vec![gone, gone, live, silent])).unwrap();
         assert!(stream.peer_addr() == live);
         let error = rt.block_on(connector.race(vec![gone, gone])).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-        // The limit covers all of it.
+        // The limit covers all attempts.
         let limit = Duration::from_millis(100);
         let error = rt.block_on(io.connector(silent).within(limit).connect()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);

@@ -1,8 +1,8 @@
-//! Names of hosts, looked up by the system (getaddrinfo(3)).
+//! Look-ups of host names, which the system does (getaddrinfo(3)).
 //!
-//! That blocks, for as long as a name server takes, so it is done on the pool for blocking work; by
-//! so few threads at once that a name server which does not answer leaves the others to the rest of
-//! the program. Look-ups beyond that wait in line.
+//! A look-up blocks for as long as a name server takes, so it runs on the blocking pool. Only a few
+//! threads of the pool look up names at once, so a name server that does not answer leaves the
+//! others to the rest of the program. Further look-ups wait in line.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,10 +17,10 @@ use super::Pending;
 
 use crate::reactor::{Io, runtime_has_ended};
 
-/// Look-ups at once at most, and no more than half of the threads for blocking work.
+/// The maximum number of look-ups at once. A small pool allows fewer: half of its threads.
 const MOST: usize = 4;
 
-/// The tasks that look names up, and those that wait for their turn.
+/// The look-ups that run, and those that wait in line.
 #[derive(Default)]
 pub(crate) struct Line(Arc<Mutex<State>>);
 
@@ -30,21 +30,21 @@ struct State {
     waiting: VecDeque<Arc<Mutex<Waiting>>>,
 }
 
-/// Somebody who waits in line.
+/// The state of a look-up that waits in line.
 enum Waiting {
     For(Option<Waker>),
-    /// It is their turn, and they have not taken it.
+    /// The look-up may begin, and has not noticed that yet.
     Called,
     Gone,
 }
 
-/// The right to look up, until it is dropped.
+/// The right to look up a name, which passes to the next in line when this is dropped.
 struct Turn(Arc<Mutex<State>>);
 
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut state = lock(&self.0);
-        // The next one who is still there gets it.
+        // The next look-up that is still in line gets the right.
         while let Some(next) = state.waiting.pop_front() {
             let mut waiting = lock(&next);
             if let Waiting::For(waker) = &mut *waiting {
@@ -59,11 +59,11 @@ impl Drop for Turn {
     }
 }
 
-/// A place in line.
+/// A look-up that waits for the right to begin.
 struct InLine {
     line: Arc<Mutex<State>>,
     most: usize,
-    /// `None`: it has not been polled.
+    /// The state in the line, once the look-up has had to wait.
     waiting: Option<Arc<Mutex<Waiting>>>,
 }
 
@@ -104,24 +104,25 @@ impl Drop for InLine {
         let Some(waiting) = self.waiting.take() else { return };
         let left = std::mem::replace(&mut *lock(&waiting), Waiting::Gone);
         if let Waiting::Called = left {
-            // It goes on to the next one.
+            // The right passes to the next in line.
             drop(Turn(Arc::clone(&self.line)));
         }
     }
 }
 
 impl Io {
-    /// The addresses of a host: those that the system gives for its name, or the one that the text
-    /// stands for, in the order in which they should be tried.
+    /// Returns the addresses of a host, in the order in which they should be tried.
     ///
-    /// It is looked up on a thread for [blocking work](dapple::Handle::offload); four of them at
-    /// most, and no more than half of the pool, look up names at once. A look-up that nobody waits
-    /// for any more goes on until the system answers.
+    /// `host` is a name, or an IP address as text, with or without brackets. A name is looked up on
+    /// a thread of the [blocking pool](dapple::Handle::offload). At most four threads look up names
+    /// at once, and at most half of the pool, but at least one. If the returned future is dropped,
+    /// a look-up that has begun goes on until the system answers.
     ///
     /// # Errors
     ///
-    /// What the system says of a name that it does not know, or cannot ask for now; when the
-    /// runtime has ended.
+    /// Returns `InvalidInput` if `host` is empty or contains a zero byte. Otherwise, returns the
+    /// system's error if the name is unknown or cannot be looked up now, or an error if the runtime
+    /// has ended.
     ///
     /// # Examples
     ///
@@ -134,7 +135,7 @@ impl Io {
     /// ```
     #[doc(alias = "getaddrinfo")]
     pub async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        // In brackets, as in a URL, it can only be a number.
+        // An IPv6 address may be in brackets, as in a URL.
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if let Ok(address) = bare.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
@@ -153,8 +154,10 @@ impl Io {
         work.await.map_err(|_| runtime_has_ended())?
     }
 
-    /// Looks up a host as [`lookup`](Self::lookup) does, and posts `then` to a color with its
-    /// addresses. What is returned can [cancel](Pending::cancel) that.
+    /// Looks up a host, and posts `then` to a color with its addresses.
+    ///
+    /// The look-up and its errors are those of [`lookup`](Self::lookup). The returned handle can
+    /// [cancel](Pending::cancel) the operation.
     ///
     /// # Examples
     ///
@@ -212,7 +215,7 @@ mod tests {
         assert!(poll(&mut second).is_none());
         assert!(poll(&mut third).is_none());
         assert!(poll(&mut fourth).is_none());
-        // Before its turn, and when it has been called.
+        // `second` leaves the line before it gets the right, and `third` after it got the right.
         drop(second);
         drop(turn);
         drop(third);

@@ -1,35 +1,36 @@
-//! Which address of a host is tried when: "Happy Eyeballs" (RFC 8305), as a step function.
+//! The order and the timing of connection attempts: "Happy Eyeballs" (RFC 8305).
 //!
-//! Addresses of the two families take turns, beginning with that of the first one (section 4). An
-//! attempt begins when the one before has failed, or has been under way for the attempt delay
-//! (section 5). The first that succeeds wins.
+//! This is a step function, which does no I/O. The addresses of the two families alternate,
+//! beginning with the family of the first address (section 4). An attempt begins when the one
+//! before has failed, or has been under way for the attempt delay of 250 ms (section 5). The first
+//! attempt that succeeds wins.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// After what time the next address is tried beside the one before: what RFC 8305 recommends.
+/// The delay after which the next address is tried in parallel, as RFC 8305 recommends.
 pub(super) const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// See the module.
+/// The state of the attempts to reach one host.
 #[derive(Debug)]
 pub(super) struct Race {
     left: VecDeque<SocketAddr>,
     running: usize,
-    /// When the next one begins, if none fails before.
+    /// When the next attempt begins, if none fails before.
     next_at: Option<Instant>,
     error: Option<io::Error>,
 }
 
-/// What is next.
+/// The next step of a race.
 #[derive(Debug)]
 pub(super) enum Next {
-    /// An attempt with this address begins.
+    /// An attempt to connect to this address begins.
     Begin(SocketAddr),
-    /// Those that run are waited for, and, if there is a time, until then.
+    /// The running attempts are waited for, but only until this time, if there is one.
     Wait(Option<Instant>),
-    /// All addresses have failed.
+    /// All addresses have failed. This is the first error.
     Lost(io::Error),
 }
 
@@ -53,17 +54,17 @@ impl Race {
         Next::Lost(self.error.take().unwrap_or_else(none))
     }
 
-    /// An attempt has failed.
+    /// Records that an attempt has failed.
     pub(super) fn failed(&mut self, error: io::Error, now: Instant) {
         self.running -= 1;
-        // The one after it does not wait any longer.
+        // The next attempt begins at once.
         self.next_at = Some(now);
-        // That of the first that has failed is told.
+        // The first error is kept.
         self.error.get_or_insert(error);
     }
 }
 
-/// The addresses, of the two families in turn.
+/// Returns the addresses in an order in which the two families alternate.
 fn take_turns(addresses: Vec<SocketAddr>) -> VecDeque<SocketAddr> {
     let Some(first) = addresses.first().map(SocketAddr::is_ipv6) else { return VecDeque::new() };
     let (mut own, mut other): (VecDeque<_>, VecDeque<_>) =

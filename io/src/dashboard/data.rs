@@ -1,4 +1,4 @@
-//! What the page asks for, as JSON.
+//! The data that the page asks for, as JSON.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,27 +7,27 @@ use serde::Serialize;
 
 use super::history::{COUNTERS, Counts, History, Interval, Sums};
 
-/// The shares of durations that are shown.
+/// The quantiles of the durations that the page shows.
 const SHARES: [f64; 6] = [0.5, 0.9, 0.99, 0.999, 0.9999, 1.0];
 
-/// Rows of the heat map in a doubling of time.
+/// The number of rows of the heat map for each doubling of time.
 const ROWS: f64 = 4.0;
 
-/// Places that are listed.
+/// The maximum number of posting sites that the page lists.
 const MOST_PLACES: usize = 30;
 
-/// What is asked for.
+/// The parameters of a request for the data.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Asked {
-    /// The number behind the last interval that the page has.
+    /// The number of the first interval that the page does not have.
     pub(super) after: u64,
-    /// The seconds over which sums are made; the page's range.
+    /// The range of the page, in seconds. Sums are made over it.
     pub(super) last: usize,
-    /// The number behind the last of these; `None`: they end now.
+    /// The number of the first interval after the range; `None` if the range ends now.
     pub(super) until: Option<u64>,
 }
 
-/// What the program tells of itself.
+/// The facts about the program that are not in the history.
 pub(super) struct About<'a> {
     pub(super) title: &'a str,
     pub(super) own: Vec<OwnName<'a>>,
@@ -37,7 +37,7 @@ pub(super) struct About<'a> {
     pub(super) now: SystemTime,
 }
 
-/// A figure of the program's own.
+/// The name of one of the program's own figures.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct OwnName<'a> {
     pub(super) group: &'a str,
@@ -48,7 +48,8 @@ pub(super) struct OwnName<'a> {
 #[derive(Serialize)]
 struct Data<'a> {
     title: &'a str,
-    /// Milliseconds since 1970, as all times. It tells one start of the program from another.
+    /// The start of the program, in milliseconds since 1970, like all times. The page tells by it
+    /// that the program has been started again.
     started: u64,
     now: u64,
     counters: [&'static str; COUNTERS.len()],
@@ -77,7 +78,8 @@ struct Row<'a> {
 struct Figures {
     count: u64,
     quantiles: [u64; SHARES.len()],
-    /// Rows of the heat map, from 1 ns on, four in each doubling, with their counts in turn.
+    /// Pairs of a row of the heat map and its count, one after the other. Row 0 begins at 1 ns, and
+    /// each doubling of time has four rows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cells: Vec<u64>,
 }
@@ -87,7 +89,7 @@ struct Range<'a> {
     seconds: f64,
     series: Vec<Figures>,
     places: Vec<PlaceRow<'a>>,
-    /// The run time of all places, in nanoseconds.
+    /// The run time of the events of all posting sites, in nanoseconds.
     run: u64,
 }
 
@@ -189,7 +191,7 @@ fn range<'a>(history: &'a History, asked: Asked) -> Range<'a> {
     }
 }
 
-/// The answer.
+/// Returns the answer to a request for the data.
 pub(super) fn json(history: &History, asked: Asked, about: &About<'_>) -> String {
     let rows = history.intervals.iter().filter(|one| one.number >= asked.after);
     let domains = about.domains.iter().map(|domain| DomainRow {

@@ -1,4 +1,4 @@
-//! What has happened in each of the last seconds: differences between readings of the figures.
+//! The figures of each of the last 600 s: the differences between readings.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
@@ -7,13 +7,13 @@ use dapple::sync::Arc;
 use dapple::{Measure, Metrics, Site, SiteFigures};
 use hdrhistogram::Histogram;
 
-/// Seconds that are kept.
+/// The number of seconds that are kept.
 pub(super) const SECONDS: usize = 600;
 
-/// The name of a counter, and how it is read.
+/// The name of a counter, and the function that reads it.
 type Counter = (&'static str, fn(&Metrics) -> u64);
 
-/// The counters that are shown.
+/// The counters that the page shows.
 pub(super) const COUNTERS: [Counter; 10] = [
     ("events", Metrics::events),
     ("turns", Metrics::turns),
@@ -27,16 +27,16 @@ pub(super) const COUNTERS: [Counter; 10] = [
     ("ticket_stalls", Metrics::ticket_stalls),
 ];
 
-/// The runtime's own durations that are shown.
+/// The runtime's own durations that the page shows.
 const MEASURES: [Measure; 2] = [Measure::QueueDelay, Measure::RunTime];
 
-/// How often each value has come, in nanoseconds, the least first. A value is the greatest of those
-/// that its histogram does not tell apart.
+/// The number of times that each value was recorded, in nanoseconds, in the order of the values. A
+/// value stands for all values that its histogram cannot tell apart, of which it is the greatest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts(Vec<(u64, u64)>);
 
 impl Counts {
-    /// What has come into a histogram since it was read before.
+    /// Returns what was recorded in a histogram between two readings of it.
     fn between(before: Option<&Histogram<u64>>, now: &Histogram<u64>) -> Counts {
         let before = |value| before.map_or(0, |before| before.count_at(value));
         let all = now.iter_recorded().map(|step| {
@@ -46,7 +46,7 @@ impl Counts {
         Counts(all.filter(|(_, count)| *count > 0).collect())
     }
 
-    /// The sum of several.
+    /// Returns the sum of several counts.
     pub(super) fn sum<'a>(all: impl Iterator<Item = &'a Counts>) -> Counts {
         let mut values: Vec<(u64, u64)> = all.flat_map(|counts| &counts.0).copied().collect();
         values.sort_unstable_by_key(|(value, _)| *value);
@@ -66,13 +66,14 @@ impl Counts {
         self.0.iter().copied()
     }
 
-    /// The least value that so many of all do not exceed, for each of these shares, the least share
-    /// first; 0 if there is none.
+    /// Returns, for each share, the least value that this share of all values does not exceed, or 0
+    /// if there are no values. The shares are in ascending order.
     pub(super) fn quantiles<const N: usize>(&self, shares: [f64; N]) -> [u64; N] {
         let len = self.len();
         let (mut below, mut values) = (0, self.0.iter().peekable());
         shares.map(|share| {
-            // As HdrHistogram has it; a share of all is not rounded up by what it is off.
+            // This is the rank that HdrHistogram takes. The subtraction keeps a rounding error of
+            // the product from raising the rank.
             let rank = ((share * len as f64 - 1e-6).ceil() as u64).clamp(1, len.max(1));
             while let Some((value, count)) = values.peek() {
                 if below + count >= rank {
@@ -86,11 +87,11 @@ impl Counts {
     }
 }
 
-/// What the events of one place have taken in some time, as far as they were sampled.
+/// The costs of the sampled events of one posting site, over some time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sums {
     pub(super) sampled: u64,
-    /// In nanoseconds, as all that follow.
+    /// The time that the events ran, in nanoseconds, like the fields below.
     pub(super) run: u64,
     pub(super) delay: u64,
     pub(super) idle: u64,
@@ -124,26 +125,26 @@ impl Sums {
     }
 }
 
-/// A place that posts, and the label of what it posts to.
+/// A posting site, and the label of the color or domain that it posts to.
 pub(super) type Origin = (Site, Option<Arc<str>>);
 
-/// What has happened between two readings, which are a second apart unless the machine was busy
-/// with other things.
+/// The figures of the time between two readings, which are 1 s apart, or more if the machine was
+/// busy.
 #[derive(Debug)]
 pub(super) struct Interval {
-    /// Counted from 0 since the start of the dashboard.
+    /// The number of the interval, counted from 0 since the start of the dashboard.
     pub(super) number: u64,
     pub(super) end: SystemTime,
     pub(super) seconds: f64,
-    /// The share of that time in which each worker has had a core.
+    /// The share of the interval in which each worker had a core.
     pub(super) busy: Vec<f64>,
-    /// As [`COUNTERS`] has them.
+    /// The increase of each counter, in the order of [`COUNTERS`].
     pub(super) counters: [u64; COUNTERS.len()],
-    /// The program's own counters, and its gauges as they are at the end.
+    /// The increase of the program's own counters, and its gauges as they are at the end.
     pub(super) own: Vec<u64>,
-    /// By number of the series; those behind the last have no value.
+    /// The durations by number of the series. Series that are missing at the end have no values.
     pub(super) series: Vec<Counts>,
-    /// By number of the place.
+    /// The costs by number of the posting site.
     pub(super) places: Vec<(usize, Sums)>,
 }
 
@@ -155,11 +156,11 @@ struct Before {
     places: HashMap<Origin, (usize, Sums)>,
 }
 
-/// See the module.
+/// The recorded intervals, and the last reading.
 #[derive(Debug)]
 pub(super) struct History {
     before: Before,
-    /// Names of the series: the runtime's own come first.
+    /// The names of the series. The runtime's own come first.
     pub(super) series: Vec<String>,
     pub(super) places: Vec<Origin>,
     pub(super) intervals: VecDeque<Interval>,
@@ -167,7 +168,7 @@ pub(super) struct History {
 }
 
 impl History {
-    /// It begins with a reading. `own`: the program's own counters.
+    /// Creates a history that begins with a reading. `own` has the program's own figures.
     pub(super) fn new(metrics: Metrics, own: Vec<u64>) -> History {
         let mut history = History {
             before: Before { metrics, own, places: HashMap::new() },
@@ -180,8 +181,8 @@ impl History {
         history
     }
 
-    /// The time from the last reading to this one is over. `is_gauge`: which of the program's own
-    /// are.
+    /// Adds the interval from the last reading to this one. `is_gauge` says which of the program's
+    /// own figures are gauges.
     pub(super) fn add(&mut self, metrics: Metrics, own: Vec<u64>, is_gauge: &[bool]) {
         let earlier = std::mem::replace(&mut self.before.metrics, metrics);
         let now = &self.before.metrics;
@@ -228,7 +229,7 @@ impl History {
         self.next += 1;
     }
 
-    /// What the places have done since the last reading.
+    /// Returns what each posting site has done since the last reading.
     fn see_places(&mut self) -> Vec<(usize, Sums)> {
         let Before { metrics, places, .. } = &mut self.before;
         let mut done = Vec::new();
@@ -247,7 +248,8 @@ impl History {
         done
     }
 
-    /// The intervals of the last seconds; `until`: the number behind the last of them.
+    /// Returns the intervals of the last `seconds`. `until` is the number of the first interval
+    /// after them, if they do not end now.
     pub(super) fn last(
         &self,
         seconds: usize,

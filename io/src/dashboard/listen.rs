@@ -16,20 +16,22 @@ use crate::hyper::Timers;
 use crate::listen::{Accepting, Listener};
 use crate::{Io, TimeoutStream};
 
-/// Connections at once; further ones are closed.
+/// The maximum number of connections at once. Further ones are closed.
 const MOST_CONNECTIONS: usize = 64;
 
-/// How long a request may take to come, and a client may take nothing of an answer.
+/// The time limit for the header of a request, and for a client that takes nothing of an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Dashboard {
-    /// Serves the dashboard over HTTP, at `/`, to programs and browsers on this machine, until the
-    /// [`Listener`] is dropped.
+    /// Serves the dashboard over HTTP, at `/`, to programs and browsers on this machine.
+    ///
+    /// The dashboard is served until the [`Listener`] is dropped. At most 64 connections are open
+    /// at once, and further ones are closed.
     ///
     /// # Errors
     ///
-    /// If the address is not one of this machine only (such as 127.0.0.1), as the page asks for no
-    /// password; and what [`Io::listen`] returns.
+    /// Returns `InvalidInput` if the address is not one of this machine only (such as 127.0.0.1),
+    /// as the page asks for no password. Otherwise, returns the error of [`Io::listen`].
     pub fn listen(&self, io: &Io, address: SocketAddr) -> io::Result<Listener> {
         if !address.ip().is_loopback() {
             let why =
@@ -60,7 +62,7 @@ impl Dashboard {
     }
 }
 
-/// One of the connections that there may be.
+/// One of the connections that count for the maximum.
 struct Open(Arc<AtomicUsize>);
 
 impl Open {
@@ -99,9 +101,11 @@ fn answer<B>(dashboard: &Dashboard, request: &Request<B>) -> Response<String> {
     }
 }
 
-/// Says whether the `Host` of a request names this machine, as `localhost` or a loopback address
-/// does, with or without a port. A host that only leads to it does not: a web page from elsewhere
-/// can have its own name lead here, and read what it is given.
+/// Returns `true` if the `Host` of a request names this machine.
+///
+/// `localhost` and loopback addresses do, with or without a port. A host name that only resolves to
+/// this machine does not: a web page from elsewhere can have its own name resolve to this machine
+/// (DNS rebinding), and read the answers.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! The last seconds as an HdrHistogram interval log.
+//! The history as an HdrHistogram interval log.
 
 use std::io;
 use std::time::{Duration, UNIX_EPOCH};
@@ -9,8 +9,8 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
 use super::history::{Counts, History};
 
-/// Writes a histogram for each second and series that has values in it, tagged with the name of the
-/// series.
+/// Returns a log with a histogram for each second and series that has values. Each histogram is
+/// tagged with the name of its series.
 pub(super) fn write(history: &History, seconds: usize, until: Option<u64>) -> io::Result<Vec<u8>> {
     let failed = |error: &dyn std::fmt::Debug| io::Error::other(format!("{error:?}"));
     let (mut log, mut serializer) = (Vec::new(), V2DeflateSerializer::new());

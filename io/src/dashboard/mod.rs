@@ -1,5 +1,7 @@
-//! A page that shows a runtime at work: how busy each worker is, how long events wait and run, what
-//! they cost by the place that posts them, and what stands still.
+//! A page that shows a runtime at work.
+//!
+//! It shows how busy each worker is, how long events wait and run, what they cost by posting site,
+//! and which events and domains do not go on.
 //!
 //! ```
 //! use dapple_io::dashboard::Dashboard;
@@ -12,16 +14,16 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! A program that serves HTTP anyway shows it at a path of its own, to those who may see it: see
-//! [`Dashboard::get`].
+//! A program that serves HTTP itself can show the page at a path of its own, to those who may see
+//! it: see [`Dashboard::get`].
 //!
-//! The figures are read once a second on the blocking pool, and kept for ten minutes, also while
-//! nobody looks. The events themselves pay nothing for it. Durations are those that the runtime
-//! samples ([`dapple::Builder::histograms`]), and the program's own
+//! The figures are read once a second on the blocking pool, and kept for ten minutes, even while
+//! nobody looks at the page. The events themselves pay nothing for it. The durations are those that
+//! the runtime samples ([`dapple::Builder::histograms`]), and the program's own
 //! ([`dapple::Handle::histogram`]), such as those of its requests.
 
-// `history`: the last ten minutes. `data`: what of it is shown. `log`: it as a file. `page/`: what
-// runs in the browser. `listen`: the dashboard as a server of its own.
+// `history`: the last ten minutes. `data`: the history as JSON. `log`: the history as a file.
+// `page/`: what runs in the browser. `listen`: the dashboard as a server of its own.
 
 mod data;
 mod history;
@@ -41,10 +43,10 @@ use self::history::{History, SECONDS};
 
 pub use self::listen::is_local_host;
 
-/// Time between two readings.
+/// The time between two readings.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Domains that are shown.
+/// The maximum number of domains that the page shows.
 const MOST_DOMAINS: usize = 20;
 
 /// The files of the page: name, media type, contents.
@@ -54,15 +56,15 @@ const FILES: [(&str, &str, &str); 3] = [
     ("dashboard.js", "text/javascript; charset=utf-8", include_str!("page/dashboard.js")),
 ];
 
-/// Names of what is made for each request.
+/// The names of the files that are made for each request.
 const DATA: &str = "data.json";
 const LOG: &str = "histograms.hlog";
 
-/// What the page may load, and who may show it within theirs.
+/// The content security policy of the page: what it may load, and that no other page may embed it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// A figure of the program's own.
+/// One of the program's own figures.
 struct Own {
     group: String,
     name: String,
@@ -76,7 +78,7 @@ impl Own {
     }
 }
 
-/// Configures a [`Dashboard`].
+/// A builder of a [`Dashboard`].
 #[must_use = "it is made by `build`"]
 pub struct DashboardBuilder {
     handle: Handle,
@@ -85,15 +87,17 @@ pub struct DashboardBuilder {
 }
 
 impl DashboardBuilder {
-    /// What is written above; `dapple` without.
+    /// Sets the title of the page. The default is `dapple`.
     pub fn title(mut self, title: &str) -> Self {
         self.title = title.to_owned();
         self
     }
 
-    /// A counter of the program's own, which only grows, such as that of its responses with a
-    /// status. Counters of one group are shown together, by the second. `read` is called once a
-    /// second on the blocking pool.
+    /// Adds a counter of the program's own, such as the number of responses with some status.
+    ///
+    /// A counter only grows. The page shows the counters of one group together, by the second.
+    /// `read` is called once in [`build`](Self::build), and then once a second on the blocking
+    /// pool.
     pub fn counter(
         self,
         group: &str,
@@ -103,7 +107,10 @@ impl DashboardBuilder {
         self.own(group, name, false, Box::new(read))
     }
 
-    /// A figure of the program's own that is shown as it is, such as how many connections are open.
+    /// Adds a gauge: a figure of the program's own that is shown as it is.
+    ///
+    /// An example is the number of open connections. `read` is called once in
+    /// [`build`](Self::build), and then once a second on the blocking pool.
     pub fn gauge(self, name: &str, read: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.own("", name, true, Box::new(read))
     }
@@ -119,7 +126,7 @@ impl DashboardBuilder {
         self
     }
 
-    /// Makes it. The record of what happens begins now.
+    /// Creates the dashboard, which begins to record at once.
     #[track_caller]
     pub fn build(self) -> Dashboard {
         let DashboardBuilder { handle, title, own } = self;
@@ -145,8 +152,10 @@ impl fmt::Debug for DashboardBuilder {
     }
 }
 
-/// The dashboard of a runtime; see the [module](self). What it shows is kept as long as one of its
-/// clones, or a listener of [`listen`](Self::listen).
+/// The dashboard of a runtime; see the [module](self).
+///
+/// Its history is kept as long as a clone of the dashboard, or a listener of
+/// [`listen`](Self::listen), exists.
 #[derive(Clone)]
 pub struct Dashboard(Arc<Recorded>);
 
@@ -198,13 +207,13 @@ async fn record(shared: Weak<Shared>, handle: Handle) {
 }
 
 impl Dashboard {
-    /// A dashboard without figures of the program's own.
+    /// Creates a dashboard without figures of the program's own.
     #[track_caller]
     pub fn new(handle: &Handle) -> Dashboard {
         Dashboard::builder(handle).build()
     }
 
-    /// Configures a dashboard.
+    /// Returns a builder of a dashboard.
     ///
     /// # Examples
     ///
@@ -229,16 +238,19 @@ impl Dashboard {
         DashboardBuilder { handle: handle.clone(), title: "dapple".to_owned(), own: Vec::new() }
     }
 
-    /// Answers a GET or HEAD of a program that serves HTTP: `path` is what follows the path of the
-    /// page, which ends with a slash; `None`: there is nothing. `query` is that of the request.
+    /// Answers a GET or HEAD request of a program that serves HTTP itself.
+    ///
+    /// `path` is what follows the path of the page, which ends with a slash. `query` is the query
+    /// of the request. Returns `None` if there is nothing at `path`.
     ///
     /// The page is for those who run the program: it tells a stranger what the machine does, and
-    /// where its weak places are. Ask for a password, or serve it to this machine only; and then
-    /// see that the `Host` of the request [is this machine](is_local_host), or a web page from
-    /// elsewhere could read it through the browser of somebody who sits there.
+    /// where its weak points are. Ask for a password, or serve the page to this machine only. In
+    /// the latter case, check that the `Host` of the request [is this machine](is_local_host).
+    /// Otherwise a web page from elsewhere can read the figures through the browser of a user of
+    /// this machine.
     ///
-    /// It writes up to ten minutes of figures, which may take some milliseconds: in a callback that
-    /// is in a hurry, [`offload`](dapple::Handle::offload) it.
+    /// An answer has up to ten minutes of figures, and may take some milliseconds to make. A
+    /// callback that must return sooner can [`offload`](dapple::Handle::offload) it.
     ///
     /// # Examples
     ///
@@ -270,7 +282,7 @@ impl Dashboard {
         }
     }
 
-    /// Says whether [`get`](Self::get) answers for this path.
+    /// Returns `true` if [`get`](Self::get) answers for this path.
     pub fn has(path: &str) -> bool {
         matches!(path, DATA | LOG) || FILES.iter().any(|(name, ..)| *name == path)
     }
@@ -326,7 +338,7 @@ fn response(kind: &'static str, body: Cow<'static, str>) -> Response<Cow<'static
     response
 }
 
-/// What a query asks for. What is not understood counts as not said.
+/// Parses a query. Parts that are not understood are ignored.
 fn asked(query: &str) -> Asked {
     let mut asked = Asked { after: 0, last: SECONDS, until: None };
     for (name, value) in query.split('&').filter_map(|part| part.split_once('=')) {

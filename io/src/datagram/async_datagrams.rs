@@ -1,4 +1,4 @@
-//! Datagrams for tasks.
+//! Datagram sockets for async tasks.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,11 +13,13 @@ use crate::reactor::runtime_has_ended;
 use crate::sys::{self, ToSend};
 use crate::{Addr, AsyncFd};
 
-/// After what time a Unix socket is tried again whose receiver's queue is full.
+/// The delay before a send to a Unix socket is tried again after its receiver's queue was full.
 const AGAIN: Duration = Duration::from_millis(5);
 
-/// A socket of datagrams for tasks. Receiving and sending are independent; each remembers the waker
-/// of the task that polled it last.
+/// A datagram socket for async tasks.
+///
+/// Receiving and sending are independent. Each remembers only the waker of the task that polled it
+/// last.
 ///
 /// # Examples
 ///
@@ -42,16 +44,17 @@ pub struct AsyncDatagrams {
     socket: AsyncFd<Socket>,
     handle: Handle,
     local: Addr,
-    /// The name in the file system that goes with it.
+    /// Removes the socket's name from the file system when it is dropped.
     _unlink: Option<Unlink>,
 }
 
 impl DatagramSocket {
-    /// Makes the socket one for tasks.
+    /// Turns the socket into one for async tasks.
     ///
     /// # Errors
     ///
-    /// What the system says when it refuses to watch it.
+    /// Returns the system's error if its poller refuses the socket, and an error if the runtime has
+    /// ended.
     pub fn into_async(self) -> io::Result<AsyncDatagrams> {
         let handle = self.io.handle().clone();
         let socket = AsyncFd::new(&self.io, self.socket)?;
@@ -60,13 +63,14 @@ impl DatagramSocket {
 }
 
 impl AsyncDatagrams {
-    /// Receives a datagram, and says how many bytes it has, and who has sent it. What does not fit
-    /// is lost.
+    /// Receives a datagram, and returns its length in bytes and the address of its sender.
+    ///
+    /// A datagram that is longer than `buf` is cut, and the rest of it is lost.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` for a buffer of no bytes; otherwise what the system says; when the runtime
-    /// has ended.
+    /// Returns `InvalidInput` if `buf` is empty, the system's error if receiving fails, and an
+    /// error if the runtime has ended and no datagram is there.
     pub async fn receive_from(&self, buf: &mut [u8]) -> io::Result<(usize, Addr)> {
         let mut received = Vec::new();
         let receive = |socket: &Socket| {
@@ -77,11 +81,13 @@ impl AsyncDatagrams {
         self.socket.read_with(receive).await
     }
 
-    /// Sends a datagram to an address, and waits as long as there is no room for it.
+    /// Sends a datagram to an address, and waits until there is room for it. A Unix socket is tried
+    /// again every 5 ms while its receiver's queue is full.
     ///
     /// # Errors
     ///
-    /// What the system says; when the runtime has ended.
+    /// Returns `InvalidInput` if `to` is unnamed or is a path that is empty or too long, the
+    /// system's error if sending fails, and an error if the runtime has ended and there is no room.
     pub async fn send_to(&self, bytes: &[u8], to: &Addr) -> io::Result<()> {
         let to = to.to_system()?;
         let one = [ToSend { bytes, to: Some(&to), segment: 0 }];
@@ -89,7 +95,7 @@ impl AsyncDatagrams {
         if self.local.ip().is_some() {
             return self.socket.write_with(send).await;
         }
-        // The queue of the receiver is full, and nobody tells when it is not.
+        // The receiver's queue may be full, and the poller does not report when it has room again.
         loop {
             match send(self.socket.get_ref()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -103,18 +109,20 @@ impl AsyncDatagrams {
         }
     }
 
-    /// Sends a datagram to whom the socket is [connected](DatagramSocket::connect).
+    /// Sends a datagram to the address that the socket is [connected](DatagramSocket::connect) to,
+    /// and waits until there is room for it.
     ///
     /// # Errors
     ///
-    /// What the system says; when the runtime has ended.
+    /// Returns the system's error if the socket is not connected or sending fails, and an error if
+    /// the runtime has ended and there is no room.
     pub async fn send(&self, bytes: &[u8]) -> io::Result<()> {
         let one = [ToSend { bytes, to: None, segment: 0 }];
         let send = |socket: &Socket| sys::send_many(socket.as_fd(), &one).map(drop);
         self.socket.write_with(send).await
     }
 
-    /// The address that the socket was bound to when this was made.
+    /// Returns the address that the socket was bound to when the [`DatagramSocket`] was made.
     pub fn local_addr(&self) -> &Addr {
         &self.local
     }

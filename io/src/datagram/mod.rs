@@ -1,14 +1,15 @@
-//! Datagrams: UDP, and Unix sockets (N10).
+//! Datagrams over UDP and over Unix sockets (N10).
 //!
-//! A [`DatagramSocket`] is served by a [`DatagramProtocol`], or by a closure, on a color, in
-//! batches of one call of the system each; or it is for tasks ([`AsyncDatagrams`]).
+//! A [`DatagramSocket`] has two uses. A [`DatagramProtocol`], or a closure, serves it on a color,
+//! or tasks await it as [`AsyncDatagrams`].
 //!
-//! In one event datagrams are received until the system has no more or the event's budget is spent;
-//! what the protocol sends goes to an [`Outbox`], and leaves at the end of each batch.
+//! A protocol is called with the datagrams of a batch that one system call has received. One event
+//! receives batches until no datagram is left or the event's budget is spent. What the protocol
+//! sends goes to an [`Outbox`], which is sent at the end of each batch.
 
-// For tasks.
+// Datagram sockets for async tasks.
 mod async_datagrams;
-// What waits to be sent.
+// Datagrams that wait to be sent.
 mod outbox;
 
 use std::fmt;
@@ -30,21 +31,23 @@ use crate::{Addr, ColoredExt, thread};
 pub use self::async_datagrams::AsyncDatagrams;
 pub use self::outbox::Outbox;
 
-/// Batches that one event takes before others have their turn.
+/// The most batches that one event receives before other events have their turn.
 const BATCHES: usize = 4;
 
-/// How often what the protocol sends for an error is sent before it is dropped.
+/// The most flushes at the end of a batch. Each flush may report errors, for which the protocol may
+/// send more datagrams. What is queued after the last flush is dropped, unless the socket is full.
 const FLUSHES: usize = 4;
 
-/// Limits of what is served over a socket.
+/// The limits of a socket that a protocol serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatagramOptions {
-    /// Longest datagram that is received, in bytes; what is longer comes
-    /// [cut](Datagram::is_cut). By default 65,535, which no datagram of UDP exceeds. Each worker
-    /// keeps room for 32 of the longest.
+    /// The longest datagram that is received whole, in bytes. A longer one is
+    /// [cut](Datagram::is_cut). The default is 65,535, which no UDP datagram exceeds. Zero counts
+    /// as one byte. Each worker that receives datagrams keeps a buffer for 32 of the longest.
     pub max_datagram: usize,
-    /// Most bytes that wait to be sent while the socket is full, each datagram counting 160 bytes
-    /// more than it has; what comes beyond that is dropped and counted. By default 1 MiB.
+    /// The most bytes that wait to be sent while the socket is full. Each datagram counts its
+    /// length and 160 bytes. A datagram that exceeds the limit is dropped and counted. The default
+    /// is 1 MiB.
     pub max_queued: usize,
 }
 
@@ -54,7 +57,7 @@ impl Default for DatagramOptions {
     }
 }
 
-/// A datagram that has come.
+/// A datagram that was received.
 #[derive(Debug)]
 pub struct Datagram<'a> {
     bytes: &'a [u8],
@@ -63,49 +66,51 @@ pub struct Datagram<'a> {
 }
 
 impl<'a> Datagram<'a> {
-    /// The bytes of the datagram.
+    /// Returns the bytes of the datagram.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The address of who has sent the datagram.
+    /// Returns the address of the datagram's sender.
     pub fn from(&self) -> Addr {
         Addr::of_system(self.from)
     }
 
-    /// Says whether the datagram was longer than
-    /// [`max_datagram`](DatagramOptions::max_datagram): the rest is lost.
+    /// Returns `true` if the datagram was longer than
+    /// [`max_datagram`](DatagramOptions::max_datagram), so that the rest of it is lost.
     pub fn is_cut(&self) -> bool {
         self.is_cut
     }
 
-    /// Sends a datagram back to who has sent this one.
+    /// Sends a reply to the sender of this datagram.
     pub fn reply(&self, bytes: &[u8], out: &mut Outbox) {
         out.reply(bytes, self.from);
     }
 }
 
-/// What serves a socket of datagrams. All calls run on its color; what they send leaves at the end
-/// of the event, or of each batch.
+/// The callbacks that serve a datagram socket.
 ///
-/// A protocol that panics loses its socket, and nothing else.
+/// All calls run on the socket's color. What they send goes out at the end of the event, or of each
+/// batch of received datagrams. If a call panics, the socket is closed without a call of
+/// [`on_close`](Self::on_close). Nothing else is affected.
 pub trait DatagramProtocol: Send + 'static {
-    /// A datagram has come.
+    /// Called when a datagram has been received.
     fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox, cx: &mut Cx);
 
-    /// What was waiting in the out-box has been sent, after the socket was full. The default does
-    /// nothing.
+    /// Called when the socket was full, and all datagrams that waited in the outbox have been sent
+    /// or dropped since. The default does nothing.
     fn on_room(&mut self, _out: &mut Outbox, _cx: &mut Cx) {}
 
-    /// The system has refused a datagram, or tells of one that nobody has received
-    /// (`ConnectionRefused`, on a connected socket). The default does nothing.
+    /// Called when the system has refused a datagram, when receiving has failed, or when the socket
+    /// could not be registered. On a connected socket, `ConnectionRefused` reports that nobody
+    /// received an earlier datagram. The default does nothing.
     fn on_error(&mut self, _error: io::Error, _out: &mut Outbox, _cx: &mut Cx) {}
 
-    /// The socket is closed. The last call. The default does nothing.
+    /// Called last, when the socket is closed. The default does nothing.
     fn on_close(&mut self, _cx: &mut Cx) {}
 }
 
-/// A socket of datagrams, of UDP or of the Unix family, that nobody serves yet.
+/// A datagram socket, of UDP or of the Unix family, that nothing serves yet.
 ///
 /// # Examples
 ///
@@ -141,13 +146,17 @@ pub struct DatagramSocket {
 }
 
 impl DatagramSocket {
-    /// A socket that is bound to an address: of UDP, with port 0 for one that the system chooses,
-    /// or of a Unix socket. That gets a name in the file system, which is removed with the socket;
-    /// a name that a process has left which has ended is replaced.
+    /// Returns a socket that is bound to `address`, of UDP or of a Unix socket.
+    ///
+    /// UDP port 0 lets the system choose a port. A Unix socket gets a name in the file system,
+    /// which is removed when the socket is dropped. A name that was left by a process that has
+    /// ended is replaced.
     ///
     /// # Errors
     ///
-    /// What the system says: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied`.
+    /// Returns the system's error if the socket cannot be made or bound, for example `AddrInUse`,
+    /// `AddrNotAvailable` or `PermissionDenied`. Returns `InvalidInput` if `address` is unnamed or
+    /// is a path that is empty or too long.
     pub fn bind(io: &Io, address: impl Into<Addr>) -> io::Result<DatagramSocket> {
         let address = address.into();
         let domain = address.ip().map_or(Domain::UNIX, Domain::for_address);
@@ -156,11 +165,12 @@ impl DatagramSocket {
         DatagramSocket::new(io, socket, unlink)
     }
 
-    /// Takes a socket of the standard library, or of another process.
+    /// Takes over a socket of the standard library, or of another process.
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if it is no socket of datagrams; otherwise what the system says.
+    /// Returns `InvalidInput` if the descriptor is a socket of another type, and the system's error
+    /// if it is not a socket or cannot be made non-blocking.
     pub fn adopt(io: &Io, socket: impl Into<OwnedFd>) -> io::Result<DatagramSocket> {
         let socket = Socket::from(socket.into());
         if socket.r#type()? != Type::DGRAM {
@@ -177,22 +187,23 @@ impl DatagramSocket {
         Ok(DatagramSocket { io: io.clone(), socket, local, unlink })
     }
 
-    /// Connects the socket to an address: only datagrams from there come, and [`Outbox::send`]
-    /// sends there.
+    /// Connects the socket to an address. It then receives only datagrams from that address, and
+    /// [`Outbox::send`] sends to it.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the system's error if connecting fails, and `InvalidInput` if `address` is unnamed
+    /// or is a path that is empty or too long.
     pub fn connect(&self, address: impl Into<Addr>) -> io::Result<()> {
         self.socket.connect(&address.into().to_system()?)
     }
 
-    /// The address that the socket was bound to when this was made.
+    /// Returns the address that the socket was bound to when this value was made.
     pub fn local_addr(&self) -> &Addr {
         &self.local
     }
 
-    /// Calls `f`, on `color`, with each datagram that comes to the socket, until the socket is
+    /// Calls `f`, on `color`, with each datagram that the socket receives, until the socket is
     /// [closed](Datagrams::close).
     #[track_caller]
     pub fn on_datagrams<F>(self, color: &Color, f: F) -> Datagrams<impl DatagramProtocol + use<F>>
@@ -211,7 +222,12 @@ impl DatagramSocket {
         self.serve(color, DatagramOptions::default(), ByClosure(f))
     }
 
-    /// Has `protocol` serve the socket, on `color`, until that is [closed](Datagrams::close).
+    /// Serves the socket with `protocol`, on `color`, until the socket is
+    /// [closed](Datagrams::close).
+    ///
+    /// If the socket cannot be registered with a poller, the protocol's
+    /// [`on_error`](DatagramProtocol::on_error) and [`on_close`](DatagramProtocol::on_close) are
+    /// called.
     #[track_caller]
     pub fn serve<P: DatagramProtocol>(
         self,
@@ -234,7 +250,8 @@ impl DatagramSocket {
         };
         let service = Colored::new_from(site, color, service);
         let (me, io) = (service.clone(), self.io);
-        // The first event registers the socket, on the color: nothing can come before it.
+        // The first event of the service registers the socket, on the color, so no readiness can
+        // precede it.
         service.post_from(site, move |service, cx| {
             let calls = move |service: &mut Service<P>, ready: Ready, cx: &mut Cx| {
                 service.run(cx, |service, cx| service.is_ready(ready, cx));
@@ -257,15 +274,15 @@ impl AsFd for DatagramSocket {
     }
 }
 
-/// A socket that is served; a handle of it. Dropping it does not close the socket.
+/// A handle of a datagram socket that a protocol serves. Dropping it does not close the socket.
 pub struct Datagrams<P: DatagramProtocol> {
     service: Colored<Service<P>>,
     local: Addr,
 }
 
 impl<P: DatagramProtocol> Datagrams<P> {
-    /// Posts `f`, which gets the protocol and its out-box on the socket's color. If the socket is
-    /// closed by then, or the runtime of its color has ended, `f` is dropped.
+    /// Posts `f` to the socket's color, with access to the protocol and its outbox. `f` is dropped
+    /// if the socket is closed by then, or if the runtime of its color has ended.
     #[track_caller]
     pub fn with(&self, f: impl FnOnce(&mut P, &mut Outbox, &mut Cx) + Send + 'static) {
         self.service.post(move |service, cx| {
@@ -273,18 +290,18 @@ impl<P: DatagramProtocol> Datagrams<P> {
         });
     }
 
-    /// Closes the socket. What the system does not take at once is dropped.
+    /// Closes the socket. Datagrams that the system does not take at once are dropped.
     #[track_caller]
     pub fn close(&self) {
         self.with(|_, out, _| out.close());
     }
 
-    /// The address that the socket is bound to.
+    /// Returns the address that the socket was bound to when it began to be served.
     pub fn local_addr(&self) -> &Addr {
         &self.local
     }
 
-    /// The color of the socket.
+    /// Returns the color of the socket.
     pub fn color(&self) -> &Color {
         self.service.color()
     }
@@ -302,34 +319,36 @@ impl<P: DatagramProtocol> fmt::Debug for Datagrams<P> {
     }
 }
 
-/// A socket and its protocol: what the color guards.
+/// A socket and its protocol, which the color guards.
 struct Service<P: DatagramProtocol> {
     protocol: P,
     out: Outbox,
-    /// Bytes that a datagram has room for.
+    /// The bytes of the buffer that each received datagram gets.
     slot: usize,
-    /// It keeps the service, until it is taken out.
+    /// The registration, whose callback owns a handle of this service. Taking it out breaks that
+    /// cycle.
     registration: Option<Registration>,
     asks: Asks,
-    /// The name in the file system that goes with it.
+    /// Removes the socket's name from the file system when it is dropped.
     unlink: Option<Unlink>,
 }
 
-/// What the system is asked for.
+/// The readiness that the service asks its poller for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asks {
     ToRead,
-    /// The socket is full, and the system tells when it is not.
+    /// The socket is full, so the service also waits for room.
     ToReadAndWrite,
 }
 
 impl<P: DatagramProtocol> Service<P> {
-    /// Does something, and what follows. A panic of the protocol closes the socket.
+    /// Calls `happens`, then flushes the outbox, and closes the socket if asked to. A panic closes
+    /// it too.
     fn run(&mut self, cx: &mut Cx, happens: impl FnOnce(&mut Self, &mut Cx)) {
         if self.out.socket.is_none() {
             return;
         }
-        /// Closes the socket unless all went well.
+        /// Closes the socket when it is dropped during a panic.
         struct Panics<'a, P: DatagramProtocol>(&'a mut Service<P>);
         impl<P: DatagramProtocol> Drop for Panics<'_, P> {
             fn drop(&mut self) {
@@ -364,7 +383,7 @@ impl<P: DatagramProtocol> Service<P> {
         self.receive(cx);
     }
 
-    /// Receives batches, and sends what comes of each.
+    /// Receives batches, and sends after each what the protocol has queued.
     fn receive(&mut self, cx: &mut Cx) {
         let mut buffer = thread::state(|state| state.datagrams.take());
         buffer.resize((BATCH * self.slot).max(buffer.len()), 0);
@@ -398,8 +417,8 @@ impl<P: DatagramProtocol> Service<P> {
         thread::state(|state| state.datagrams.set(buffer));
     }
 
-    /// Sends what waits, unless the socket is known to be full. A protocol that sends again and
-    /// again what is refused is not followed for ever.
+    /// Sends what is queued, unless the socket is known to be full. A protocol may queue more for
+    /// each error, so there are at most [`FLUSHES`] rounds.
     fn flush(&mut self, cx: &mut Cx) {
         for _ in 0..FLUSHES {
             if !self.out.is_full {
@@ -423,7 +442,7 @@ impl<P: DatagramProtocol> Service<P> {
         }
     }
 
-    /// Tells what the system has refused.
+    /// Reports to the protocol the datagrams that the system has refused.
     fn tell_errors(&mut self, cx: &mut Cx) {
         for error in std::mem::take(&mut self.out.errors) {
             self.protocol.on_error(error, &mut self.out, cx);
@@ -432,11 +451,13 @@ impl<P: DatagramProtocol> Service<P> {
 }
 
 impl Io {
-    /// A socket of UDP that is bound to an address. See [`DatagramSocket::bind`].
+    /// Returns a UDP socket that is bound to `address`, with a port that the system chooses if
+    /// `address` has port 0. See [`DatagramSocket::bind`].
     ///
     /// # Errors
     ///
-    /// What the system says: `AddrInUse`, `AddrNotAvailable`, `PermissionDenied`.
+    /// Returns the system's error if the socket cannot be made or bound, for example `AddrInUse`,
+    /// `AddrNotAvailable` or `PermissionDenied`.
     pub fn bind_udp(&self, address: SocketAddr) -> io::Result<DatagramSocket> {
         DatagramSocket::bind(self, address)
     }

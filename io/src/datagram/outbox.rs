@@ -11,40 +11,44 @@ use socket2::{SockAddr, Socket};
 use crate::Addr;
 use crate::sys::{self, BATCH, ToSend};
 
-/// Room for bytes that is kept, whatever was there.
+/// The capacity in bytes up to which the empty buffer is kept for reuse.
 const KEPT: usize = 256 * 1024;
 
-/// What a datagram counts for the bound beside its bytes: what is kept of it.
+/// The bytes that each datagram counts for the bound in addition to its length, for its entry in
+/// the queue.
 const OVERHEAD: usize = 160;
 
-/// Errors of one flush that are told at most.
+/// The most errors of one flush that are reported to the protocol.
 const MOST_ERRORS: usize = 32;
 
-/// Segments of one call at most; the system's limit (UDP_MAX_SEGMENTS).
+/// The most segments that one call may send, which is the system's limit (UDP_MAX_SEGMENTS).
 const MOST_SEGMENTS: usize = 64;
 
-/// Most bytes of one call with segments; what a datagram of IPv4 can have.
+/// The most bytes that one call may send as segments, which is the longest payload of a UDP
+/// datagram over IPv4.
 const MOST_BYTES: usize = 65_507;
 
-/// The datagrams that a protocol sends: they leave at the end of the event, many in one call.
+/// The datagrams that a protocol sends, many in one system call, at the end of each event or batch.
 ///
-/// If the socket is full, they wait, as many as
-/// [`DatagramOptions::max_queued`](super::DatagramOptions::max_queued) allows; what comes beyond
-/// that is dropped and counted, as a datagram may always be. One that is sent to a Unix socket by
-/// its address does not wait: if the receiver's queue is full, it is dropped and counted, so that
-/// it does not hold up those to others. (What receivers have not read counts for the sender's
-/// buffer as well; when that is full, those to others are dropped, too.)
+/// If the socket is full, datagrams wait, up to
+/// [`DatagramOptions::max_queued`](super::DatagramOptions::max_queued). Further ones are dropped
+/// and counted, as any datagram may be.
+///
+/// A datagram that is sent to a Unix socket by its address does not wait. If the receiver's queue
+/// is full, the datagram is dropped and counted, so that it does not delay datagrams to others.
+/// Datagrams that receivers have not read also count for the sender's buffer. When that buffer is
+/// full, datagrams to any address are dropped.
 #[derive(Debug)]
 pub struct Outbox {
-    /// `None`: it is closed.
+    /// The socket; `None` once it is closed.
     pub(super) socket: Option<Arc<Socket>>,
     family: Family,
-    /// The socket has refused the first one for now.
+    /// The socket is full: it has refused the first datagram of the queue for now.
     pub(super) is_full: bool,
-    /// What the protocol is to be told.
+    /// The errors that the protocol has not been told of yet.
     pub(super) errors: Vec<io::Error>,
     queue: VecDeque<Queued>,
-    /// The bytes of all of them; those before `gone` have been sent.
+    /// The bytes of all queued datagrams, in order. The first `gone` bytes have been sent.
     bytes: Vec<u8>,
     gone: usize,
     most: usize,
@@ -69,7 +73,7 @@ enum Cuts {
     No,
 }
 
-/// What kind of addresses there are.
+/// The family of the socket's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Family {
     Ip,
@@ -93,13 +97,13 @@ impl Outbox {
         }
     }
 
-    /// Sends a datagram to an address.
+    /// Sends a datagram to an IP address.
     pub fn send_to(&mut self, bytes: &[u8], to: SocketAddr) {
         self.push(bytes, Some(to.into()), 0);
     }
 
-    /// Sends a datagram to an address, of UDP or of a Unix socket. One that is no address, or too
-    /// long for one, is dropped and counted.
+    /// Sends a datagram to an address, of UDP or of a Unix socket. A datagram to an address that is
+    /// unnamed, empty or too long for the system is dropped and counted.
     pub fn send_to_addr(&mut self, bytes: &[u8], to: &Addr) {
         match to.to_system() {
             Ok(to) => self.push(bytes, Some(to), 0),
@@ -107,17 +111,19 @@ impl Outbox {
         }
     }
 
-    /// Sends a datagram to whom the socket is connected.
+    /// Sends a datagram to the address that the socket is connected to.
     pub fn send(&mut self, bytes: &[u8]) {
         self.push(bytes, None, 0);
     }
 
-    /// Sends bytes as datagrams of `segment` bytes each, the last of which may be shorter. Where
-    /// the system can, it gets all of them in one call, and cuts them itself (UDP_SEGMENT).
+    /// Sends `bytes` as datagrams of `segment` bytes each, the last of which may be shorter.
+    ///
+    /// Where the system can, one call passes all of them, and the system cuts them itself
+    /// (UDP_SEGMENT).
     ///
     /// # Panics
     ///
-    /// When `segment` is zero.
+    /// Panics if `segment` is zero.
     ///
     /// # Examples
     ///
@@ -148,18 +154,19 @@ impl Outbox {
         }
     }
 
-    /// Bytes that wait to be sent.
+    /// Returns the number of bytes that wait to be sent.
     pub fn queued(&self) -> usize {
         self.bytes.len() - self.gone
     }
 
-    /// Datagrams that were dropped because too much waited, or because the system refused them.
+    /// Returns the number of datagrams that were dropped, because too many bytes waited or because
+    /// the system refused them.
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Closes the socket at the end of the event. What the system does not take at once is dropped
-    /// and counted. Nothing more is received.
+    /// Closes the socket at the end of the event. Datagrams that the system does not take at once
+    /// are dropped and counted. Nothing more is received.
     pub fn close(&mut self) {
         self.is_closing = true;
     }
@@ -185,12 +192,12 @@ impl Outbox {
         self.queue.is_empty()
     }
 
-    /// What waits, as it counts for the bound.
+    /// Returns the bytes of the queue as they count for the bound.
     fn cost(&self) -> usize {
         self.queued() + self.queue.len() * OVERHEAD
     }
 
-    /// Drops what waits.
+    /// Drops and counts what is queued.
     pub(super) fn clear(&mut self) {
         self.dropped += self.queue.len() as u64;
         self.queue.clear();
@@ -198,7 +205,7 @@ impl Outbox {
         self.gone = 0;
     }
 
-    /// Sends what waits, until all is sent, or the socket is full.
+    /// Sends what is queued, until all of it is sent or the socket is full.
     pub(super) fn flush(&mut self) {
         let Some(socket) = self.socket.clone() else { return self.clear() };
         self.is_full = false;
@@ -237,7 +244,7 @@ impl Outbox {
         self.take_off(1);
     }
 
-    /// Sends a batch of the first.
+    /// Sends a batch from the front of the queue, and returns how many datagrams were sent.
     fn send_some(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
         let has_segments = self.queue.iter().take(BATCH).any(|one| one.segment > 0);
         if has_segments && self.cuts == Cuts::NotAsked {
@@ -255,7 +262,8 @@ impl Outbox {
         sys::send_many(socket, &all)
     }
 
-    /// The system has refused the first one; if it was to cut it, it is cut here from now on.
+    /// Returns `true` if the system was to cut the first datagram, and has refused it. From then
+    /// on, the outbox cuts datagrams itself.
     fn gives_up_segments(&mut self) -> bool {
         let asked = self.queue.front().is_some_and(|one| one.segment > 0);
         if asked {
@@ -264,8 +272,8 @@ impl Outbox {
         asked
     }
 
-    /// Says whether the error was of a datagram that was sent before, so that this one is worth
-    /// another try: a connected socket tells of a refusal when it is next used.
+    /// Returns `true` if `error` belongs to a datagram that was sent before, so that the first one
+    /// is worth another try. A connected socket reports a refusal when it is next used.
     fn tries_again(&mut self, error: &io::Error) -> bool {
         let first = self.queue.front_mut();
         let tries = error.kind() == io::ErrorKind::ConnectionRefused
@@ -276,7 +284,7 @@ impl Outbox {
         tries
     }
 
-    /// Cuts what is to be cut of the first batch.
+    /// Cuts those datagrams of the first batch that have segments.
     fn cut_first(&mut self) {
         let mut cut = VecDeque::new();
         for one in self.queue.drain(..BATCH.min(self.queue.len())) {
@@ -300,7 +308,7 @@ impl Outbox {
         for one in self.queue.drain(..count) {
             self.gone += one.length;
         }
-        // What has been sent of a queue that never empties is not kept.
+        // A queue that never becomes empty frees the bytes that were sent as well.
         if self.gone > KEPT && self.gone > self.bytes.len() / 2 {
             self.bytes.drain(..self.gone);
             self.gone = 0;

@@ -1,4 +1,4 @@
-//! Any descriptor, awaited by tasks (N10).
+//! Descriptors of any kind that tasks await (N10).
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -15,18 +15,18 @@ use super::edges::Edges;
 use crate::reactor::{Io, ReactorShared, Registered, Trust, both_directions};
 use crate::sys::{self, To};
 
-/// A descriptor for async tasks: a terminal, a pipe, an eventfd, inotify, a device, a socket of a
-/// library.
+/// A descriptor for async tasks, for example a terminal, a pipe, an eventfd, an inotify instance, a
+/// device or a socket of a library.
 ///
 /// [`read_with`](Self::read_with) and [`write_with`](Self::write_with) call a function until it
-/// does not say `WouldBlock` any more; [`readable`](Self::readable) and
-/// [`writable`](Self::writable) wait only. Where `&T` is [`Read`] or [`Write`], this implements the
-/// traits of futures-io; closing flushes, and leaves the descriptor open. Each direction remembers
-/// the waker that polled it last.
+/// returns something other than `WouldBlock`. [`readable`](Self::readable) and
+/// [`writable`](Self::writable) only wait. Where `&T` is [`Read`] or [`Write`], this type
+/// implements the traits of futures-io; closing then flushes, and leaves the descriptor open. Each
+/// direction remembers only the waker of the task that polled it last.
 ///
-/// The descriptor should be non-blocking. By the traits, one that is not is read only when the
-/// system has said that there is something, and written only when it has said that there is room;
-/// a write of more than that room blocks.
+/// The descriptor should be non-blocking. By the traits, a blocking descriptor is read only after
+/// the system has said that there is something to read, and written only after it has said that
+/// there is room. A write of more bytes than that room blocks.
 ///
 /// # Examples
 ///
@@ -39,7 +39,7 @@ use crate::sys::{self, To};
 /// let rt = dapple_io::runtime().build()?;
 /// // SAFETY: the call takes numbers only.
 /// let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
-/// // SAFETY: it is open, and nobody else's.
+/// // SAFETY: `fd` was opened just now, and nothing else owns it.
 /// let event = unsafe { File::from_raw_fd(fd) };
 /// let mut sender = event.try_clone()?;
 /// let event = AsyncFd::new(&Io::of(&rt.handle()), event)?;
@@ -62,13 +62,15 @@ pub struct AsyncFd<T: AsFd> {
 }
 
 impl<T: AsFd> AsyncFd<T> {
-    /// Registers a descriptor at the current worker, or at the next one in turn. It is closed when
-    /// this is dropped, if `fd` owns it.
+    /// Registers a descriptor with the poller of the current worker. Outside the runtime's workers,
+    /// the workers take turns. Dropping the value deregisters the descriptor, and closes it if `fd`
+    /// owns it.
     ///
     /// # Errors
     ///
-    /// What the system says if it cannot be polled (a regular file: `PermissionDenied`);
-    /// `AlreadyExists` if it is registered with the same worker; when the runtime has ended.
+    /// Returns the system's error if the descriptor cannot be polled, for example
+    /// `PermissionDenied` for a regular file. Returns `AlreadyExists` if it is registered with the
+    /// same worker already, and an error if the runtime has ended.
     pub fn new(io: &Io, fd: T) -> io::Result<AsyncFd<T>> {
         let reactor = Arc::clone(io.reactor(io.place()));
         let edges = Arc::new(Edges::new(Trust::Doubt));
@@ -79,7 +81,7 @@ impl<T: AsFd> AsyncFd<T> {
         Ok(AsyncFd { fd, edges, reactor, token })
     }
 
-    /// The descriptor.
+    /// Returns the descriptor.
     pub fn get_ref(&self) -> &T {
         &self.fd
     }
@@ -88,7 +90,8 @@ impl<T: AsFd> AsyncFd<T> {
     ///
     /// # Errors
     ///
-    /// What the system says; when the runtime has ended.
+    /// Returns the system's error if the descriptor cannot be asked, and an error if the runtime
+    /// has ended and a read would block.
     pub async fn readable(&self) -> io::Result<()> {
         self.read_with(|fd| would_block_unless(fd, To::Read)).await
     }
@@ -97,27 +100,31 @@ impl<T: AsFd> AsyncFd<T> {
     ///
     /// # Errors
     ///
-    /// What the system says; when the runtime has ended.
+    /// Returns the system's error if the descriptor cannot be asked, and an error if the runtime
+    /// has ended and a write would block.
     pub async fn writable(&self) -> io::Result<()> {
         self.write_with(|fd| would_block_unless(fd, To::Write)).await
     }
 
-    /// Calls `f`, which reads, until it does not say `WouldBlock`; each time when there is
-    /// something to read.
+    /// Calls `f`, which reads, until it returns something other than `WouldBlock`. After a
+    /// `WouldBlock`, `f` is called again when the descriptor becomes readable.
     ///
     /// # Errors
     ///
-    /// An error of `f`, but for `WouldBlock`; an error if the runtime has ended.
+    /// Returns each error of `f` except for `WouldBlock` and `Interrupted`, and an error if `f`
+    /// would block after the runtime has ended.
     #[doc(alias = "try_io")]
     pub async fn read_with<R>(&self, mut f: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         std::future::poll_fn(|cx| self.edges.read.poll(cx, || f(&self.fd))).await
     }
 
-    /// Calls `f`, which writes, until it does not say `WouldBlock`; each time when there is room.
+    /// Calls `f`, which writes, until it returns something other than `WouldBlock`. After a
+    /// `WouldBlock`, `f` is called again when the descriptor becomes writable.
     ///
     /// # Errors
     ///
-    /// An error of `f`, but for `WouldBlock`; an error if the runtime has ended.
+    /// Returns each error of `f` except for `WouldBlock` and `Interrupted`, and an error if `f`
+    /// would block after the runtime has ended.
     pub async fn write_with<R>(&self, mut f: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         std::future::poll_fn(|cx| self.edges.write.poll(cx, || f(&self.fd))).await
     }
@@ -141,7 +148,7 @@ where
     ) -> Poll<io::Result<usize>> {
         let mut fd = &self.fd;
         self.edges.read.poll(cx, || {
-            // It may block.
+            // The descriptor may be a blocking one.
             would_block_unless(fd, To::Read)?;
             fd.read(buf)
         })
@@ -160,7 +167,7 @@ where
         let mut fd = &self.fd;
         sys::block_sigpipe();
         self.edges.write.poll(cx, || {
-            // It may block.
+            // The descriptor may be a blocking one.
             would_block_unless(fd, To::Write)?;
             fd.write(buf)
         })

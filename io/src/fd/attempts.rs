@@ -1,18 +1,21 @@
-//! Whether trying may help: what a stream for tasks knows of one direction of its socket.
+//! Attempts to read or write in one direction of a stream for tasks, and whether the next one may
+//! succeed.
 //!
-//! The system tells edges. An attempt remembers how many there were when it began; if it would
-//! block, the next one waits for an edge, but only if none has come since: otherwise that edge may
-//! have been of just what the attempt did not find. So no edge is lost between the system's "not
-//! now" and the waker.
+//! The system reports edges. An attempt remembers how many edges had come when it began. If the
+//! attempt would block and no edge has come since, the next attempt waits for an edge. If one has
+//! come, the next attempt begins at once, because that edge may have reported just what this
+//! attempt did not find. So no edge is lost between the system's `WouldBlock` and the storing of
+//! the waker.
 //!
-//! An attempt that moves fewer bytes than it could is as good as one that would block (epoll(7),
-//! questions and answers), unless a short read [proves nothing](Trust): it stops at a byte that the
-//! peer has marked as urgent, and an end that was announced together with bytes is not announced
-//! again (N11). Once in doubt, a stream stays so, as a connection does.
+//! An attempt that moves fewer bytes than it could counts as one that would block (epoll(7),
+//! questions and answers), unless a short read [proves nothing](Trust). A read stops at a byte that
+//! the peer has marked as urgent. An end that was reported together with bytes is not reported
+//! again (N11). Once a stream is in doubt, it stays in doubt, as a connection in callback style
+//! does.
 
 use crate::reactor::Trust;
 
-/// See the module.
+/// The state of one direction; see the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Attempts {
     hope: Hope,
@@ -22,11 +25,11 @@ pub(super) struct Attempts {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Hope {
-    /// An attempt may bring something.
+    /// An attempt may succeed.
     Some,
-    /// It would block, until an edge comes.
+    /// An attempt would block until an edge comes.
     Waits,
-    /// No edge will come any more, so each attempt tells what there is.
+    /// No further edge will come, so each attempt is made and reports what it finds.
     Last,
 }
 
@@ -34,11 +37,11 @@ enum Hope {
 #[must_use = "what an attempt found has to be told"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Attempt {
-    /// How many edges had come.
+    /// The number of edges that had come when the attempt began.
     edges: u64,
 }
 
-/// No edge will come any more.
+/// The error for an attempt that has found nothing when no further edge will come.
 #[derive(Debug)]
 pub(super) struct NoMoreEdges;
 
@@ -47,12 +50,12 @@ impl Attempts {
         Attempts { hope: Hope::Some, trust, edges: 0 }
     }
 
-    /// Begins an attempt; `None`: there is nothing to be had before the next edge.
+    /// Begins an attempt. Returns `None` if it would block until the next edge.
     pub(super) fn begin(&self) -> Option<Attempt> {
         (self.hope != Hope::Waits).then_some(Attempt { edges: self.edges })
     }
 
-    /// The system has told an edge. From one that brings doubt on, no short read is trusted.
+    /// Records an edge. After an edge that raises doubt, no short read is trusted.
     pub(super) fn edge(&mut self, trust: Trust) {
         if trust == Trust::Doubt {
             self.trust = Trust::Doubt;
@@ -63,21 +66,21 @@ impl Attempts {
         self.edges += 1;
     }
 
-    /// The reactor has ended.
+    /// Records that the reactor has ended.
     pub(super) fn end(&mut self) {
         self.hope = Hope::Last;
     }
 
-    /// Says whether the reactor has ended.
+    /// Returns `true` if the reactor has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.hope == Hope::Last
     }
 
-    /// The attempt found nothing.
+    /// Records that an attempt has found nothing.
     ///
     /// # Errors
     ///
-    /// When there is nothing to wait for.
+    /// Returns `NoMoreEdges` if the reactor has ended, so that there is nothing to wait for.
     pub(super) fn found_nothing(&mut self, attempt: Attempt) -> Result<(), NoMoreEdges> {
         match self.hope {
             Hope::Last => return Err(NoMoreEdges),
@@ -87,7 +90,7 @@ impl Attempts {
         Ok(())
     }
 
-    /// The attempt moved some bytes, and fewer than it could.
+    /// Records that an attempt has moved some bytes, and fewer than it could.
     pub(super) fn fell_short(&mut self, attempt: Attempt) {
         let is_current = self.edges == attempt.edges;
         if self.hope == Hope::Some && self.trust == Trust::Proof && is_current {

@@ -1,28 +1,29 @@
-//! A reader, a socket and a poller, in every interleaving: nothing that can be read is left while
-//! the reader waits for an edge that does not come.
+//! A model of a reader, a socket and a poller, searched in every interleaving. Nothing readable may
+//! be left while the reader waits for an edge that does not come.
 //!
-//! The poller asks the system and tells the stream in two steps. Left out: the direction to the
-//! peer, whose short writes are as short reads without doubt; resets, which are as an end; a second
-//! mark before the first one has been passed; two tasks that read by turns, of whom one waits.
+//! The poller asks the system and reports to the stream in two steps. The model leaves out the
+//! direction to the peer, whose short writes are like short reads without doubt. It leaves out
+//! resets, which are like an end, and a second urgent mark before the first one has been passed. It
+//! also leaves out two tasks that read in turn while one of them waits.
 
 use std::collections::HashSet;
 
 use super::*;
 
-/// Bytes that a read wants.
+/// The number of bytes that a read asks for.
 const WANTED: u8 = 2;
 
-/// Bytes that the peer sends, at most.
+/// The most bytes that the peer sends.
 const SENT: u8 = 4;
 
-/// What the system knows of a socket.
+/// The state of a socket, as the system knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Socket {
     bytes: u8,
-    /// Bytes before a mark at which a read stops once.
+    /// The number of bytes before a mark, at which a read stops once.
     mark: Option<u8>,
     has_ended: bool,
-    /// Something has happened that the poller has not told.
+    /// Something has happened that the poller has not reported yet.
     has_news: bool,
 }
 
@@ -37,17 +38,17 @@ enum Found {
 enum Reader {
     Runs,
     Attempts(Attempt),
-    /// It has read, and has not told what it found.
+    /// The reader has read, and has not recorded yet what it found.
     Found(Attempt, Found),
     Waits,
     HasEnded,
 }
 
-/// Where the poller is.
+/// The state of the poller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Poller {
     Waits,
-    /// It has asked the system, and has not told what that said.
+    /// The poller has asked the system, and has not reported the answer yet.
     Asked(Trust),
     /// The reactor has ended.
     HasEnded,
@@ -62,29 +63,29 @@ struct World {
     poller: Poller,
 }
 
-/// How a byte of the peer is to be read.
+/// The way in which a read treats a byte of the peer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Byte {
     Plain,
-    /// A read stops before it, once, and does not bring it.
+    /// A read stops once before this byte, and does not return it.
     Marked,
 }
 
-/// What a rule's absence would look like.
+/// The right model, and models that each lack one rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Variant {
     Right,
-    /// An attempt that finds nothing does not look whether an edge has come meanwhile.
+    /// An attempt that finds nothing ignores the edges that have come meanwhile.
     ForgetsEdges,
-    /// An attempt that falls short does not look whether an edge has come meanwhile.
+    /// An attempt that falls short ignores the edges that have come meanwhile.
     ForgetsEdgesOfShortReads,
-    /// Marks bring no doubt.
+    /// Urgent marks raise no doubt.
     TrustsMarks,
-    /// Ends bring no doubt.
+    /// Ends raise no doubt.
     TrustsEnds,
-    /// An edge does not wake who waits.
+    /// An edge does not wake the waiting reader.
     WakesNobody,
-    /// The end of the reactor does not wake who waits.
+    /// The end of the reactor does not wake the waiting reader.
     EndsUnheard,
 }
 
@@ -121,7 +122,7 @@ impl World {
         World { socket, sent: 0, attempts, reader, poller }
     }
 
-    /// Everything that may happen next.
+    /// Returns the worlds that one step leads to.
     fn next(&self, variant: Variant) -> Vec<World> {
         let mut all = Vec::new();
         let mut may = |change: &dyn Fn(&mut World)| {
@@ -216,7 +217,7 @@ impl World {
         Reader::Runs
     }
 
-    /// The reader waits for what does not come, or is there.
+    /// Returns `true` if the reader waits although the socket is readable or the reactor has ended.
     fn is_lost(&self) -> bool {
         self.reader == Reader::Waits
             && match self.poller {
@@ -227,7 +228,7 @@ impl World {
     }
 }
 
-/// How many worlds there are, or one in which something is lost.
+/// Searches all worlds, and returns their number, or a world in which something is lost.
 fn search(variant: Variant) -> Result<usize, World> {
     let (mut seen, mut open) = (HashSet::new(), vec![World::new()]);
     while let Some(world) = open.pop() {

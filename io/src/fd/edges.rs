@@ -1,12 +1,13 @@
-//! What streams and descriptors for tasks share: the wakers of those who wait for an edge, and
-//! whether trying may help.
+//! The common part of streams and descriptors for tasks: whether an attempt may succeed, and the
+//! wakers of the tasks that wait for an edge.
 //!
-//! A direction is what [`attempts`](super::attempts) knows of it, under a lock, and the waker of
-//! who waits for an edge.
+//! A direction consists of a lock, its [`attempts`](super::attempts), and the waker of the task
+//! that waits for an edge.
 //!
-//! No foreign code runs under the lock of a direction: wakers are cloned before it, and dropped and
-//! woken after it. Nor does it run in the poller: the waker of a task of dapple is woken there, as
-//! that posts an event and does nothing else; any other one in an event of its own.
+//! No foreign code runs under the lock of a direction. A waker is cloned before the lock is taken,
+//! and dropped or woken after it is released. No foreign code runs in the poller either. The waker
+//! of a dapple task is woken there, because that only posts an event. Any other waker is woken in
+//! an event of its own.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,7 +20,7 @@ use dapple::sync::{Mutex, MutexGuard, PoisonError};
 use super::attempts::{Attempt, Attempts};
 use crate::reactor::{News, Readiness, Registered, Seen, Trust, runtime_has_ended};
 
-/// One direction of a stream, or of another descriptor.
+/// One direction of a stream or of another descriptor.
 pub(crate) struct Direction(Mutex<State>);
 
 struct State {
@@ -27,9 +28,9 @@ struct State {
     waker: Option<Wakes>,
 }
 
-/// What waits for an edge.
+/// A waker that waits for an edge.
 enum Wakes {
-    /// A task of dapple's.
+    /// The waker of a dapple task.
     Task(Waker),
     Foreign(Waker),
 }
@@ -48,9 +49,9 @@ impl Wakes {
         }
     }
 
-    /// Wakes from within the poller.
+    /// Wakes from inside the poller.
     fn wake_by(self, cx: &mut Cx) {
-        /// Wakes also if the event is dropped unrun.
+        /// Wakes when it is dropped, so also if its event is dropped unrun.
         struct Late(Option<Waker>);
         impl Drop for Late {
             fn drop(&mut self) {
@@ -85,7 +86,7 @@ impl Direction {
         self.change(Attempts::end).into_iter().for_each(Wakes::wake);
     }
 
-    /// Something has changed, so who waits is to be woken.
+    /// Applies a change, and returns the waker that the caller has to wake.
     #[must_use]
     fn change(&self, change: impl FnOnce(&mut Attempts)) -> Option<Wakes> {
         let mut state = self.state();
@@ -93,7 +94,7 @@ impl Direction {
         state.waker.take()
     }
 
-    /// Moves bytes, of which `most` are wanted.
+    /// Tries to move up to `most` bytes. Fewer bytes than that count as a short read or write.
     pub(crate) fn poll_bytes(
         &self,
         cx: &mut Context<'_>,
@@ -107,7 +108,8 @@ impl Direction {
         Poll::Ready(Ok(n))
     }
 
-    /// Tries until it works, or the system says "not now".
+    /// Calls `attempt` until it returns something other than `WouldBlock`, or has to wait for an
+    /// edge.
     pub(crate) fn poll<T>(
         &self,
         cx: &mut Context<'_>,
@@ -126,12 +128,12 @@ impl Direction {
                 let mut waker = Some(Wakes::of(cx));
                 let mut state = self.state();
                 if state.attempts.begin().is_some() {
-                    // An edge has come meanwhile.
+                    // An edge has come since `begin`.
                     continue;
                 }
                 std::mem::swap(&mut state.waker, &mut waker);
                 drop(state);
-                // The old one goes outside of the lock.
+                // The old waker is foreign code, so it is dropped outside the lock.
                 drop(waker);
                 return Poll::Pending;
             };
@@ -153,14 +155,15 @@ impl Direction {
     }
 }
 
-/// Both directions, as the reactor knows them.
+/// Both directions of a descriptor and its end, as the reactor's table stores them.
 pub(crate) struct Edges {
     pub(crate) read: Direction,
     pub(crate) write: Direction,
     pub(crate) end: End,
 }
 
-/// Whether the peer has closed its side, or the descriptor is in error; and who waits for that.
+/// Whether the peer has closed its side or the descriptor is in error, with the waker that waits
+/// for that.
 #[derive(Default)]
 pub(crate) struct End(Mutex<Ending>);
 
@@ -175,7 +178,8 @@ impl End {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// It has come, or will no longer be told of.
+    /// Records that the end has come, or that no report of it will come. The caller wakes the
+    /// returned waker.
     #[must_use]
     fn comes(&self) -> Option<Wakes> {
         let mut state = self.state();
@@ -183,7 +187,7 @@ impl End {
         state.waker.take()
     }
 
-    /// Waits for it.
+    /// Waits for the end.
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut waker = Some(Wakes::of(cx));
         let mut state = self.state();
@@ -192,26 +196,28 @@ impl End {
         }
         std::mem::swap(&mut state.waker, &mut waker);
         drop(state);
-        // The old one goes outside of the lock.
+        // The old waker is foreign code, so it is dropped outside the lock.
         drop(waker);
         Poll::Pending
     }
 }
 
 impl Edges {
-    /// `trust`: whether a short read proves that nothing is left.
+    /// Makes the state of a new descriptor. `trust` says whether a short read proves that nothing
+    /// is left.
     pub(crate) fn new(trust: Trust) -> Edges {
         let (read, write) = (Direction::new(trust), Direction::new(trust));
         Edges { read, write, end: End::default() }
     }
 
-    /// What waits finds out by trying, though no edge has told.
+    /// Wakes the reader and the task that waits for the end, although no edge has come. The reader
+    /// tries again, and finds out what has happened.
     pub(crate) fn peer_is_gone(&self) {
         let waker = self.read.change(|attempts| attempts.edge(Trust::Doubt));
         waker.into_iter().chain(self.end.comes()).for_each(Wakes::wake);
     }
 
-    /// Says whether the reactor has ended.
+    /// Returns `true` if the reactor has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.read.state().attempts.has_ended()
     }
@@ -232,7 +238,7 @@ impl Registered for Edges {
 
     fn tell(&self, news: News) {
         let News::Closed = news else { return };
-        // What waits finds out by trying.
+        // The tasks that wait try again, and find out that the runtime has ended.
         let read = catch_unwind(AssertUnwindSafe(|| {
             self.read.end();
             self.end.comes().into_iter().for_each(Wakes::wake);

@@ -1,16 +1,18 @@
-//! A descriptor in its reactor: it posts events, and asks the system for what its slots want.
+//! A descriptor in its reactor. The entry posts events, and asks the system for what its slots
+//! want.
 //!
-//! A descriptor has one entry in a reactor, whatever the number of its registrations. The user
-//! keeps a borrowed descriptor open while it is registered; one that was closed all the same, and
-//! whose number was given to a new one, is noticed when the new one is registered in the same
-//! reactor, by whatever part of this crate, and its registrations are dead. (In another reactor, of
-//! a color that is watched by another worker, it is not.) One that is paused is compared by the
-//! number of its file, by which descriptors without a file, such as two eventfds, cannot be told
-//! apart.
+//! A descriptor has one entry in a reactor, whatever the number of its registrations.
 //!
-//! Two locks, taken in this order: the table's, under which it is known whose a descriptor's number
-//! is, and the entry's own. An entry that owns its descriptor needs the first one only to come and
-//! to go. No user code runs under either.
+//! The user keeps a borrowed descriptor open while it is registered. If it was closed all the same,
+//! and its number was reused, that is noticed when any part of this crate registers the new
+//! descriptor in the same reactor. The registrations of the old one are dead from then on. (In
+//! another reactor, of a color that another worker watches, it is not noticed.) If all
+//! registrations of a descriptor are paused, it is compared by its inode number. Descriptors
+//! without a file of their own, such as two eventfds, cannot be told apart by that.
+//!
+//! There are two locks, taken in this order: the lock of the table, which records the entry of each
+//! descriptor number, and the entry's own lock. An entry that owns its descriptor needs the table's
+//! lock only when a registration comes or goes. No user code runs under either lock.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -25,38 +27,40 @@ use crate::callback::Callback;
 use crate::reactor::{Io, News, ReactorShared, Readiness, Registered, Seen, Table};
 use crate::sys;
 
-/// The system can be asked for levels.
+/// Whether the system's poller can report levels.
 pub(super) const HAS_LEVELS: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// What a registration calls.
+/// The callback of a registration.
 pub(super) type Calls = Callback<Ready>;
 
-/// See the module.
+/// The entry of one descriptor; see the module's documentation.
 pub(crate) struct FdEntry {
     this: Weak<FdEntry>,
     fd: RawFd,
-    /// Which file it is, as far as the system tells files apart.
+    /// The device and inode numbers of the descriptor's file, if the system gave them.
     identity: Option<(u64, u64)>,
     reactor: Arc<ReactorShared>,
     state: Mutex<State>,
 }
 
 struct State {
-    /// `None`: it is not in the table yet.
+    /// The entry's token; `None` before the entry is in the table, and after its last registration
+    /// has left.
     token: Option<Token>,
     slots: Slots<Arc<Calls>>,
-    /// What the system has been asked for; `None`: it does not know the descriptor.
+    /// The readiness that the system was asked for; `None` if its poller does not know the
+    /// descriptor.
     asked: Option<(Wants, Reports)>,
 }
 
-/// A registration, as its entry knows it.
+/// A registration, named by its entry and the key of its slot.
 #[derive(Clone)]
 pub(super) struct EntryId {
     entry: Weak<FdEntry>,
     key: Key,
 }
 
-/// Registers a callback with a descriptor, where others of its color are.
+/// Registers a callback on a descriptor with the worker that watches the callback's color.
 pub(super) fn register(
     io: &Io,
     fd: RawFd,
@@ -92,19 +96,20 @@ pub(super) fn register(
     outcome
 }
 
-/// The entry that the descriptor has, if the system still knows the descriptor by it.
+/// Returns the entry that the descriptor has, if the system's poller still knows the descriptor by
+/// it.
 fn known(table: &mut Table, fd: RawFd) -> Option<Arc<FdEntry>> {
     let entry = table.by_fd.get(&fd).and_then(Weak::upgrade)?;
     let mut state = entry.state();
     let token = state.token?;
-    // One that asks for nothing, and does not keep the descriptor open, is asked what it was.
+    // An entry that asks for nothing and does not own the descriptor is checked by its file.
     let asks = !state.slots.wanted().is_nothing();
     let is_its_own = || state.slots.owns() || sys::identity(fd).ok() == entry.identity;
     let is_known = table.get(token).is_some() && (asks || is_its_own());
     let is_known = is_known && entry.settle(&mut state, Look::Afresh).is_ok();
     drop(state);
     if !is_known {
-        // It was closed.
+        // The old descriptor was closed.
         table.by_fd.remove(&fd);
         table.remove(token);
         return None;
@@ -117,7 +122,7 @@ impl FdEntry {
         lock(&self.state)
     }
 
-    /// Adds a registration. Under the table's lock.
+    /// Adds a registration, under the table's lock.
     fn join(
         &self,
         _: &Table,
@@ -129,16 +134,16 @@ impl FdEntry {
         let key = state.slots.add(Arc::clone(calls), interest, owns);
         if let Err(error) = self.settle(&mut state, Look::Afresh) {
             state.slots.remove(key);
-            // The others have what they had.
+            // The other registrations keep what they had.
             let _ = self.settle(&mut state, Look::On);
             return Err(error);
         }
         Ok(EntryId { entry: self.this.clone(), key })
     }
 
-    /// Asks the system for what the slots want, if that is not what it was asked for. The
-    /// descriptor is this entry's: the caller has the table's lock, and has looked, or the slots
-    /// own it.
+    /// Asks the system for what the slots want, unless it was asked for that already. The
+    /// descriptor must be this entry's: either the caller has the table's lock and has checked it,
+    /// or the slots own the descriptor.
     fn settle(&self, state: &mut State, look: Look) -> io::Result<()> {
         let Some(token) = state.token.filter(|_| !self.reactor.is_inherited()) else {
             return Ok(());
@@ -153,8 +158,8 @@ impl FdEntry {
                 sys::ask(registry, self.fd, token, sys::Asked::First, &asks(wants, reports))
             }
             (Some(asked), Some(wanted)) if asked == wanted && look == Look::On => return Ok(()),
-            // A level that the poller has told stays in its list, and asking for it again wakes
-            // nobody who attends to the poller; asking for it as for a new one does.
+            // A level that the poller has reported stays in the poller's ready list. Modifying it
+            // then wakes no worker that attends to the poller. Removing and adding it does.
             (Some(asked), Some((wants, Reports::Levels)))
                 if asked == (wants, Reports::Levels) && look == Look::Afresh =>
             {
@@ -173,12 +178,12 @@ impl FdEntry {
         asked
     }
 
-    /// Changes the slots, and does what follows for the system.
+    /// Applies a change to the slots, and asks the system for what they want then.
     fn change(&self, change: impl FnOnce(&mut Slots<Arc<Calls>>) -> Look) {
         let mut state = self.state();
         let owns = state.slots.reports() == Reports::Levels;
         let look = change(&mut state.slots);
-        // All slots own the descriptor, before and after.
+        // All slots owned the descriptor before the change, and all own it now.
         if owns && state.slots.reports() == Reports::Levels {
             let settled = self.settle(&mut state, look);
             drop(state);
@@ -196,7 +201,7 @@ impl FdEntry {
         self.log(settled);
     }
 
-    /// Says whether the descriptor is still this entry's.
+    /// Returns `true` if the descriptor still belongs to this entry.
     fn is_of_fd(&self, table: &Table, state: &State) -> bool {
         let is_there = state.token.is_some_and(|token| table.get(token).is_some());
         is_there && table.by_fd.get(&self.fd).is_some_and(|known| known.ptr_eq(&self.this))
@@ -208,7 +213,7 @@ impl FdEntry {
         }
     }
 
-    /// Posts an event for a registration.
+    /// Posts an event that calls the callback of a registration.
     fn post(&self, key: Key, calls: &Arc<Calls>, cx: &mut Cx) {
         let after = After {
             place: EntryId { entry: self.this.clone(), key },
@@ -235,9 +240,11 @@ fn asks(wants: Wants, reports: Reports) -> sys::Asks {
     }
 }
 
-/// Goes along with an event of a registration. When the callback has returned, even by a panic, the
-/// descriptor is looked at again. If the event is refused, or dropped unrun, the runtime of the
-/// color has ended, and with it the registration (N11).
+/// A guard in the event of a registration, which ends the event when it is dropped.
+///
+/// After the callback has returned, or has panicked, the descriptor is looked at again. If the
+/// event was refused or dropped unrun, the runtime of the color has ended, and the registration
+/// ends with it (N11).
 struct After {
     place: EntryId,
     calls: Arc<Calls>,
@@ -249,13 +256,14 @@ impl Drop for After {
         if !self.runs {
             self.calls.end();
             self.place.leave();
-            // What the closure holds may hold the registration, and through it itself.
+            // The closure may own its own registration. Dropping the closure breaks that cycle.
             return self.calls.close();
         }
         let Some(entry) = self.place.entry.upgrade() else { return };
         let reactor = &entry.reactor;
-        // Asked for under the lock that a report takes. If attention begins after that, it begins
-        // with a look at what is ready; and this one is over by then.
+        // `is_attended` and `looks` are read under the lock that a report takes too. If another
+        // worker begins to attend after that, it begins with a look at what is ready, and this
+        // event is over by then.
         entry.change(|slots| {
             let looks = if reactor.is_attended() { Looks::Another } else { Looks::Itself };
             slots.finish(self.place.key, looks, reactor.looks())
@@ -265,7 +273,8 @@ impl Drop for After {
 
 impl Registered for FdEntry {
     fn ready(&self, readiness: Readiness, seen: Seen, cx: &mut Cx) {
-        // Posting may drop a closure, which may come back here: not under the lock.
+        // Posting may drop a closure, which may call back into this entry, so it happens outside
+        // the lock.
         let (mut first, mut others) = (None, Vec::new());
         let mut state = self.state();
         state.slots.report(readiness.into(), seen, |key, calls| {
@@ -294,8 +303,8 @@ impl Registered for FdEntry {
 }
 
 impl EntryId {
-    /// Takes the registration out of its entry, and the entry out of the reactor if it was the
-    /// last.
+    /// Takes the registration out of its entry, and the entry out of the reactor if it has no
+    /// other.
     pub(super) fn leave(&self) {
         let Some(entry) = self.entry.upgrade() else { return };
         let table_lock = &entry.reactor;

@@ -1,4 +1,4 @@
-//! What a registration asks for, and what it is told.
+//! The readiness that a registration asks for, and the readiness that it is told of.
 
 use std::fmt;
 use std::ops::BitOr;
@@ -12,7 +12,7 @@ const CLOSED: u8 = 8;
 const FAILED: u8 = 16;
 const HUNG_UP: u8 = 32;
 
-/// What a callback on a descriptor is called for.
+/// The readiness for which a callback on a descriptor is called.
 ///
 /// # Examples
 ///
@@ -32,20 +32,20 @@ pub struct Interest {
 /// How often a callback is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Trigger {
-    /// As long as the descriptor is ready.
+    /// Again and again, as long as the descriptor is ready.
     Level,
-    /// When it becomes ready.
+    /// Once, when the descriptor becomes ready.
     Edge,
 }
 
 impl Interest {
-    /// There is something to read: bytes, a connection, the end of the stream, or an error.
+    /// Readiness for reading: bytes, a connection to accept, the end of the stream, or an error.
     #[doc(alias = "EV_READ")]
     pub const READABLE: Interest = Interest::level(READABLE);
-    /// There is room to write; or an error, which a write tells.
+    /// Readiness for writing: room for bytes, or an error that a write reports.
     #[doc(alias = "EV_WRITE")]
     pub const WRITABLE: Interest = Interest::level(WRITABLE);
-    /// There is an exceptional condition, such as an urgent byte of a TCP stream.
+    /// An exceptional condition, such as an urgent byte of a TCP stream.
     #[doc(alias = "POLLPRI")]
     pub const PRIORITY: Interest = Interest::level(PRIORITY);
 
@@ -53,33 +53,35 @@ impl Interest {
         Interest { bits, trigger: Trigger::Level }
     }
 
-    /// This interest, with a callback that is called when the descriptor becomes ready, and not
-    /// again while it stays so: it has to read, or write, until the system says `WouldBlock`, or a
-    /// call is missed.
+    /// Returns this interest as an edge-triggered one.
     ///
-    /// If a descriptor has other registrations, that are not edge-triggered, it may be called more
-    /// often: whenever the system is asked afresh on their behalf.
+    /// The callback is called when the descriptor becomes ready, and not again while it stays
+    /// ready. So it must read or write until the system returns `WouldBlock`. Bytes or room that it
+    /// leaves cause no further call.
+    ///
+    /// If the descriptor has other registrations that are not edge-triggered, the callback may be
+    /// called more often, because the system is asked afresh on their behalf.
     #[doc(alias = "EV_ET")]
     pub const fn edge_triggered(self) -> Interest {
         Interest { trigger: Trigger::Edge, ..self }
     }
 
-    /// Says whether it includes [`READABLE`](Self::READABLE).
+    /// Returns `true` if the interest includes [`READABLE`](Self::READABLE).
     pub const fn is_readable(self) -> bool {
         self.bits & READABLE != 0
     }
 
-    /// Says whether it includes [`WRITABLE`](Self::WRITABLE).
+    /// Returns `true` if the interest includes [`WRITABLE`](Self::WRITABLE).
     pub const fn is_writable(self) -> bool {
         self.bits & WRITABLE != 0
     }
 
-    /// Says whether it includes [`PRIORITY`](Self::PRIORITY).
+    /// Returns `true` if the interest includes [`PRIORITY`](Self::PRIORITY).
     pub const fn is_priority(self) -> bool {
         self.bits & PRIORITY != 0
     }
 
-    /// Says whether it is [edge-triggered](Self::edge_triggered).
+    /// Returns `true` if the interest is [edge-triggered](Self::edge_triggered).
     pub const fn is_edge_triggered(self) -> bool {
         matches!(self.trigger, Trigger::Edge)
     }
@@ -88,12 +90,13 @@ impl Interest {
         self.trigger
     }
 
-    /// What is asked of the system.
+    /// Returns the readiness that the system is asked for.
     pub(super) fn wants(self) -> Wants {
         Wants(self.bits)
     }
 
-    /// What of a report is of interest. An error is of any, as the system reports it to all.
+    /// Returns the part of a report that this interest covers. The system reports errors and
+    /// hang-ups to all, so every interest covers them.
     pub(super) fn of(self, ready: Ready) -> Ready {
         let told = ready.0 & (self.bits | FAILED | HUNG_UP);
         match told {
@@ -103,7 +106,7 @@ impl Interest {
     }
 }
 
-/// The union; it is edge-triggered if both are.
+/// Returns the union of two interests, which is edge-triggered if both are.
 impl BitOr for Interest {
     type Output = Interest;
 
@@ -129,7 +132,7 @@ impl fmt::Debug for Interest {
     }
 }
 
-/// What registrations of one descriptor ask for together; possibly nothing.
+/// The readiness that the registrations of one descriptor ask for together, possibly none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Wants(u8);
 
@@ -155,40 +158,43 @@ impl Wants {
     }
 }
 
-/// What a descriptor is ready for, as a callback of [`Io::on_ready`](crate::Io::on_ready) is told.
+/// The readiness of a descriptor, as it is passed to a callback of
+/// [`Io::on_ready`](crate::Io::on_ready).
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Ready(u8);
 
 impl Ready {
-    /// There is something to read: bytes, a connection, the end of the stream, or an error.
+    /// Returns `true` if there is something to read: bytes, a connection to accept, the end of the
+    /// stream, or an error.
     pub fn is_readable(self) -> bool {
         self.0 & READABLE != 0
     }
 
-    /// There is room to write; or an error, which a write tells.
+    /// Returns `true` if there is room to write, or an error that a write reports.
     pub fn is_writable(self) -> bool {
         self.0 & WRITABLE != 0
     }
 
-    /// There is an exceptional condition, such as an urgent byte of a TCP stream.
+    /// Returns `true` if there is an exceptional condition, such as an urgent byte of a TCP stream.
     pub fn is_priority(self) -> bool {
         self.0 & PRIORITY != 0
     }
 
-    /// The peer sends no more: it has closed its side, or the descriptor is in error. What it sent
-    /// before may still be there to be read.
+    /// Returns `true` if the peer sends no more, because it has closed its side or the descriptor
+    /// is in error. Bytes that it sent before may still be there to be read.
     #[doc(alias = "EV_CLOSED")]
     #[doc(alias = "EPOLLRDHUP")]
     pub fn is_closed(self) -> bool {
         self.0 & CLOSED != 0
     }
 
-    /// The descriptor is in error, such as a connection that the peer has reset.
+    /// Returns `true` if the descriptor is in error, for example because the peer has reset the
+    /// connection.
     pub fn is_error(self) -> bool {
         self.0 & FAILED != 0
     }
 
-    /// Says whether there is nothing to tell.
+    /// Returns `true` if there is no readiness to report.
     pub(super) fn is_nothing(self) -> bool {
         self.0 == 0
     }

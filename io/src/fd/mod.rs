@@ -1,11 +1,11 @@
-//! Callbacks on descriptors, and descriptors awaited (N2, N10).
+//! Callbacks on descriptors, and descriptors that tasks await (N2, N10).
 //!
-//! * [`interest`]: what a registration asks for, and what it is told.
-//! * [`slots`]: what is known of the registrations of one descriptor: a step function.
-//! * [`entry`]: the descriptor in its reactor, which does what the step function says.
-//! * [`registration`]: what the user has of it.
-//! * [`async_fd`]: descriptors awaited by tasks; [`edges`], [`attempts`]: what of that streams
-//!   share.
+//! * [`interest`]: the readiness that a registration asks for, and the readiness that it is told
+//!   of.
+//! * [`slots`]: the state of the registrations of one descriptor, as a step function.
+//! * [`entry`]: the descriptor in its reactor, which carries out what the step function decides.
+//! * [`registration`]: the user's handle of a registration.
+//! * [`async_fd`]: descriptors that tasks await. It shares [`edges`] and [`attempts`] with streams.
 
 mod async_fd;
 mod attempts;

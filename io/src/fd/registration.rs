@@ -1,4 +1,4 @@
-//! What the user has of a registration, and how it is made.
+//! The user's handle of a registration, and the functions that make one.
 
 use std::fmt;
 use std::io;
@@ -14,8 +14,8 @@ use crate::reactor::Io;
 
 /// A persistent callback on a descriptor; see [`Io::on_ready`] and [`Io::on_readable`].
 ///
-/// It ends when this is dropped: the callback is no longer called, except for a call that runs
-/// at this moment on another thread; see [`end`](Self::end).
+/// Dropping the value ends the registration. The callback is not called after that, but a call that
+/// already runs on another thread goes on; see [`end`](Self::end).
 #[must_use = "the callback ends when its registration is dropped"]
 pub struct Registration {
     place: EntryId,
@@ -23,9 +23,10 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Calls the callback no more until it is [resumed](Self::resume). From within an event of the
-    /// registration's color that is final, even if a call is queued; from elsewhere, a call that
-    /// runs at this moment goes on.
+    /// Stops the calls of the callback until it is [resumed](Self::resume).
+    ///
+    /// If an event of the registration's color calls this, no call follows, even if one is queued.
+    /// From elsewhere, a call that already runs goes on.
     ///
     /// # Examples
     ///
@@ -53,36 +54,37 @@ impl Registration {
         self.place.pause();
     }
 
-    /// Ends a [pause](Self::pause). The callback is called if the descriptor is ready.
+    /// Ends a [pause](Self::pause). The callback is then called if the descriptor is ready.
     #[doc(alias = "event_add")]
     #[doc(alias = "uv_poll_start")]
     pub fn resume(&self) {
         self.place.resume();
     }
 
-    /// Says whether it is [paused](Self::pause).
+    /// Returns `true` if the registration is [paused](Self::pause).
     pub fn is_paused(&self) -> bool {
         self.place.is_paused()
     }
 
-    /// Changes what the callback is called for. It is called if the descriptor is ready for that.
+    /// Changes the readiness for which the callback is called. The callback is then called if the
+    /// descriptor has that readiness already.
     pub fn set_interest(&self, interest: Interest) {
         self.place.set_interest(interest);
     }
 
-    /// The color that the callback runs on.
+    /// Returns the color that the callback runs on.
     pub fn color(&self) -> &Color {
         self.calls.color()
     }
 
-    /// Ends the registration, and tells when its callback does not run any more, and has been
-    /// dropped with all that it holds: a thread may [join](JoinHandle::join) the handle, and a task
-    /// await it.
+    /// Ends the registration, and returns a handle that tells when that is done. The handle
+    /// completes when the callback no longer runs, and has been dropped with all that it owns. A
+    /// thread may [join](JoinHandle::join) the handle, and a task may await it.
     ///
     /// # Errors
     ///
-    /// The handle gives an error if dropping the callback panics, or the runtime of its color has
-    /// ended.
+    /// The handle completes with an error if dropping the callback panics, or if the runtime of its
+    /// color has ended.
     pub fn end(self) -> JoinHandle<()> {
         let calls = Arc::clone(&self.calls);
         calls.end();
@@ -108,24 +110,29 @@ impl fmt::Debug for Registration {
 }
 
 impl Io {
-    /// Calls `f`, as an event of `color`, when `fd` is ready for what is of interest: again and
-    /// again as long as it is, but with one event queued at most. A callback may read as little as
-    /// it likes. What it is told may be out of date when it is called, if somebody else reads.
+    /// Calls `f`, as an event of `color`, whenever `fd` has the readiness that `interest` names.
     ///
-    /// The descriptor should be non-blocking. The registration keeps it open until it has ended; a
-    /// program that reads and writes elsewhere gives an [`Arc`](std::sync::Arc) of it. As long as
-    /// all registrations of a descriptor keep it and none is edge-triggered, a callback that runs
-    /// on the worker that polls the descriptor costs no call of the system but the poller's. A
-    /// descriptor may have several registrations; each is called.
+    /// `f` is called again and again as long as the descriptor is ready, with one event queued at
+    /// most. It may read as little as it likes. If something else reads too, the readiness that is
+    /// passed to `f` may be out of date. The end of a stream, and errors, count as readable and as
+    /// writable. A callback that panics is called again.
     ///
     /// An [edge-triggered](Interest::edge_triggered) callback is called when the descriptor becomes
-    /// ready, and once at the start if it is. A callback that panics is called again. The end of a
-    /// stream, and errors, count as readable and as writable.
+    /// ready, and once at the start if it is ready by then.
+    ///
+    /// The descriptor should be non-blocking. The registration keeps it open until it has ended. A
+    /// program that also reads and writes elsewhere passes an [`Arc`](std::sync::Arc) of the
+    /// descriptor. A descriptor may have several registrations; each of them is called.
+    ///
+    /// If all registrations of a descriptor own it and none is edge-triggered, a callback that runs
+    /// on the worker that polls the descriptor needs no system call except for the poller's.
     ///
     /// # Errors
     ///
-    /// What the system says if the descriptor cannot be polled (a regular file:
-    /// `PermissionDenied`); when the runtime has ended.
+    /// Returns the system's error if the descriptor cannot be polled, for example
+    /// `PermissionDenied` for a regular file. Returns `AlreadyExists` if an
+    /// [`AsyncFd`](crate::AsyncFd) or a stream has registered the descriptor with the same worker,
+    /// and an error if the runtime has ended.
     ///
     /// # Examples
     ///
@@ -172,13 +179,16 @@ impl Io {
         self.on_ready_from(Site::caller(), fd, interest, color, f)
     }
 
-    /// Calls `f`, as an event of `color`, when `fd` is ready, and has reports name `site` as the
-    /// place that registered it. See [`on_ready`](Self::on_ready), which names its caller.
+    /// Calls `f`, as an event of `color`, when `fd` is ready, and makes reports name `site` as the
+    /// place that registered the callback. See [`on_ready`](Self::on_ready), which passes its
+    /// caller's place.
     ///
     /// # Errors
     ///
-    /// What the system says if the descriptor cannot be polled (a regular file:
-    /// `PermissionDenied`); when the runtime has ended.
+    /// Returns the system's error if the descriptor cannot be polled, for example
+    /// `PermissionDenied` for a regular file. Returns `AlreadyExists` if an
+    /// [`AsyncFd`](crate::AsyncFd) or a stream has registered the descriptor with the same worker,
+    /// and an error if the runtime has ended.
     pub fn on_ready_from<D, F>(
         &self,
         site: Site,
@@ -192,7 +202,7 @@ impl Io {
         F: FnMut(Ready, &mut Cx) + Send + 'static,
     {
         let raw = fd.as_fd().as_raw_fd();
-        // The descriptor goes with the closure, which is dropped after it was deregistered.
+        // The closure owns the descriptor, and is dropped after the descriptor was deregistered.
         let call = move |ready, cx: &mut Cx| {
             let _open = &fd;
             f(ready, cx);
@@ -202,18 +212,22 @@ impl Io {
         Ok(Registration { place, calls })
     }
 
-    /// Calls `f`, as an event of `color`, whenever `fd` is readable: again and again as long as it
-    /// is, but with one event queued at most. A callback may read as little as it likes.
+    /// Calls `f`, as an event of `color`, whenever `fd` is readable.
     ///
-    /// The descriptor should be non-blocking, and must stay open while it is registered. As it is
-    /// only borrowed, the system is asked about it after each call; with
-    /// [`on_ready`](Self::on_ready), which keeps it, that is not necessary. A callback that panics
-    /// is called again. The end of a stream and errors count as readable.
+    /// `f` is called again and again as long as the descriptor is readable, with one event queued
+    /// at most. It may read as little as it likes. The end of a stream, and errors, count as
+    /// readable. A callback that panics is called again.
+    ///
+    /// The descriptor should be non-blocking, and must stay open while it is registered. It is only
+    /// borrowed, so the system is asked about it after each call. [`on_ready`](Self::on_ready),
+    /// which owns the descriptor, needs no such call.
     ///
     /// # Errors
     ///
-    /// What the system says if the descriptor cannot be polled (a regular file:
-    /// `PermissionDenied`); when the runtime has ended.
+    /// Returns the system's error if the descriptor cannot be polled, for example
+    /// `PermissionDenied` for a regular file. Returns `AlreadyExists` if an
+    /// [`AsyncFd`](crate::AsyncFd) or a stream has registered the descriptor with the same worker,
+    /// and an error if the runtime has ended.
     ///
     /// # Examples
     ///
@@ -245,13 +259,18 @@ impl Io {
         self.on_borrowed(fd.as_fd(), Interest::READABLE, color, f)
     }
 
-    /// Calls `f` whenever `fd` is writable; see [`on_readable`](Self::on_readable). A descriptor
-    /// is writable most of the time, so the registration is dropped, or
-    /// [paused](Registration::pause), when there is nothing to write.
+    /// Calls `f`, as an event of `color`, whenever `fd` is writable.
+    ///
+    /// A descriptor is writable most of the time. So the registration should be dropped, or
+    /// [paused](Registration::pause), while there is nothing to write. Otherwise this function is
+    /// like [`on_readable`](Self::on_readable).
     ///
     /// # Errors
     ///
-    /// What the system says if the descriptor cannot be polled; when the runtime has ended.
+    /// Returns the system's error if the descriptor cannot be polled, for example
+    /// `PermissionDenied` for a regular file. Returns `AlreadyExists` if an
+    /// [`AsyncFd`](crate::AsyncFd) or a stream has registered the descriptor with the same worker,
+    /// and an error if the runtime has ended.
     #[track_caller]
     pub fn on_writable<F>(&self, fd: &impl AsFd, color: &Color, f: F) -> io::Result<Registration>
     where

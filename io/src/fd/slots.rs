@@ -1,26 +1,27 @@
-//! What is known of the registrations of one descriptor, and what they come to: a step function.
+//! The state of the registrations of one descriptor, and what follows from it, as a step function.
 //!
-//! A registration has a slot. The reactor reports readiness ([`report`](Slots::report)), which
-//! queues an event for each slot that is called for it, one at most; the event begins
-//! ([`begin`](Slots::begin)), calls, and ends ([`finish`](Slots::finish)). What the system is to be
-//! asked for follows from the slots ([`wanted`](Slots::wanted)).
+//! Each registration has a slot. The reactor reports readiness ([`report`](Slots::report)), which
+//! queues an event for each slot that the report concerns, one event per slot at most. The event
+//! begins ([`begin`](Slots::begin)), calls the callback, and ends ([`finish`](Slots::finish)). The
+//! slots determine what the system is asked for ([`wanted`](Slots::wanted)).
 //!
-//! *Levels.* A callback wants a level: to be called as long as the descriptor is ready. If all
-//! slots own the descriptor, the system is asked for levels, and reports it in each look of the
-//! poller as long as it is ready; so most of the time nothing more is to be asked. A slot that is
-//! reported again while its event is queued, or runs on another worker, is *blocked* if the poller
-//! has waited for that, or has been told so a few times in passing: the system is not asked for it
-//! until the event has ended, or the poller would look again and again in vain.
+//! *Levels.* A level-triggered callback is called as long as the descriptor is ready. If all slots
+//! own the descriptor and are level-triggered, the system is asked for levels. It then reports the
+//! descriptor in each look of the poller as long as the descriptor is ready, so most of the time
+//! nothing more has to be asked. A slot may be reported again while its event is queued, or runs on
+//! another worker. It becomes *blocked* if the poller had waited for such a report, or has got more
+//! than `PASSES` of them in passing. The system is not asked for a blocked slot until its event has
+//! ended. Otherwise the poller would look again and again in vain.
 //!
-//! *Edges.* If a slot only borrows the descriptor, that may be closed too early while a copy of it
-//! stays open. What was asked of the system could then not be taken back, and a level would be
-//! reported for ever. So the system is asked for edges, and asked again when a callback that wants
-//! a level has returned.
+//! *Edges.* A descriptor that a slot only borrows may be closed too early, while a copy of it stays
+//! open. What was asked of the system could not be taken back then, and a level would be reported
+//! forever. So the system is asked for edges if a slot borrows the descriptor, or is
+//! edge-triggered. It is asked again when a level-triggered callback has returned.
 
 use super::interest::{Interest, Ready, Trigger, Wants};
 use crate::reactor::{How, Seen};
 
-/// What tells a slot from others of its descriptor.
+/// The identity of a slot among the slots of its descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key(u64);
 
@@ -31,38 +32,39 @@ pub(super) enum Owns {
     No,
 }
 
-/// Who looks at the poller that has the descriptor.
+/// The worker that looks at the poller of the descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Looks {
-    /// Its worker, before it sleeps and as it sleeps: what is ready is told.
+    /// The poller's own worker, before and while it sleeps. It finds everything that is ready.
     Itself,
-    /// Maybe another one, which attends to it, and is woken when something becomes ready.
+    /// Possibly another worker, which attends to the poller. It is woken only when something
+    /// becomes ready.
     Another,
 }
 
-/// How often a slot is reported in passing while it has an event, before it is blocked. To be told
-/// costs less than to ask the system twice; a callback that waits behind others is told of now and
-/// then.
+/// The number of reports in passing that a slot with an event gets before it is blocked. A few
+/// reports cost less than two system calls, and a callback that waits behind other events gets some
+/// now and then.
 const PASSES: u8 = if cfg!(test) { 1 } else { 8 };
 
-/// What the system is to do, though it may be asked for what it is asked for already.
+/// Whether the system has to be asked again for what it was asked for already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use = "what is not asked for is not reported"]
 pub(super) enum Look {
-    /// Look afresh, and report what there is.
+    /// The system has to look at the descriptor afresh, and report what is ready.
     Afresh,
-    /// Go on.
+    /// The system is asked only if something has changed.
     On,
 }
 
-/// How the system reports.
+/// The way in which the system reports readiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reports {
     Levels,
     Edges,
 }
 
-/// See the module. `T` is what a slot stands for.
+/// The slots of one descriptor, each with a `T` that it stands for; see the module's documentation.
 #[derive(Clone, Debug, Hash, PartialEq, Eq)]
 pub(super) struct Slots<T> {
     slots: Vec<Slot<T>>,
@@ -75,25 +77,25 @@ struct Slot<T> {
     value: T,
     interest: Interest,
     owns: Owns,
-    /// Nobody calls it until it is resumed.
+    /// The registration is paused: its callback is not called until it is resumed.
     is_paused: bool,
     event: Event,
-    /// It was reported while it had an event, and the system is not asked for it.
+    /// The slot was reported while it had an event, and the system is not asked for it for now.
     is_blocked: bool,
-    /// How often it was reported in passing while it had an event.
+    /// The number of reports in passing that the slot got while it had an event.
     passes: u8,
-    /// The last look that had begun when its last event ended.
+    /// The number of the last look that had begun when the slot's last event ended.
     finished: u64,
-    /// What its next event tells.
+    /// The readiness that the slot's next event passes to the callback.
     pending: Ready,
 }
 
-/// What of a slot is under way.
+/// The state of a slot's event.
 #[derive(Clone, Copy, Debug, Hash, PartialEq, Eq)]
 enum Event {
     None,
     Queued,
-    /// It runs, and another one is queued only when it has ended.
+    /// The event runs. Another one is queued only after it has ended.
     Runs,
 }
 
@@ -127,7 +129,7 @@ impl<T> Slots<T> {
         Some(self.slots.remove(at).value)
     }
 
-    /// Says whether one of them keeps the descriptor open.
+    /// Returns `true` if one of the slots keeps the descriptor open.
     pub(super) fn owns(&self) -> bool {
         self.slots.iter().any(|slot| slot.owns == Owns::Yes)
     }
@@ -163,7 +165,8 @@ impl<T> Slots<T> {
         self.after_a_change()
     }
 
-    /// What an edge has told before may be of interest only now; a level is told again.
+    /// Returns what a change of a slot asks of the system. An edge that was ignored before may
+    /// matter now, so the system has to report it again. A level is reported again anyway.
     fn after_a_change(&self) -> Look {
         match self.reports() {
             Reports::Levels => Look::On,
@@ -184,7 +187,7 @@ impl<T> Slots<T> {
         }
     }
 
-    /// What the system is to be asked for.
+    /// Returns the readiness that the system has to be asked for.
     pub(super) fn wanted(&self) -> Wants {
         let levels = self.reports() == Reports::Levels;
         let asks = |slot: &&Slot<T>| !(slot.is_paused || levels && slot.is_blocked);
@@ -192,14 +195,15 @@ impl<T> Slots<T> {
         wants.fold(Wants::default(), Wants::and)
     }
 
-    /// The system has reported. An event is to be posted for each slot that is told.
+    /// Records a report of the system, and calls `post` for each slot that needs an event.
     pub(super) fn report(&mut self, ready: Ready, seen: Seen, mut post: impl FnMut(Key, &T)) {
         let reports = self.reports();
         for slot in &mut self.slots {
             let told = slot.interest.of(ready);
-            // Of a look that began before the last event had ended: that may have read what there
-            // was. What is still there is told by the next look, which comes soon after one in
-            // passing. One that has waited has most likely been woken by something new.
+            // The look may have begun before the slot's last event ended, and that event may have
+            // read what the look found. What is still there is reported by the next look, which
+            // follows soon after a look in passing. A look that has waited is not dropped, as
+            // something new has most likely woken it.
             let is_stale = reports == Reports::Levels
                 && seen.how == How::InPassing
                 && seen.look <= slot.finished;
@@ -220,29 +224,31 @@ impl<T> Slots<T> {
         }
     }
 
-    /// An event begins: what it tells. `None`: it calls nobody.
+    /// Begins an event, and returns the readiness for its callback. Returns `None` if the callback
+    /// is not to be called.
     pub(super) fn begin(&mut self, key: Key) -> Option<Ready> {
         let slot = self.slot(key)?;
         let told = slot.interest.of(std::mem::take(&mut slot.pending));
         match slot.interest.trigger() {
             Trigger::Level => slot.event = Event::Runs,
-            // What comes from now on is worth another call.
+            // Readiness that comes from now on is worth another call.
             Trigger::Edge => (slot.event, slot.is_blocked) = (Event::None, false),
         }
         (!slot.is_paused && !told.is_nothing()).then_some(told)
     }
 
-    /// An event has ended. `looks`: who looks from now on; `look`: the last look that has begun.
+    /// Ends an event. `looks` says which worker looks at the poller from now on, and `look` is the
+    /// number of the last look that has begun.
     pub(super) fn finish(&mut self, key: Key, looks: Looks, look: u64) -> Look {
         let reports = self.reports();
         let running = |slot: &&mut Slot<T>| slot.event == Event::Runs;
         let Some(slot) = self.slot(key).filter(running) else { return Look::On };
         (slot.event, slot.is_blocked, slot.finished) = (Event::None, false, look);
-        // What has been told meanwhile is told again.
+        // The system reports again what it has reported while the event ran.
         slot.pending = Ready::default();
         match (reports, looks) {
             _ if slot.is_paused => Look::On,
-            // What has been ready all the time wakes nobody who attends.
+            // A descriptor that has been ready all the time does not wake a worker that attends.
             (Reports::Edges, _) | (Reports::Levels, Looks::Another) => Look::Afresh,
             (Reports::Levels, Looks::Itself) => Look::On,
         }

@@ -1,41 +1,41 @@
-//! Registrations of one descriptor, in every interleaving of bytes that arrive, a poller, events
-//! that run on other workers, and a program that pauses and changes what is of interest. The
-//! poller's worker may get stuck; then another one attends, which looks only when something has
-//! become ready.
+//! A model of the registrations of one descriptor, searched in every interleaving. It has bytes
+//! that arrive, a poller, events that run on other workers, and a program that pauses registrations
+//! and changes their interest. The poller's worker may get stuck. Then another worker attends,
+//! which looks only when something has become ready.
 //!
 //! The model of the system has a number of bytes, what it was asked for, and the edges that it has
-//! not told: of the descriptor, and of the poller to who attends. Two properties are looked for in
-//! each state that is reached:
+//! not reported: those of the descriptor, and those of the poller to the worker that attends. Two
+//! properties are checked in each state:
 //!
-//! * when nothing is under way, and the poller finds nothing or nobody looks, no byte is left that
-//!   a registration would be called for;
-//! * a poller that looks again and again while no event gets on finds nothing after the second
-//!   time if it would wait, so that it can sleep, and after a few times in passing.
+//! * When no event is under way, and the poller finds nothing or no worker looks, no byte is left
+//!   for which a registration would be called.
+//! * A poller that looks again and again while no event makes progress comes to find nothing: after
+//!   two looks that would wait, so that it can sleep, and after `PASSES + 2` looks in passing.
 
 use std::collections::HashSet;
 
 use super::*;
 use crate::reactor::Readiness;
 
-/// Bytes that arrive in a run.
+/// The number of bytes that arrive in a run.
 const BYTES: u8 = 2;
 
-/// Steps of the program in a run.
+/// The number of steps of the program in a run.
 const ACTS: u8 = 2;
 
-/// What drives the step function; all but the first are wrong.
+/// The code that drives the step function. All variants but the first are wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Driver {
     Right,
-    /// It takes what an event said for all that there is to say.
+    /// After an event, it does not have the system look afresh.
     NeverLooksAfresh,
     /// It does not tell the system what a report has changed.
     ForgetsReports,
     /// It does not tell the system what the end of an event has changed.
     ForgetsEnds,
-    /// It does not tell the system that a registration goes on.
+    /// It does not tell the system that a registration was resumed.
     ForgetsResumes,
-    /// It does not know that another worker attends.
+    /// It does not notice that another worker attends.
     SeesNoAttention,
 }
 
@@ -43,7 +43,7 @@ enum Driver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Event {
     Queued,
-    /// It has begun, and tells this.
+    /// The event has begun, and passes this readiness to the callback.
     Begun(Option<Ready>),
     /// The callback has returned.
     Called,
@@ -53,16 +53,17 @@ enum Event {
 struct World {
     slots: Slots<()>,
     keys: Vec<Key>,
-    /// Of each registration, in the order of its color: one runs, others wait.
+    /// The events of each registration, in the order of its color. The first one runs, and the
+    /// others wait.
     events: Vec<Vec<Event>>,
     asked: Option<(Wants, Reports)>,
     has_edge: bool,
     bytes: u8,
     to_come: u8,
     acts: u8,
-    /// Another worker attends: whether it has been told of something. `None`: it does not.
+    /// Whether a worker that attends has been woken; `None` if no other worker attends.
     attends: Option<bool>,
-    /// The worker may still get stuck.
+    /// The poller's worker may still get stuck.
     may_stick: bool,
 }
 
@@ -83,14 +84,14 @@ impl World {
             to_come: BYTES,
             acts: ACTS,
             attends: None,
-            // What is between two registrations does not depend on who looks.
+            // The interplay of two registrations does not depend on the worker that looks.
             may_stick: registrations.len() == 1,
         };
         world.settle(Look::Afresh);
         world
     }
 
-    /// What an entry does after a change.
+    /// Does what an entry does after a change.
     fn settle(&mut self, look: Look) {
         let wants = self.slots.wanted();
         let wanted = (!wants.is_nothing()).then(|| (wants, self.slots.reports()));
@@ -101,7 +102,7 @@ impl World {
         }
     }
 
-    /// Something has become ready, if it is.
+    /// Wakes the worker that attends, if the descriptor is ready.
     fn tell_who_attends(&mut self) {
         if self.is_reported()
             && let Some(is_told) = &mut self.attends
@@ -110,7 +111,7 @@ impl World {
         }
     }
 
-    /// Says whether somebody looks, and finds something.
+    /// Returns `true` if a worker looks and finds the descriptor ready.
     fn is_found(&self) -> bool {
         self.is_reported() && self.attends != Some(false)
     }
@@ -144,7 +145,7 @@ impl World {
         }
     }
 
-    /// The states that one step leads to.
+    /// Returns the states that one step leads to.
     fn steps(&self, driver: Driver) -> Vec<World> {
         let mut next = Vec::new();
         let mut step = |change: &dyn Fn(&mut World)| {
@@ -167,7 +168,7 @@ impl World {
             }
         }
         if self.may_stick {
-            // Who begins to attend is told of what is ready.
+            // A worker that begins to attend is told of what is ready.
             step(&|world| {
                 (world.may_stick, world.attends) = (false, Some(world.is_reported()));
             });
@@ -182,7 +183,8 @@ impl World {
                 }),
                 Some(Event::Begun(told)) => step(&|world| {
                     if told.is_some() {
-                        // A level is read a byte at a time, an edge as far as it goes.
+                        // A level-triggered callback reads one byte, an edge-triggered one reads
+                        // all bytes.
                         let slot = world.slots.slots.iter().find(|slot| slot.key == key);
                         let is_edge = slot.unwrap().interest.is_edge_triggered();
                         world.bytes = if is_edge { 0 } else { world.bytes.saturating_sub(1) };
@@ -190,7 +192,8 @@ impl World {
                     world.events[at][0] = Event::Called;
                 }),
                 Some(Event::Called) => {
-                    // A worker that was stuck has run it, and goes on, or another one.
+                    // Either the event ran on the stuck worker, which goes on now, or it ran on
+                    // another one.
                     for is_over in [false, true] {
                         step(&|world| {
                             world.events[at].remove(0);
@@ -237,7 +240,7 @@ impl World {
         next
     }
 
-    /// What is wrong with it.
+    /// Returns what is wrong with the state, if anything is.
     fn fault(&self, driver: Driver) -> Option<&'static str> {
         let is_called = |slot: &Slot<()>| !slot.is_paused && slot.interest.is_readable();
         let is_quiet = self.events.iter().all(Vec::is_empty) && !self.is_found();
@@ -259,7 +262,7 @@ impl World {
     }
 }
 
-/// Searches all states; what was wrong with one, if any, and how many there were.
+/// Searches all states. Returns the fault that was found, if any, and the number of states.
 fn search(registrations: &[(Interest, Owns)], driver: Driver) -> (Option<&'static str>, usize) {
     let mut todo = vec![World::new(registrations)];
     let mut seen: HashSet<World> = todo.iter().cloned().collect();
@@ -324,7 +327,7 @@ fn n2_what_an_earlier_look_has_found_is_told_by_the_next_one() {
     };
     assert_eq!(report(&mut slots, 1), 1);
     assert!(slots.begin(key).is_some());
-    // A look began before the event had read what there was.
+    // This look began before the event had read what there was.
     assert_eq!(slots.finish(key, Looks::Itself, 2), Look::On);
     assert_eq!(report(&mut slots, 2), 0);
     assert_eq!(report(&mut slots, 3), 1);

@@ -1,14 +1,17 @@
-//! One listening socket in its reactor, which accepts (N3).
+//! One listening socket in its reactor, which accepts connections (N3).
 //!
-//! Accepting is budgeted: a flood of connections does not keep a worker from its other work. When
-//! the process has no descriptor left, the acceptor gives up the one that it keeps in reserve,
-//! accepts with it, closes what it got, and takes the reserve again: the peers see a clean close
-//! instead of waiting, and the acceptor goes on by itself when descriptors are free again.
+//! *Budget.* One event accepts at most [`BUDGET`] connections, so that a flood of them does not
+//! keep a worker from its other work.
 //!
-//! One that is closed first accepts what waits in the system, for closing it would reset those
-//! connections, whose peers have been told that they are connected. One whose events are refused,
-//! as the runtime of its color has ended, is closed (N11): otherwise peers would be connected, and
-//! wait for ever.
+//! *Shedding.* When the process has no descriptor left, the acceptor closes the one that it keeps
+//! in reserve, accepts a connection with it, closes that connection, and opens the reserve again.
+//! The peers see a clean close instead of waiting. The acceptor recovers by itself when descriptors
+//! are free again.
+//!
+//! *Closing.* An acceptor that is closed first accepts the connections that wait in the system.
+//! Closing the socket would reset them, although their peers have been told that they are
+//! connected. If an event of the acceptor is refused, because the runtime of its color has ended,
+//! the acceptor closes at once (N11). Otherwise peers would be connected, and would wait forever.
 
 use std::fs::File;
 use std::io;
@@ -33,27 +36,27 @@ use crate::stream::Stream;
 use crate::stream::socket::Socket;
 use crate::sys;
 
-/// Connections accepted in one event.
+/// The most connections that one event accepts.
 const BUDGET: usize = 32;
 
-/// Connections that are accepted at most when it closes.
+/// The most waiting connections that an acceptor accepts when it closes.
 const LAST: usize = 8 * 1024;
 
-/// After what time an acceptor that could not even shed tries again.
+/// The delay before an acceptor tries again after it could not accept, nor shed a connection.
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) type OnAccept = dyn Fn(Stream, &mut Cx) + Send + Sync;
 
-/// Where the connections of an acceptor live.
+/// The workers that an acceptor's connections are given to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deals {
-    /// At the worker that has accepted them.
+    /// The worker that has accepted the connection.
     Here,
-    /// At the workers in turn.
+    /// All workers in turn.
     Out,
 }
 
-/// What all acceptors of a listener have in common.
+/// The part that all acceptors of a listener share.
 pub(super) struct Common {
     pub(super) io: Io,
     pub(super) bound: Arc<Bound>,
@@ -63,7 +66,7 @@ pub(super) struct Common {
     pub(super) on_accept: Box<OnAccept>,
 }
 
-/// See the module.
+/// An acceptor; see the module's documentation.
 pub(super) struct Acceptor {
     this: Weak<Acceptor>,
     common: Arc<Common>,
@@ -72,16 +75,17 @@ pub(super) struct Acceptor {
     color: Color,
     deals: Deals,
     is_queued: AtomicBool,
-    /// See `bound`.
+    /// The acceptor has found no room for a connection; see [`Hungry::is_hungry`].
     is_hungry: AtomicBool,
-    /// Reached in events of the color, and by `close`; `None`: closed.
+    /// The sockets, used by events of the color, by `close` and by `copy`; `None` once they are
+    /// closed.
     socket: Mutex<Option<Sockets>>,
 }
 
 struct Sockets {
     listener: socket2::Socket,
     reserve: Option<File>,
-    /// The name in the file system that goes with it.
+    /// Removes the socket's name from the file system when it is dropped.
     unlink: Option<Unlink>,
 }
 
@@ -113,19 +117,20 @@ impl Hungry for Acceptor {
     }
 }
 
-/// What an accept has come to.
+/// The outcome of an attempt to accept.
 enum Outcome {
     Accepted(socket2::Socket, Addr),
-    /// Nobody waits, or nobody is to be accepted now.
+    /// No connection waits, or the acceptor is closed.
     Nothing,
     /// A connection broke before it was accepted, or was shed.
     Broken,
-    /// Accepting failed, and cannot be tried again at once.
+    /// Accepting has failed, and cannot be tried again at once.
     Failed(io::Error),
 }
 
 impl Acceptor {
-    /// Has a listening socket accept for a listener, on `color`, at a worker.
+    /// Starts an acceptor for a listening socket, with its events on `color` and its registration
+    /// at `worker`.
     pub(super) fn start(
         common: &Arc<Common>,
         worker: usize,
@@ -149,29 +154,29 @@ impl Acceptor {
         });
         common.bound.join(Arc::downgrade(&acceptor) as Weak<dyn Hungry>);
         {
-            // Until it is registered, nobody closes it.
+            // The lock keeps others from closing the socket before it is registered.
             let _open = acceptor.socket();
             let entry = Arc::clone(&acceptor) as Arc<dyn Registered>;
             let (known, read) = (&acceptor.token, Interest::READABLE);
             acceptor.reactor.register(entry, known, &mut SourceFd(&fd), Some(fd), read)?;
         }
-        // If nobody serves the color, that is found out now.
+        // If the runtime of the color has ended, this event is refused, which closes the socket.
         acceptor.look();
         let is_open = acceptor.socket().is_some();
         is_open.then_some(acceptor).ok_or_else(runtime_has_ended)
     }
 
-    /// Has an event look whether somebody waits.
+    /// Queues an event that accepts waiting connections, unless one is queued already.
     pub(super) fn look(&self) {
         let Some(token) = self.token.get().copied() else { return };
-        // SeqCst, with `accept_some`: see there.
+        // SeqCst: pairs with the accesses in `accept_some`, whose comment has the argument.
         if !self.is_queued.swap(true, Ordering::SeqCst) {
             let (color, accepts) = (&self.color, self.accepts(token));
             color.runtime().post_from(self.common.site, color, accepts);
         }
     }
 
-    /// What an event of the color does.
+    /// Returns the closure of an event that accepts.
     fn accepts(&self, token: Token) -> impl FnOnce(&mut Cx) + Send + 'static {
         let (or_else, this) = (OrElse::new(&self.reactor, token), self.this.clone());
         move |cx| {
@@ -186,30 +191,32 @@ impl Acceptor {
         self.socket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes it, and leaves who waits in the system.
+    /// Closes the socket. Connections that wait in the system are not accepted.
     pub(super) fn close(&self) {
         if let Some(token) = self.token.get() {
             self.reactor.forget(*token);
         }
         let socket = self.socket().take();
         if let Some(Sockets { listener, .. }) = &socket {
-            // Another process may have it, too, so that closing it does not end this.
+            // If another process has the socket too, closing it here does not end this
+            // registration.
             self.reactor.unwatch(listener.as_raw_fd());
         }
         drop(socket);
     }
 
-    /// Closes it after what waits in the system has been accepted, and handed over by an event of
-    /// the color.
+    /// Accepts the connections that wait in the system, closes the socket, and posts an event of
+    /// the color that hands over each connection.
     pub(super) fn close_gently(&self) {
         if self.reactor.is_inherited() {
-            // They are the parent's.
+            // This is a forked child, and the waiting connections are the parent's.
             return self.close();
         }
         if let Some(token) = self.token.get() {
             self.reactor.forget(*token);
         }
-        // Nobody finds it any more, before those who have are accepted.
+        // The name goes first, so that no further peer finds the socket while the waiting ones are
+        // accepted.
         let unlink = self.socket().as_mut().and_then(|sockets| sockets.unlink.take());
         drop(unlink);
         let mut accepted = Vec::new();
@@ -222,7 +229,7 @@ impl Acceptor {
         }
         self.close();
         for (socket, peer) in accepted {
-            // They are there, whatever the bound.
+            // These connections exist already, so the bound does not count them.
             let stream = self.place(socket, peer, None);
             let common = Arc::clone(&self.common);
             let accepts = move |cx: &mut Cx| (common.on_accept)(stream, cx);
@@ -230,14 +237,15 @@ impl Acceptor {
         }
     }
 
-    /// A copy of the socket; `None`: it is closed.
+    /// Returns a copy of the socket, or `None` if it is closed.
     pub(super) fn copy(&self) -> io::Result<Option<OwnedFd>> {
         let socket = self.socket();
         let copy = |sockets: &Sockets| sockets.listener.try_clone().map(OwnedFd::from);
         socket.as_ref().map(copy).transpose()
     }
 
-    /// Closes it, and leaves who waits in the system, and the name, to another process.
+    /// Closes the socket, and leaves its name and the connections that wait in the system to
+    /// another process.
     pub(super) fn leave(&self) {
         if let Some(unlink) = self.socket().as_mut().and_then(|sockets| sockets.unlink.take()) {
             unlink.leave();
@@ -245,10 +253,10 @@ impl Acceptor {
         self.close();
     }
 
-    /// A connection that was accepted, where it is to live.
+    /// Makes the stream of an accepted connection, at the worker that serves it.
     fn place(&self, socket: socket2::Socket, peer: Addr, counted: Option<Counted>) -> Stream {
         if peer.ip().is_some() {
-            // It fails only if the peer is gone already, which the first read will tell.
+            // This fails only if the peer is gone already, which the first read reports.
             let _ = socket.set_tcp_nodelay(true);
         }
         let io = &self.common.io;
@@ -259,7 +267,8 @@ impl Acceptor {
         Stream::new(Socket::counted(socket, counted), peer, io.reactor(worker))
     }
 
-    /// One connection, if there is one. The lock is not held when it is handed over.
+    /// Accepts one connection, if one waits. The lock is released before the connection is handed
+    /// over.
     fn accept_one(&self) -> Outcome {
         let mut socket = self.socket();
         let Some(sockets) = socket.as_mut() else { return Outcome::Nothing };
@@ -270,7 +279,7 @@ impl Acceptor {
         }
     }
 
-    /// Accepts with the descriptor in reserve, and closes.
+    /// Accepts a connection with the descriptor that was in reserve, and closes it.
     fn shed_one(&self, sockets: &mut Sockets) -> Outcome {
         if sockets.reserve.take().is_none() {
             sockets.reserve = reserve();
@@ -292,9 +301,10 @@ impl Acceptor {
 
     fn accept_some(&self, cx: &mut Cx) {
         let Some(token) = self.token.get().copied() else { return };
-        // SeqCst, as is what follows, `Listener::resume` and `look`: who resumes takes the pause
-        // back, and then looks whether an event is queued; this says that none is, and then looks
-        // whether there is a pause. One of the two sees the other.
+        // SeqCst, here and for the load of `is_paused` below, pairs with `Listener::resume` and
+        // `look`. `resume` stores `is_paused` and then swaps `is_queued`. This function stores
+        // `is_queued` and then loads `is_paused`. So either `resume` queues an event, or this
+        // function sees that the pause has ended.
         self.is_queued.store(false, Ordering::SeqCst);
         for _ in 0..BUDGET {
             if self.common.is_paused.load(Ordering::SeqCst) {
@@ -306,7 +316,7 @@ impl Acceptor {
                     let accepted = self.place(socket, peer, Some(counted));
                     let call = AssertUnwindSafe(|| (self.common.on_accept)(accepted, cx));
                     if let Err(payload) = catch_unwind(call) {
-                        // What else waits is not to wait for the next connection.
+                        // The connections that wait already must not wait for the next one to come.
                         self.look();
                         resume_unwind(payload);
                     }
@@ -315,7 +325,8 @@ impl Acceptor {
                 Outcome::Broken => {}
                 Outcome::Failed(error) => {
                     tracing::debug!(%error, "cannot accept for now");
-                    // It counts as queued, or each connection that comes would have one more.
+                    // The timer counts as queued. Otherwise each connection that comes would start
+                    // another one.
                     if !self.is_queued.swap(true, Ordering::SeqCst) {
                         cx.post_after(PAUSE, &self.color, self.accepts(token));
                     }
@@ -345,7 +356,8 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
-/// Errors that accept(2) reports for a connection that broke before it was accepted.
+/// Returns `true` for errors that accept(2) reports because a connection broke before it was
+/// accepted.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(

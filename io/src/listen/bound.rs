@@ -1,41 +1,42 @@
-//! A bound on the connections of a listener: at most so many are there at once. While that is so,
-//! others wait in the system to be accepted.
+//! A bound on the number of a listener's connections. While that many exist, further connections
+//! wait in the system to be accepted.
 //!
-//! *No wake-up is lost.* An acceptor that finds no room says that it is hungry, and then looks
-//! again; a connection that ends gives its room back, and then looks whether somebody is hungry.
-//! All four steps are in one total order (SeqCst), so one of the two sees the other.
+//! *No wakeup is lost.* An acceptor that finds no room marks itself hungry, and then looks for room
+//! again. A connection that ends frees its room, and then looks for hungry acceptors. All four
+//! steps are in one total order (SeqCst), so at least one of the two sees the other.
 //!
-//! *It comes to rest.* An acceptor takes room before it knows whether somebody waits, and gives it
-//! back if not; then only acceptors that are hungry are told. One that gives room back is not, so
-//! two of them do not tell each other for ever.
+//! *It comes to rest.* An acceptor takes room before it knows whether a connection waits, and frees
+//! the room if none does. Only hungry acceptors are told of that. An acceptor that has got room is
+//! not hungry, so two acceptors do not tell each other forever.
 
 use std::fmt;
 
 use dapple::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Weak, lock};
 
-/// An acceptor, as the bound knows it.
+/// An acceptor, as the bound sees it.
 pub(super) trait Hungry: Send + Sync {
-    /// It has found no room, and is to be told when there is.
+    /// Returns the mark of an acceptor that has found no room and has to be told when there is
+    /// some.
     fn is_hungry(&self) -> &AtomicBool;
 
-    /// Is told that there may be room.
+    /// Tells the acceptor that there may be room.
     fn has_room(&self);
 }
 
-/// See the module. The acceptors of one listener share it.
+/// The bound that the acceptors of one listener share; see the module's documentation.
 pub(super) struct Bound {
     most: usize,
     count: AtomicUsize,
-    /// Whether one of them may be hungry.
+    /// Whether one of the acceptors may be hungry.
     are_hungry: AtomicBool,
     acceptors: Mutex<Vec<Weak<dyn Hungry>>>,
 }
 
-/// Room for one connection, which it gives back when it is dropped.
+/// Room for one connection, which is freed when the value is dropped.
 pub(crate) struct Counted(Arc<Bound>);
 
 impl Bound {
-    /// `None`: any number.
+    /// Makes a bound of `most` connections; `None` allows any number.
     pub(super) fn new(most: Option<usize>) -> Arc<Bound> {
         Arc::new(Bound {
             most: most.unwrap_or(usize::MAX),
@@ -49,12 +50,13 @@ impl Bound {
         lock(&self.acceptors).push(acceptor);
     }
 
-    /// Connections that are there.
+    /// Returns the number of connections that exist.
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::SeqCst)
     }
 
-    /// Room for one more. `None`: there is none; the acceptor is told when there is.
+    /// Takes room for one connection. Returns `None` if there is none; the acceptor is told when
+    /// there is.
     pub(super) fn enter(self: &Arc<Self>, acceptor: &impl Hungry) -> Option<Counted> {
         let entered = self.try_enter().or_else(|| {
             acceptor.is_hungry().store(true, Ordering::SeqCst);
@@ -78,7 +80,7 @@ impl Drop for Counted {
     fn drop(&mut self) {
         let bound = &self.0;
         bound.count.fetch_sub(1, Ordering::SeqCst);
-        // Most of the time nobody is, and the word is only read.
+        // Most of the time no acceptor is hungry, and the flag is only read.
         let are_hungry = &bound.are_hungry;
         if !are_hungry.load(Ordering::SeqCst) || !are_hungry.swap(false, Ordering::SeqCst) {
             return;

@@ -1,9 +1,9 @@
-//! Listening descriptors that another process has opened: socket activation (sd_listen_fds(3)), and
-//! handing over from an old process to a new one.
+//! Listening descriptors that another process has opened, by socket activation (sd_listen_fds(3)),
+//! or by a handover from an old process to a new one.
 //!
-//! What is handed over keeps its numbers, which the environment tells, with the number of the
-//! process that hands over: `LISTEN_FDS` would have them be 3, 4, and so on, which are taken in a
-//! process that runs.
+//! Descriptors that are handed over keep their numbers. An environment variable has these numbers,
+//! and the process ID of the process that hands over. The convention of `LISTEN_FDS` cannot be used
+//! for that: it requires the numbers 3, 4, and so on, which a running process has in use.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -11,35 +11,41 @@ use std::process::Command;
 
 use crate::sys;
 
-/// Tells a child what is handed over to it: the number of its parent, and then, after semicolons,
-/// the number of each descriptor, an equals sign, and its name.
+/// The variable that tells a child which descriptors are handed over to it. Its value is the
+/// process ID of the parent, followed for each descriptor by a semicolon, the number, an equals
+/// sign and the name.
 const HANDED_OVER: &str = "DAPPLE_HANDED_OVER";
 
-/// The first descriptor of socket activation; those before are the standard ones.
+/// The first descriptor of socket activation, after the three standard ones.
 const FIRST: RawFd = 3;
 
-/// A descriptor that this process has been started with, or is to start another one with.
+/// A descriptor that this process was started with, or passes on to a process that it starts.
 #[derive(Debug)]
 pub struct Inherited {
-    /// Its name, of `LISTEN_FDNAMES` or [`pass_on`]; empty if it has none.
+    /// The name, from `LISTEN_FDNAMES` or [`pass_on`]; empty if the descriptor has none.
     pub name: String,
-    /// The descriptor.
+    /// The descriptor itself.
     pub fd: OwnedFd,
 }
 
-/// The descriptors that this process has been started with, as systemd's socket activation and
-/// `systemd-socket-activate` pass them: those from 3 on, of which the environment tells the number
-/// (`LISTEN_FDS`), the process they are for (`LISTEN_PID`), and their names (`LISTEN_FDNAMES`). Or
-/// those that its parent has handed over by [`pass_on`]. None if the environment says nothing, or
-/// that they are for another process; and none at a second call, as they have an owner then. They
-/// are closed by exec(2) from now on.
+/// Returns the descriptors that this process was started with.
 ///
-/// The variables stay in the environment, which a process with threads must not change; a child
-/// that gets them sees by `LISTEN_PID` that they are not for it.
+/// These are the descriptors that its parent has handed over by [`pass_on`]. If there are none,
+/// they are those of socket activation, as systemd and `systemd-socket-activate` pass them. Those
+/// have the numbers from 3 on. The environment has their count (`LISTEN_FDS`), the process that
+/// they are for (`LISTEN_PID`), and their names (`LISTEN_FDNAMES`).
+///
+/// The list is empty if the environment names no descriptors, or names another process. It is also
+/// empty at a second call, because the descriptors have an owner by then. The descriptors are
+/// close-on-exec from then on.
+///
+/// The variables stay in the environment, which a process with threads must not change. A child
+/// that gets them sees by the process ID that they are not for it.
 ///
 /// # Errors
 ///
-/// `InvalidData` if a variable is no number; what the system says if a descriptor is not open.
+/// Returns `InvalidData` if a variable cannot be parsed, or if a descriptor is a standard one or is
+/// named twice. Returns the system's error if a descriptor is not open.
 ///
 /// # Examples
 ///
@@ -83,7 +89,7 @@ pub fn inherited() -> io::Result<Vec<Inherited>> {
     Ok(fds.into_iter().zip(names).map(|(fd, name)| Inherited { name, fd }).collect())
 }
 
-/// What the parent has handed over; `None`: nothing.
+/// Returns the descriptors that the parent has handed over, or `None` if it has handed over none.
 fn handed_over() -> io::Result<Option<Vec<Inherited>>> {
     let Ok(told) = std::env::var(HANDED_OVER) else { return Ok(None) };
     let mut parts = told.split(';');
@@ -102,18 +108,19 @@ fn handed_over() -> io::Result<Option<Vec<Inherited>>> {
     Ok(Some(fds.into_iter().zip(names).map(|(fd, name)| Inherited { name, fd }).collect()))
 }
 
-/// Has the process that `command` starts, which is a child of this one and no grandchild, inherit
-/// descriptors, which it finds by [`inherited`]: a new version of a program, say, takes over where
-/// this one listens, while this one still serves the connections that it has. The descriptors here
-/// are closed when the command is dropped.
+/// Passes descriptors on to the process that `command` starts, which gets them from [`inherited`].
 ///
-/// A process that has handed over its sockets [leaves](super::Listener::leave) its listener as soon
-/// as it knows that the new one listens; then no connection is lost, as they share the system's
+/// That process has to be a child of this one, not a grandchild. For example, a new version of a
+/// program takes over the listening sockets while this one still serves its connections. This
+/// process closes its copies of the descriptors when `command` is dropped.
+///
+/// A process that has handed over its sockets [leaves](super::Listener::leave) its listener once it
+/// knows that the new process listens. No connection is lost then, because both share the system's
 /// queue of connections that wait to be accepted.
 ///
 /// # Errors
 ///
-/// `InvalidInput` if a name has a semicolon or a NUL in it.
+/// Returns `InvalidInput` if a name contains a semicolon or a NUL.
 ///
 /// # Examples
 ///
@@ -127,7 +134,7 @@ fn handed_over() -> io::Result<Option<Vec<Inherited>>> {
 ///     let mut command = Command::new("/usr/local/bin/server");
 ///     pass_on(&mut command, named)?;
 ///     let child = dapple::unpinned(|| command.spawn())?;
-///     // Here it waits until the child says that it is ready.
+///     // Wait here until the child reports that it is ready.
 ///     listener.leave();
 ///     Ok(())
 /// }

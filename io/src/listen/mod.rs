@@ -1,16 +1,16 @@
-//! Listening, on TCP and on Unix sockets (N3, N10).
+//! Listening on TCP and on Unix sockets (N3, N10).
 //!
-//! [`Io::listen`] is for one address of TCP; [`Io::listener`] for several, for Unix sockets, for
-//! descriptors that another process has opened ([`inherited`]), and for what else is to be said. A
-//! [`Listener`] can be paused, and bounds how many connections there are.
+//! [`Io::listen`] listens on one TCP address. [`Io::listener`] is for several addresses, Unix
+//! sockets, descriptors that another process has opened ([`inherited`]), and all other settings. A
+//! [`Listener`] can be paused, and can bound the number of its connections.
 
 // One listening socket in its reactor.
 mod acceptor;
-// How many connections there are at most.
+// The bound on the number of connections.
 mod bound;
-// Descriptors that the process has been started with, or starts another one with.
+// Descriptors that the process was started with, or passes on to another one.
 mod inherited;
-// The name of a Unix socket.
+// The name of a Unix socket in the file system.
 mod unlink;
 
 use std::io;
@@ -32,56 +32,63 @@ pub(crate) use self::bound::Counted;
 pub use self::inherited::{Inherited, inherited, pass_on};
 pub(crate) use self::unlink::Unlink;
 
-/// Connections that wait in the system to be accepted, unless it is told otherwise.
+/// The default number of connections that may wait in the system to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// Which workers accept connections.
+/// The workers that accept connections.
 #[derive(Clone, Debug)]
 pub enum Accepting {
-    /// Each worker has a listener of its own on the same port (`SO_REUSEPORT`), with a color of its
-    /// own; the system deals connections out. A connection lives where it was accepted, unless its
-    /// color is watched elsewhere (see
+    /// Each worker has a listening socket of its own on the same port (`SO_REUSEPORT`), with a
+    /// color of its own.
+    ///
+    /// The system distributes the connections. A connection is watched by the worker that has
+    /// accepted it, unless its color is watched elsewhere (see
     /// [`Color::settle_watcher`](dapple::Color::settle_watcher)). The thread of a
-    /// [`Here`](dapple::Here) that has other workers has no listener. (A Unix socket, and an
-    /// adopted descriptor, have one listener, as with `OnColor`, on a color of its own.)
+    /// [`Here`](dapple::Here) that has other workers has no listening socket. Each Unix socket and
+    /// each adopted descriptor accepts for all workers, as with `OnColor`, on a color of its own.
     PerWorker,
-    /// One listener accepts for all, on this color. Connections that are served on colors of their
-    /// own are dealt out to the workers in turn; those that are served on one color live together.
+    /// One listening socket accepts for all workers, on this color. Connections that are served on
+    /// colors of their own are given to the workers in turn. Connections that are served on one
+    /// color are watched by one worker.
     OnColor(Color),
 }
 
-/// What listens; see [`Io::listener`]. Dropping it stops that, and leaves the connections alone.
-/// Those that the system has accepted by then are still handed to `on_accept`.
+/// A set of listening sockets, made by [`Io::listener`].
+///
+/// Dropping it stops listening, and does not affect the connections. Connections that wait in the
+/// system by then are still passed to `on_accept`, at most 8,192 for each socket.
 #[must_use = "a listener stops when it is dropped"]
 pub struct Listener {
     common: Arc<Common>,
-    /// With the number of its address.
+    /// The acceptors, each with the index of its address in `addresses`.
     acceptors: Vec<(usize, Arc<Acceptor>)>,
     addresses: Vec<Addr>,
 }
 
 impl Listener {
-    /// The address of TCP, with the port that the system has chosen if it was asked to; the first
-    /// one if there are several.
+    /// Returns the first TCP address that the listener has, with the port that the system has
+    /// chosen if port 0 was asked for.
     ///
     /// # Panics
     ///
-    /// When it listens on Unix sockets only; see [`addrs`](Self::addrs).
+    /// Panics if the listener has no TCP address; see [`addrs`](Self::addrs).
     #[track_caller]
     pub fn local_addr(&self) -> SocketAddr {
         let first = self.addresses.iter().find_map(Addr::ip);
         first.expect("the listener has no address of TCP: see `addrs`")
     }
 
-    /// All addresses, in the order in which they were given: those to bind, then those of adopted
-    /// descriptors, each once.
+    /// Returns all addresses, each once. The addresses to bind come first, followed by those of
+    /// adopted descriptors, each in the order in which they were given.
     pub fn addrs(&self) -> &[Addr] {
         &self.addresses
     }
 
-    /// Accepts no more, until the listener is [resumed](Self::resume). Peers that connect meanwhile
-    /// wait in the system, as many as its backlog holds. One that is being accepted on another
-    /// thread at this moment may still come; from an event of the listener's color, none does.
+    /// Accepts no further connections until the listener is [resumed](Self::resume).
+    ///
+    /// Peers that connect meanwhile wait in the system, as many as its backlog allows. A connection
+    /// that another thread is accepting during the call may still be passed to `on_accept`. If an
+    /// event of the listener's color makes the call, there is no such connection.
     #[doc(alias = "evconnlistener_disable")]
     pub fn pause(&self) {
         self.common.is_paused.store(true, Ordering::SeqCst);
@@ -94,17 +101,18 @@ impl Listener {
         self.acceptors.iter().for_each(|(_, acceptor)| acceptor.look());
     }
 
-    /// Says whether it is [paused](Self::pause).
+    /// Returns `true` if the listener is [paused](Self::pause).
     pub fn is_paused(&self) -> bool {
         self.common.is_paused.load(Ordering::SeqCst)
     }
 
-    /// Copies of its sockets, for another process that is to listen on them, too: those of each of
-    /// its [addresses](Self::addrs), in that order. See [`pass_on`].
+    /// Returns copies of the listener's sockets, for another process that also listens on them.
+    /// There is one list for each of the [addresses](Self::addrs), in their order. See [`pass_on`].
     ///
     /// # Errors
     ///
-    /// If the process has no descriptor left.
+    /// Returns the system's error if a socket cannot be copied, for example because the process has
+    /// no descriptor left.
     pub fn sockets(&self) -> io::Result<Vec<Vec<OwnedFd>>> {
         let mut copies: Vec<Vec<OwnedFd>> = self.addresses.iter().map(|_| Vec::new()).collect();
         for (address, acceptor) in &self.acceptors {
@@ -113,20 +121,22 @@ impl Listener {
         Ok(copies)
     }
 
-    /// Stops, and leaves everything to another process that has its [sockets](Self::sockets):
-    /// connections that wait in the system to be accepted, and the names of Unix sockets.
+    /// Stops listening, and leaves everything to another process that has copies of the
+    /// [sockets](Self::sockets). The names of Unix sockets stay, and connections that wait in the
+    /// system are not accepted here.
     pub fn leave(mut self) {
         self.acceptors.drain(..).for_each(|(_, acceptor)| acceptor.leave());
     }
 
-    /// How many connections there are that the listener has accepted. A connection is gone when its
-    /// stream has been closed. For each worker that looks at this moment whether somebody waits,
-    /// one more may be counted.
+    /// Returns the number of connections that the listener has accepted and whose streams have not
+    /// been closed yet. Each worker that is looking for waiting connections during the call may add
+    /// one.
     pub fn connections(&self) -> usize {
         self.common.bound.count()
     }
 
-    /// Connections that were closed unserved because the process had no descriptor left.
+    /// Returns the number of connections that were closed unserved because the process had no
+    /// descriptor left.
     pub fn shed(&self) -> u64 {
         self.common.shed.load(Ordering::Relaxed)
     }
@@ -146,7 +156,7 @@ impl std::fmt::Debug for Listener {
     }
 }
 
-/// What a [`Listener`] is to be like; see [`Io::listener`].
+/// The settings of a [`Listener`], made by [`Io::listener`].
 #[derive(Debug)]
 #[must_use = "nothing listens before `start`"]
 pub struct ListenerBuilder {
@@ -162,81 +172,85 @@ pub struct ListenerBuilder {
 }
 
 impl ListenerBuilder {
-    /// Listens on this address. It may be called several times.
+    /// Adds an address to listen on. It may be called several times.
     ///
-    /// A Unix socket gets a name in the file system, which is removed when the listener is dropped;
-    /// a name that a process has left which has ended is replaced.
+    /// A Unix socket gets a name in the file system, which is removed when the listener is dropped.
+    /// A name that was left by a process that has ended is replaced.
     pub fn bind(mut self, address: impl Into<Addr>) -> Self {
         self.addresses.push(address.into());
         self
     }
 
-    /// Listens on a descriptor that is bound, and perhaps listens already: of another process (see
-    /// [`inherited`]), or of a library. It may be called several times. Several of one address that
-    /// are as many as the workers are theirs, one each.
+    /// Adds a descriptor to listen on, which is bound and may listen already. It may come from
+    /// another process (see [`inherited`]) or from a library. It may be called several times.
+    ///
+    /// With [`Accepting::PerWorker`], if as many descriptors of one address are adopted as there
+    /// are workers, each worker gets one of them.
     #[doc(alias = "from_raw_fd")]
     pub fn adopt(mut self, listening: impl Into<OwnedFd>) -> Self {
         self.adopted.push((listening.into(), Name::Stays));
         self
     }
 
-    /// Listens on a descriptor that another process has listened on, which
-    /// [leaves](Listener::leave) it to this one. As [`adopt`](Self::adopt); but the name of a Unix
-    /// socket is removed when the listener is dropped.
+    /// Adds a descriptor to listen on that another process [leaves](Listener::leave) to this one.
+    /// Unlike [`adopt`](Self::adopt), it also takes over the name of a Unix socket, which is
+    /// removed when the listener is dropped.
     pub fn take_over(mut self, listening: impl Into<OwnedFd>) -> Self {
         self.adopted.push((listening.into(), Name::Goes));
         self
     }
 
-    /// Sets who accepts; by default [`Accepting::PerWorker`].
+    /// Sets which workers accept connections. The default is [`Accepting::PerWorker`].
     pub fn accepting(mut self, accepting: Accepting) -> Self {
         self.accepting = accepting;
         self
     }
 
-    /// Sets how many connections may wait in the system to be accepted; by default 1,024. The
-    /// system has a limit of its own (`net.core.somaxconn`).
+    /// Sets the number of connections that may wait in the system to be accepted. The default is
+    /// 1,024. The system has a limit of its own (`net.core.somaxconn`).
     pub fn backlog(mut self, connections: u32) -> Self {
         self.backlog = connections;
         self
     }
 
-    /// Sets whether an IPv6 socket takes connections of IPv6 only (`IPV6_V6ONLY`). By default the
-    /// system decides; `[::]` takes both on Linux.
+    /// Sets whether an IPv6 socket accepts connections of IPv6 only (`IPV6_V6ONLY`). By default the
+    /// system decides; on Linux, `[::]` accepts both.
     #[doc(alias = "IPV6_V6ONLY")]
     pub fn only_v6(mut self, only: bool) -> Self {
         self.only_v6 = Some(only);
         self
     }
 
-    /// Shares the ports with other processes of the same user that ask for that, too
-    /// (`SO_REUSEPORT`): so a new version of a program can begin before the old one has ended.
+    /// Shares the ports with other processes of the same user that also ask for it
+    /// (`SO_REUSEPORT`). A new version of a program can then start before the old one has ended.
     #[doc(alias = "SO_REUSEPORT")]
     pub fn share_port(mut self) -> Self {
         self.shares_port = true;
         self
     }
 
-    /// Sets how many connections there may be at once; by default any number. When there are so
-    /// many, others wait in the system until one has ended.
+    /// Sets the most connections that may exist at once. By default there is no limit. At the
+    /// limit, further connections wait in the system until one has ended.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.most = Some(connections);
         self
     }
 
-    /// Has the listener begin [paused](Listener::pause).
+    /// Makes the listener start [paused](Listener::pause).
     pub fn paused(mut self) -> Self {
         self.begins_paused = true;
         self
     }
 
-    /// Begins to listen, and calls `on_accept` with each connection; one of TCP has TCP_NODELAY
-    /// set.
+    /// Starts to listen, and calls `on_accept` with each connection. TCP connections have
+    /// TCP_NODELAY set.
     ///
     /// # Errors
     ///
-    /// What the system says: `AddrInUse`, `PermissionDenied`, `AddrNotAvailable`; `InvalidInput`
-    /// if there is nothing to listen on. When the runtime has ended, or that of the color.
+    /// Returns `InvalidInput` if there is nothing to listen on, or if an address is unnamed or is a
+    /// path that is empty or too long. Returns the system's error if a socket cannot be bound or
+    /// cannot listen, for example `AddrInUse`, `PermissionDenied` or `AddrNotAvailable`. Returns an
+    /// error if the runtime has ended, or that of the color that accepts.
     #[track_caller]
     pub fn start<F>(self, on_accept: F) -> io::Result<Listener>
     where
@@ -256,7 +270,8 @@ impl ListenerBuilder {
         });
         let mut begun = Begun(Vec::new());
         let mut addresses = Vec::new();
-        // All of them, before anybody can connect to one of them.
+        // All addresses are bound before any TCP socket listens, so no TCP peer is connected if an
+        // address cannot be bound.
         let mut bound = Vec::new();
         for address in &self.addresses {
             let sockets = self.bind_all(address)?;
@@ -300,7 +315,7 @@ impl ListenerBuilder {
         Ok(Listener { common, acceptors, addresses })
     }
 
-    /// The sockets of one address: one for each worker, or one.
+    /// Binds the sockets of one address: one for each worker, or a single one.
     fn bind_all(&self, address: &Addr) -> io::Result<Bindings> {
         let Some(wanted) = address.ip() else { return bind_unix(address) };
         let workers = self.io.handle().workers() - self.io.first_place();
@@ -310,9 +325,9 @@ impl ListenerBuilder {
         };
         let shares = Shares::Port(count > 1 || self.shares_port);
         if count > 1 && !self.shares_port && wanted.port() != 0 {
-            // Another process of the same user could share the port; that is not meant unless it
-            // is asked for. Nobody listens on this one: who connects before the others do is
-            // refused, and not connected and forgotten.
+            // Without `share_port`, no other process may share the port, so this checks that no
+            // socket has it. The probe does not listen: a peer that connects before the real
+            // sockets listen is refused, rather than connected and lost.
             drop(self.bind_ip(wanted, Shares::Port(false))?);
         }
         let first = self.bind_ip(wanted, shares)?;
@@ -325,7 +340,7 @@ impl ListenerBuilder {
         Ok(Bindings { address: bound.into(), sockets, unlink: None })
     }
 
-    /// A socket that is bound to an address, and does not listen yet.
+    /// Returns a socket that is bound to an address, and does not listen yet.
     fn bind_ip(&self, address: SocketAddr, Shares::Port(shares): Shares) -> io::Result<Socket> {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
@@ -342,7 +357,7 @@ impl ListenerBuilder {
     }
 }
 
-/// Acceptors that are closed if a later one cannot begin.
+/// The acceptors that have started, which are closed if a later one cannot start.
 struct Begun(Vec<(usize, Arc<Acceptor>)>);
 
 impl Drop for Begun {
@@ -351,33 +366,33 @@ impl Drop for Begun {
     }
 }
 
-/// Whether a port may have other sockets.
+/// Whether other sockets may be bound to the same port.
 #[derive(Clone, Copy)]
 enum Shares {
     Port(bool),
 }
 
-/// What was bound to one address.
+/// The sockets that were bound to one address.
 struct Bindings {
     address: Addr,
     sockets: Vec<Socket>,
     unlink: Option<Unlink>,
 }
 
-/// What becomes of the name of an adopted Unix socket when the listener is dropped.
+/// The fate of an adopted Unix socket's name when the listener is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
     Stays,
     Goes,
 }
 
-/// A socket that was bound elsewhere.
+/// Takes over a socket that was bound elsewhere.
 fn adopt(fd: OwnedFd, name: Name) -> io::Result<Bindings> {
     let socket = Socket::from(fd);
     socket.set_nonblocking(true)?;
     socket.set_cloexec(true)?;
     let address = Addr::of_system(&socket.local_addr()?);
-    // Without a name there is none to remove.
+    // A name that is gone already need not be removed.
     let path = address.path().filter(|_| name == Name::Goes);
     let unlink = path.and_then(|path| Unlink::new(path).ok());
     Ok(Bindings { address, sockets: vec![socket], unlink })
@@ -387,13 +402,13 @@ fn bind_unix(address: &Addr) -> io::Result<Bindings> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     let unlink = bind_replacing(&socket, address)?;
-    // At once: a socket that nobody listens at looks like one that a dead process has left.
+    // The socket listens at once, as one without a listener looks as if a dead process had left it.
     socket.listen(1)?;
     Ok(Bindings { address: address.clone(), sockets: vec![socket], unlink })
 }
 
-/// Binds a socket. One that gets a name in the file system replaces a name that nobody is behind,
-/// and the name goes when what is returned is dropped.
+/// Binds a socket. If its name in the file system exists already and nothing listens behind it, the
+/// name is replaced. Dropping the returned value removes the name.
 pub(crate) fn bind_replacing(socket: &Socket, address: &Addr) -> io::Result<Option<Unlink>> {
     let system = address.to_system()?;
     match (socket.bind(&system), address.path()) {
@@ -408,13 +423,14 @@ pub(crate) fn bind_replacing(socket: &Socket, address: &Addr) -> io::Result<Opti
 }
 
 impl Io {
-    /// Listens on `address`, and calls `on_accept` with each connection, which has TCP_NODELAY set.
-    /// For more, see [`listener`](Self::listener).
+    /// Listens on a TCP address, and calls `on_accept` with each connection, which has TCP_NODELAY
+    /// set. For further settings, see [`listener`](Self::listener).
     ///
     /// # Errors
     ///
-    /// What the system says: `AddrInUse`, `PermissionDenied`, `AddrNotAvailable`. When the runtime
-    /// has ended, or that of the color.
+    /// Returns the system's error if a socket cannot be bound or cannot listen, for example
+    /// `AddrInUse`, `PermissionDenied` or `AddrNotAvailable`. Returns an error if the runtime has
+    /// ended, or that of the color that accepts.
     #[track_caller]
     pub fn listen<F>(
         &self,
@@ -428,11 +444,11 @@ impl Io {
         self.listener().bind(address).accepting(accepting).start(on_accept)
     }
 
-    /// Listens on one or several addresses, of TCP or of Unix sockets.
+    /// Returns a builder of a listener on one or several addresses, of TCP or of Unix sockets.
     ///
     /// # Examples
     ///
-    /// Two addresses, and 1,000 connections at most:
+    /// Two addresses, and at most 1,000 connections:
     ///
     /// ```
     /// use std::{io::Write, net::{SocketAddr, TcpStream}, os::unix::net::UnixStream, sync::mpsc};

@@ -1,4 +1,4 @@
-//! The name in the file system of a Unix socket that listens.
+//! The name of a bound Unix socket in the file system.
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -8,20 +8,21 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use dapple::park::Process;
 
-/// Removes the name when it is dropped, if it still is the socket's.
+/// A guard that removes a socket's name when it is dropped, if the name still belongs to the
+/// socket.
 #[derive(Debug)]
 pub(crate) struct Unlink {
     path: PathBuf,
-    /// Its device and number.
+    /// The device and inode numbers of the name.
     id: (u64, u64),
-    /// Whose it is: a forked child leaves it alone.
+    /// The process that owns the name. A forked child does not remove it.
     process: Process,
-    /// It is another process's from now on.
+    /// The name belongs to another process from now on.
     is_left: bool,
 }
 
 impl Unlink {
-    /// For a socket that was bound to this path.
+    /// Makes the guard for a socket that was bound to `path`.
     pub(super) fn new(path: &Path) -> io::Result<Unlink> {
         let id = id(path)?;
         Ok(Unlink { path: path.to_owned(), id, process: Process::current(), is_left: false })
@@ -29,7 +30,7 @@ impl Unlink {
 }
 
 impl Unlink {
-    /// Leaves the name there.
+    /// Leaves the name in the file system.
     pub(super) fn leave(mut self) {
         self.is_left = true;
     }
@@ -52,14 +53,17 @@ fn id(path: &Path) -> io::Result<(u64, u64)> {
     Ok((found.dev(), found.ino()))
 }
 
-/// Removes a name that a process which has ended has left: a socket that nobody listens at.
+/// Removes a name that was left by a process that has ended, that is, a socket at which nothing
+/// listens.
 ///
 /// # Errors
 ///
-/// `AddrInUse` if somebody does, or it is no socket.
+/// Returns `AddrInUse` if something listens there, or if the name is not that of a socket. Returns
+/// the system's error if the name cannot be looked up or removed.
 pub(super) fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = std::fs::symlink_metadata(path)?.file_type().is_socket();
-    // It does not wait: a backlog that is full is somebody's.
+    // The probe does not block. If a backlog is full, the connect fails, but a process listens
+    // there.
     let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     let is_stale = is_socket && probe.connect(&SockAddr::unix(path)?).is_err_and(refused);

@@ -1,4 +1,4 @@
-//! Streams for async tasks: the traits of futures-io (N2).
+//! Streams for async tasks, with the traits of futures-io (N2).
 
 use std::io::{self, IoSlice, IoSliceMut};
 #[cfg(feature = "hyper")]
@@ -18,11 +18,11 @@ use crate::fd::edges::Edges;
 use crate::reactor::{ReactorShared, Registered, Trust, runtime_has_ended};
 use crate::sys::MOST_SLICES;
 
-/// A stream for async tasks: of TCP, of a Unix socket, or of the pipes of a child. It implements
-/// the traits of futures-io and, with the feature `hyper`, hyper's.
+/// A stream for async tasks: a TCP or Unix socket, or the pipes of a child. It implements the
+/// traits of futures-io and, with the feature `hyper`, hyper's.
 ///
-/// Reading and writing are independent; each remembers the waker of the task that polled it last.
-/// Dropping it closes the connection.
+/// Reading and writing are independent. Each direction remembers the waker of the task that polled
+/// it last. Dropping the stream closes the connection.
 ///
 /// # Examples
 ///
@@ -62,11 +62,12 @@ pub struct AsyncStream {
 }
 
 impl Stream {
-    /// Makes the stream one for async tasks.
+    /// Converts the stream into one for async tasks.
     ///
     /// # Errors
     ///
-    /// What the system says when it refuses to watch it.
+    /// Returns the system's error if it refuses to watch the stream, or an error if the runtime has
+    /// ended.
     pub fn into_async(self) -> io::Result<AsyncStream> {
         let Stream { socket, peer, reactor } = self;
         let edges = Arc::new(Edges::new(Trust::of(&peer)));
@@ -77,13 +78,13 @@ impl Stream {
 }
 
 impl AsyncStream {
-    /// Waits until a connection that is under way is there, or has failed.
+    /// Waits until a connection attempt has succeeded or failed.
     pub(crate) async fn connected(self) -> io::Result<AsyncStream> {
         std::future::poll_fn(|cx| {
             self.edges.write.poll(cx, || match self.socket.take_error()? {
                 Some(error) => Err(error),
                 None => match self.socket.peer_addr() {
-                    // Not yet, whatever the system calls it.
+                    // The attempt is still under way, which some systems report by this error.
                     Err(e) if e.kind() == io::ErrorKind::NotConnected => {
                         Err(io::ErrorKind::WouldBlock.into())
                     }
@@ -95,31 +96,32 @@ impl AsyncStream {
         Ok(self)
     }
 
-    /// The address of the peer.
+    /// Returns the address of the peer.
     pub fn peer_addr(&self) -> Addr {
         self.peer.clone()
     }
 
-    /// The address on this side.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the system's error.
     pub fn local_addr(&self) -> io::Result<Addr> {
         self.socket.local_addr()
     }
 
-    /// Waits until the peer has closed its side, without reading what it has sent before; of pipes,
-    /// until the other end of one of the two is closed.
+    /// Waits until the peer has closed its side, without reading the bytes that it sent before. For
+    /// pipes, waits until the other end of one of the two is closed.
     ///
-    /// A task that works for its peer, and neither reads nor writes meanwhile, learns so that
-    /// nobody waits for the result any more. A peer that has closed only its side of sending
-    /// may still wait for it; TCP cannot tell the two apart.
+    /// A task that computes something for its peer, and neither reads nor writes meanwhile, learns
+    /// in this way that the peer no longer waits for the result. A peer that has closed only its
+    /// sending side may still wait for it. TCP cannot tell the two apart.
     ///
     /// # Errors
     ///
-    /// `ConnectionReset` if the peer has reset the connection (`BrokenPipe` on Linux if it had
-    /// closed its side before), or what else the system says of it; when the runtime has ended.
+    /// Returns `ConnectionReset` if the peer has reset the connection (on Linux `BrokenPipe`, if
+    /// the peer had closed its side before), any other error that the system reports for the
+    /// socket, or an error if the runtime has ended.
     ///
     /// # Examples
     ///
@@ -151,19 +153,21 @@ impl AsyncStream {
         self.socket.take_error()?.map_or(Ok(()), Err)
     }
 
-    /// Makes it a stream again that nobody reads, to be served by a protocol or a transport. What
-    /// the reader has not taken is still there.
+    /// Converts the stream back into a [`Stream`], to be served by a protocol or a transport. Bytes
+    /// that have arrived and were not read are still there.
     pub fn into_stream(self) -> Stream {
         let (socket, peer) = (Arc::clone(&self.socket), self.peer.clone());
         Stream { socket, peer, reactor: Arc::clone(&self.reactor) }
     }
 
-    /// Looks at what has arrived, and leaves it there to be read: waits until there is something,
-    /// and says how many bytes of it have been copied. Zero: the peer has closed its side.
+    /// Waits until bytes have arrived, and copies them into `buf` without removing them from the
+    /// stream.
+    ///
+    /// Returns the number of bytes copied. Zero means that the peer has closed its side.
     ///
     /// # Errors
     ///
-    /// `Unsupported` for pipes; otherwise what the system says.
+    /// Returns `Unsupported` for pipes, the system's error, or an error if the runtime has ended.
     ///
     /// # Examples
     ///
@@ -194,7 +198,8 @@ impl AsyncStream {
         std::future::poll_fn(|cx| self.edges.read.poll(cx, || self.socket.peek(buf))).await
     }
 
-    /// Reads into memory that need not be initialised, and says how much is then.
+    /// Reads into memory that need not be initialised, and returns how many bytes at its start are
+    /// initialised afterwards.
     #[cfg(feature = "hyper")]
     pub(crate) fn poll_read_uninit(
         &self,
@@ -231,15 +236,15 @@ impl AsyncStream {
         self.edges.write.poll_bytes(cx, buf.len(), || self.socket.write(buf))
     }
 
-    /// Tells the peer that nothing more will come.
+    /// Closes the sending side, so that the peer reads the end of the stream.
     pub(crate) fn shut_down(&self) -> io::Result<()> {
         let outcome = self.socket.shut_down_write();
         if self.socket.reads_nothing() {
-            // No edge tells of the end.
+            // No edge announces the end of such a stream.
             self.edges.peer_is_gone();
         }
         match outcome {
-            // The peer is gone already.
+            // The peer has already gone.
             Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(()),
             outcome => outcome,
         }

@@ -1,8 +1,9 @@
-//! The two buffers of a connection.
+//! The input and output buffers of a connection.
 //!
-//! A connection at rest has no buffer: input is read into one that the worker keeps, and only what
-//! a protocol leaves is copied into one of the connection's own. Output is written into one that
-//! the worker keeps, too, and only what the socket does not take stays with the connection.
+//! A connection at rest has no buffer. Input is read into a buffer that the worker keeps, and only
+//! the part that a protocol does not consume is copied into a buffer of the connection's own.
+//! Output is also written into a buffer that the worker keeps, and only the part that the socket
+//! does not take stays with the connection.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,33 +15,35 @@ use dapple::sync::Arc;
 use super::socket::Socket;
 use crate::thread;
 
-/// Size of a worker's buffers.
+/// The size of a worker's input buffer, and the largest output buffer that a worker keeps, in
+/// bytes.
 const SCRATCH: usize = 64 * 1024;
 
-/// Bytes that it costs more to copy than to let go of their memory.
+/// The length above which taking over a buffer's memory is cheaper than copying its bytes.
 const MUCH: usize = 16 * 1024;
 
-/// Room for pieces of output that is kept, whatever was there.
+/// The capacity for pieces of output that is kept at the end of an event.
 const KEPT: usize = 16;
 
-/// What one call to sendfile may send.
+/// The maximum number of bytes that one call of sendfile sends.
 const FILE_CHUNK: u64 = 512 * 1024;
 
-/// What was read and not yet consumed.
+/// The bytes that were read and not yet consumed.
 #[derive(Debug, Default)]
 pub(super) struct Input {
-    /// All of it initialised; what counts is `start..end`.
+    /// The memory, all of it initialised. The input is `start..end`.
     bytes: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-/// What a reading brought.
+/// The outcome of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Filled {
-    /// Bytes, and probably more.
+    /// Some bytes, and probably more are left.
     Full,
-    /// Bytes, and no more for now, unless the peer has marked one as urgent: a read stops there.
+    /// Some bytes, and nothing is left for now, unless the read stopped early (see
+    /// [`Trust`](crate::reactor::Trust)).
     Drained,
     /// Nothing for now.
     Nothing,
@@ -58,7 +61,7 @@ impl Input {
         self.start += n;
     }
 
-    /// Reads once.
+    /// Reads once, into all the room that there is.
     pub(super) fn fill(
         &mut self,
         mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
@@ -90,14 +93,15 @@ impl Input {
         }
     }
 
-    /// The end of an event: the worker gets its buffer back.
+    /// Ends an event: returns the worker's buffer to it, and keeps a copy of the bytes that are
+    /// left.
     pub(super) fn settle(&mut self) {
         if self.bytes.len() != SCRATCH {
             let left = self.end - self.start;
             if left == 0 {
                 *self = Input::default();
             } else if left < self.bytes.len() / 4 {
-                // Most of a large message is gone.
+                // Most of a large message has been consumed.
                 let bytes = self.bytes().to_vec();
                 *self = Input { end: bytes.len(), start: 0, bytes };
             }
@@ -125,12 +129,12 @@ enum Piece {
         offset: u64,
         end: u64,
     },
-    /// Bytes, and descriptors that go along with the first of them.
+    /// Bytes, and descriptors that are sent with the first of them.
     WithFds(Vec<u8>, Vec<OwnedFd>),
 }
 
 impl Piece {
-    /// How many descriptors it keeps open.
+    /// Returns the number of descriptors that the piece keeps open.
     fn descriptors(&self) -> usize {
         match self {
             Piece::File { .. } => 1,
@@ -157,26 +161,26 @@ impl Piece {
     }
 }
 
-/// What is to be written.
+/// The output that is to be written.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     pieces: VecDeque<Piece>,
-    /// Bytes behind the pieces.
+    /// Bytes that follow the pieces.
     tail: Vec<u8>,
-    /// Bytes that are not written yet.
+    /// The number of bytes that are not written yet.
     len: u64,
-    /// How many descriptors are kept open: files, and what goes along with bytes.
+    /// The number of descriptors that are kept open: files, and descriptors to be sent.
     files: usize,
 }
 
-/// What a flush brought.
+/// The outcome of a flush.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Flushed {
-    /// All is written.
+    /// All output is written.
     All,
     /// The socket is full.
     Blocked,
-    /// The budget is spent.
+    /// The budget of bytes is spent.
     Budget,
 }
 
@@ -185,13 +189,13 @@ impl Output {
         self.len
     }
 
-    /// How many descriptors are kept open: files, and what goes along with bytes.
+    /// Returns the number of descriptors that are kept open: files, and descriptors to be sent.
     pub(super) fn files(&self) -> usize {
         self.files
     }
 
-    /// Appends bytes, by copying them or by writing them in place. What is there already, the
-    /// closure must leave alone.
+    /// Appends bytes. `write` gets the buffer, and must not change the bytes that are already in
+    /// it.
     pub(super) fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.tail.capacity() == 0 {
             self.tail = thread::state(|state| state.output.take());
@@ -203,8 +207,8 @@ impl Output {
         self.len += (self.tail.len() - before) as u64;
     }
 
-    /// Appends all bytes of `from`: with their memory, if they are many and the first, or else by
-    /// copying them.
+    /// Appends all bytes of `from`. Takes over its memory if the bytes are many and nothing
+    /// precedes them in the tail, and copies them otherwise.
     pub(super) fn append_all(&mut self, from: &mut Vec<u8>) {
         if self.tail.capacity() == 0 && from.len() > MUCH {
             self.len += from.len() as u64;
@@ -220,7 +224,8 @@ impl Output {
         self.pieces.push_back(Piece::Shared(bytes, 0));
     }
 
-    /// Appends a part of a file. False: there is no file of such a length.
+    /// Appends a part of a file. Returns `false` if `offset + len`, or the length of all output,
+    /// overflows.
     #[must_use]
     pub(super) fn file(&mut self, file: Arc<File>, offset: u64, len: u64) -> bool {
         let (Some(end), Some(all)) = (offset.checked_add(len), self.len.checked_add(len)) else {
@@ -232,7 +237,7 @@ impl Output {
         true
     }
 
-    /// Appends bytes, at least one, with descriptors that go along with the first of them.
+    /// Appends bytes, at least one, and descriptors that are sent with the first of them.
     pub(super) fn with_fds(&mut self, bytes: &[u8], fds: Vec<OwnedFd>) {
         self.end_tail();
         self.len += bytes.len() as u64;
@@ -247,10 +252,11 @@ impl Output {
         }
     }
 
-    /// Writes until all is written, the socket is full, or `budget` bytes are.
+    /// Writes until the output is empty, the socket is full, or at least `budget` bytes have been
+    /// written.
     pub(super) fn flush(&mut self, stream: &Socket, budget: u64) -> io::Result<Flushed> {
         let mut written = 0;
-        // The usual answer: one piece of bytes.
+        // The usual case is one piece of bytes.
         if self.pieces.is_empty() && !self.tail.is_empty() {
             match retry(|| stream.write(&self.tail)) {
                 Ok(n) if n == self.tail.len() => {
@@ -259,8 +265,8 @@ impl Output {
                     return Ok(Flushed::All);
                 }
                 Ok(n) => {
-                    // The rest is tried below: that the system took less is no proof that it takes
-                    // no more.
+                    // The rest is tried below, because a short write does not prove that the socket
+                    // is full.
                     self.len -= n as u64;
                     written += n as u64;
                     let tail = std::mem::take(&mut self.tail);
@@ -288,7 +294,7 @@ impl Output {
             };
             match result {
                 Ok(0) => {
-                    // A file that was cut short while it was sent, or a socket that takes nothing.
+                    // The file was cut short while it was sent, or the socket takes nothing.
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 Ok(n) => {
@@ -303,8 +309,8 @@ impl Output {
         Ok(Flushed::All)
     }
 
-    /// Writes the bytes at the front: all up to a file in one vectored write; if a file follows,
-    /// with a hint to the kernel that more comes.
+    /// Writes up to 16 pieces of bytes at the front in one vectored write. If there is only one and
+    /// a file follows it, tells the kernel that more comes.
     fn write_bytes(&self, stream: &Socket) -> io::Result<usize> {
         let front = self.pieces.iter().map_while(Piece::bytes);
         let mut slices = [io::IoSlice::new(&[]); 16];
@@ -335,7 +341,7 @@ impl Output {
             match first {
                 Piece::Bytes(_, at) | Piece::Shared(_, at) => *at += n,
                 Piece::File { offset, .. } => *offset += n as u64,
-                // They have gone.
+                // The descriptors have been sent with the first byte.
                 Piece::WithFds(bytes, fds) => {
                     self.files -= fds.len();
                     *first = Piece::Bytes(std::mem::take(bytes), n);
@@ -345,7 +351,7 @@ impl Output {
         }
     }
 
-    /// The end of an event: the worker gets its buffer back.
+    /// Ends an event: returns the worker's buffer to it, if nothing is left in it.
     pub(super) fn settle(&mut self) {
         if self.pieces.is_empty() && self.pieces.capacity() > KEPT {
             self.pieces.shrink_to(KEPT);

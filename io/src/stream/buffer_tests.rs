@@ -1,4 +1,4 @@
-//! The buffers over real sockets: what goes in comes out, in order, whatever the pieces.
+//! Tests of the buffers over real sockets: the bytes arrive in order, whatever their pieces are.
 use std::io::{Read, Seek, Write};
 use std::net::{TcpListener, TcpStream as StdStream};
 
@@ -92,7 +92,7 @@ fn input_keeps_what_is_left_over_events_of_any_size() {
     let mut step = 1;
     loop {
         let filled = input.fill(|buf| ours.read(buf)).unwrap();
-        // Takes about half of what is there.
+        // Consumes about half of the input.
         let n = input.bytes().len().div_ceil(2);
         got.extend_from_slice(&input.bytes()[..n]);
         input.consume(n);

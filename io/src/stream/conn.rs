@@ -1,4 +1,4 @@
-//! What a protocol sees of its connection.
+//! A connection as its protocol sees it.
 
 use std::fs::File;
 use std::io;
@@ -14,8 +14,8 @@ use super::{CloseReason, ConnOptions};
 use crate::Addr;
 use crate::reactor::Trust;
 
-/// A connection, as its [`Protocol`](super::Protocol) gets it: the input that it has not consumed,
-/// and an out-buffer that is written at the end of the event.
+/// A connection, as its [`Protocol`](super::Protocol) gets it: the input that has not been
+/// consumed, and an out-buffer that is written at the end of the event.
 #[derive(Debug)]
 pub struct Conn {
     pub(crate) stream: Option<Arc<Socket>>,
@@ -23,21 +23,21 @@ pub struct Conn {
     pub(super) options: ConnOptions,
     pub(super) input: Input,
     pub(super) output: Output,
-    /// Descriptors that have come along with the input.
+    /// The descriptors that came with the input and were not taken.
     pub(crate) fds: Vec<OwnedFd>,
     pub(super) state: State,
-    /// The protocol is to be told when the out-buffer has been written.
+    /// Whether the protocol is to be told when the out-buffer has been written.
     pub(super) is_written_awaited: bool,
-    /// What the system has said, if it was the reason to close.
+    /// The system's error, if an error is the reason to close.
     pub(super) error: Option<io::Error>,
 }
 
-/// The input of a connection, taken out by [`Conn::take_input`].
+/// The input of a connection, as [`Conn::take_input`] returns it.
 #[derive(Debug)]
 pub struct TakenInput(Input);
 
 impl TakenInput {
-    /// What was read and not yet consumed.
+    /// Returns the bytes that were read and not yet consumed.
     pub fn bytes(&self) -> &[u8] {
         self.0.bytes()
     }
@@ -58,14 +58,14 @@ impl Conn {
         }
     }
 
-    /// What is in the buffers.
+    /// Returns the amounts in the buffers.
     #[inline]
     pub(super) fn load(&self) -> Load {
         let (output, files) = (self.output.len(), self.output.files());
         Load { input: self.input.bytes().len(), output, files }
     }
 
-    /// Why it was closed.
+    /// Returns the reason for the protocol, with the system's error if there is one.
     pub(super) fn reason(&mut self, why: Why) -> CloseReason {
         match why {
             Why::Closed => CloseReason::Closed,
@@ -83,38 +83,39 @@ impl Conn {
         }
     }
 
-    /// The address of the peer.
+    /// Returns the address of the peer.
     pub fn peer_addr(&self) -> Addr {
         self.peer.clone()
     }
 
-    /// What was read and not yet consumed.
+    /// Returns the bytes that were read and not yet consumed.
     pub fn input(&self) -> &[u8] {
         self.input.bytes()
     }
 
-    /// Takes `n` bytes off the input: they are understood.
+    /// Removes `n` bytes from the front of the input.
     ///
     /// # Panics
     ///
-    /// When there are less.
+    /// Panics if the input has fewer than `n` bytes.
     pub fn consume(&mut self, n: usize) {
         self.input.consume(n);
         self.state.consumed();
     }
 
-    /// Takes the input out of the connection, so that what is parsed may borrow it while the answer
-    /// is written to the connection. It has to be [given back](Self::give_input_back) in the same
-    /// call.
+    /// Takes the input out of the connection, so that a parsed message may borrow it while the
+    /// answer is written to the connection.
+    ///
+    /// The input has to be [given back](Self::give_input_back) in the same call.
     pub fn take_input(&mut self) -> TakenInput {
         TakenInput(std::mem::take(&mut self.input))
     }
 
-    /// Gives the input back, `used` bytes of which are understood.
+    /// Puts the input back, and removes `used` bytes from its front.
     ///
     /// # Panics
     ///
-    /// When there are less.
+    /// Panics if the input has fewer than `used` bytes.
     pub fn give_input_back(&mut self, input: TakenInput, used: usize) {
         self.input = input.0;
         if used > 0 {
@@ -122,23 +123,26 @@ impl Conn {
         }
     }
 
-    /// Appends bytes to the out-buffer.
+    /// Appends bytes to the out-buffer. Drops them if nothing more can be [sent](Self::can_send).
     pub fn send(&mut self, bytes: &[u8]) {
         self.write(|out| out.extend_from_slice(bytes));
     }
 
-    /// Lets `write` append to the out-buffer in place.
+    /// Calls `write` with the out-buffer, so that it can append bytes in place. Does not call it if
+    /// nothing more can be [sent](Self::can_send).
+    ///
+    /// `write` must not change the bytes that are already in the buffer.
     ///
     /// # Panics
     ///
-    /// When it takes away what was there.
+    /// Panics if the buffer is shorter after the call than before.
     pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.state.sends() {
             self.output.append(write);
         }
     }
 
-    /// Appends all of it, which is empty then, by taking the memory if that can be.
+    /// Appends all bytes, and leaves `bytes` empty. Takes over its memory where that is cheaper.
     pub(crate) fn send_all(&mut self, bytes: &mut Vec<u8>) {
         if self.state.sends() {
             self.output.append_all(bytes);
@@ -146,49 +150,54 @@ impl Conn {
         bytes.clear();
     }
 
-    /// Appends bytes that others share, without copying them.
+    /// Appends shared bytes, without copying them.
     pub fn send_shared(&mut self, bytes: Arc<[u8]>) {
         if self.state.sends() && !bytes.is_empty() {
             self.output.shared(bytes);
         }
     }
 
-    /// Appends `len` bytes of a file from `offset` on; they go from file to socket inside the
-    /// kernel. If the file turns out to be shorter, the connection ends with an error.
+    /// Appends `len` bytes of a file, from `offset` on. The kernel copies them from the file to the
+    /// socket.
+    ///
+    /// If the file turns out to be shorter, or if `offset + len` overflows, the connection ends
+    /// with an error.
     pub fn send_file(&mut self, file: Arc<File>, offset: u64, len: u64) {
         if self.state.sends() && len > 0 && !self.output.file(file, offset, len) {
             self.fail(io::ErrorKind::InvalidInput.into());
         }
     }
 
-    /// Appends bytes, at least one, with descriptors that go along with the first of them.
+    /// Appends bytes, at least one, and descriptors that are sent with the first of them.
     pub(crate) fn append_with_fds(&mut self, bytes: &[u8], fds: Vec<OwnedFd>) {
         if self.state.sends() {
             self.output.with_fds(bytes, fds);
         }
     }
 
-    /// Says whether more can be sent: neither side has closed this direction. What is sent
-    /// nevertheless is dropped.
+    /// Returns `true` if more can be sent, which means that neither side has closed this direction.
+    /// Otherwise everything that is sent is dropped.
     ///
-    /// A loop that sends as long as the connection is not congested asks this, too.
+    /// A loop that sends until the connection is congested has to check this, too.
     pub fn can_send(&self) -> bool {
         self.state.sends()
     }
 
-    /// Bytes in the out-buffer.
+    /// Returns the number of bytes in the out-buffer.
     pub fn pending(&self) -> u64 {
         self.output.len()
     }
 
-    /// Has [`Protocol::on_written`](super::Protocol::on_written) called when all that is in the
-    /// out-buffer has been written: for a protocol that waits until the system has what it sent,
-    /// such as a progress bar, or one that makes the next part then. If nothing is in it, nothing
-    /// is called before something has been sent and written.
+    /// Requests one call of [`Protocol::on_written`](super::Protocol::on_written), when everything
+    /// in the out-buffer has been written.
+    ///
+    /// This is for a protocol that has to know when the system has its output, such as one with a
+    /// progress bar, or one that then makes the next part. If the out-buffer is empty now, the call
+    /// comes after something has been sent and written.
     ///
     /// # Examples
     ///
-    /// A source of numbers that makes no more than the peer takes:
+    /// A source of numbers that makes no more of them than the peer reads:
     ///
     /// ```
     /// use std::{io::{BufRead, BufReader}, net::TcpStream};
@@ -227,66 +236,75 @@ impl Conn {
         self.is_written_awaited = true;
     }
 
-    /// The address on this side.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// `NotConnected` if the connection is gone; otherwise what the system says.
+    /// Returns `NotConnected` if the connection is gone, and otherwise the system's error.
     pub fn local_addr(&self) -> io::Result<Addr> {
         self.stream.as_ref().ok_or(io::ErrorKind::NotConnected)?.local_addr()
     }
 
-    /// The descriptor, for options of the socket; of a pair of pipes, the one that is read. `None`
-    /// if the connection is gone.
+    /// Returns the descriptor, for example to set options of the socket, or `None` if the
+    /// connection is gone. For a pair of pipes, it is the one that is read.
     ///
-    /// What is read from it, or written to it, the connection does not know of.
+    /// The connection does not notice bytes that are read from the descriptor or written to it.
     #[doc(alias = "uv_fileno")]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.stream.as_ref().map(|stream| stream.as_fd())
     }
 
-    /// Says whether so much output waits, in bytes or in files, that no more should be made. A
-    /// protocol that sees this leaves its input and returns; [`on_room`](super::Protocol::on_room)
-    /// is called when there is room. While input is left so, no more is read.
+    /// Returns `true` if the protocol should make no more output for now, because the out-buffer
+    /// has at least [`high_water`](ConnOptions::high_water) bytes or 16 open descriptors.
+    ///
+    /// A protocol that sees this leaves its input unconsumed and returns.
+    /// [`on_room`](super::Protocol::on_room) is called when at most half of each limit is left.
+    /// While input is left in this way, no more is read.
     pub fn is_congested(&self) -> bool {
         self.load().is_congested(&self.options)
     }
 
-    /// Has the protocol called again soon, though nothing new may have come: for one that has
-    /// answered many messages in one call, and leaves the rest so that others get their turn.
+    /// Requests another call of [`on_data`](super::Protocol::on_data), even if no new input
+    /// arrives.
+    ///
+    /// This is for a protocol that has answered many messages in one call, and leaves the rest so
+    /// that other colors get their turn.
     pub fn come_back(&mut self) {
         self.state.come_back();
     }
 
-    /// Takes no input, and reads none from the peer, until [`resume`](Self::resume): for a protocol
-    /// that waits for something else than its peer. Neither the idle nor the frame timeout runs
-    /// meanwhile. What waits in the out-buffer is written all the same, and
-    /// [`on_room`](super::Protocol::on_room) tells of room; a peer that resets the connection ends
+    /// Stops reading from the peer, and delivering input to the protocol, until
+    /// [`resume`](Self::resume).
+    ///
+    /// This is for a protocol that waits for something other than its peer. Neither the idle
+    /// timeout nor the frame timeout runs meanwhile. The out-buffer is still written, and
+    /// [`on_room`](super::Protocol::on_room) reports room. A peer that resets the connection ends
     /// it.
     pub fn pause(&mut self) {
         self.state.pause();
     }
 
-    /// Says whether it takes no input, because it was [paused](Self::pause).
+    /// Returns `true` if the connection is [paused](Self::pause).
     pub fn is_paused(&self) -> bool {
         self.state.is_paused()
     }
 
-    /// Ends a pause: the protocol is called again.
+    /// Ends a pause. The protocol is called again, even if no new input has arrived.
     pub fn resume(&mut self) {
         if self.state.is_paused() {
             self.state.resume(clock::now());
         }
     }
 
-    /// Closes our side when the out-buffer has been written, and leaves the peer's: it reads the
-    /// end of what was sent, and may go on sending. Nothing more can be sent from here. When the
-    /// peer has closed its side, too, and the protocol is neither paused nor comes back, the
-    /// connection is closed.
+    /// Closes our side when the out-buffer has been written, and leaves the peer's side open.
+    ///
+    /// The peer reads the end of the stream, and may go on sending. Nothing more can be sent from
+    /// here. The connection is closed when the peer has closed its side as well, unless the
+    /// protocol is paused or has asked to [come back](Self::come_back).
     ///
     /// # Examples
     ///
-    /// A client that says what it has to say, and then gets its answer.
+    /// A client that sends its whole question, and then reads the answer:
     ///
     /// ```
     /// use dapple_io::{Io, tcp::{CloseReason, Conn, ConnOptions, Protocol}};
@@ -326,34 +344,35 @@ impl Conn {
         self.state.shut_down_write();
     }
 
-    /// Closes the connection when the out-buffer has been written. Input is no longer read.
+    /// Closes the connection when the out-buffer has been written. The protocol gets no more input.
     pub fn close(&mut self) {
         self.state.end(Why::Closed);
     }
 
     /// Closes the connection when the out-buffer has been written, because the peer broke the rules
-    /// of the protocol.
+    /// of the protocol. `why` names the rule in [`CloseReason::Protocol`].
     pub fn reject(&mut self, why: &'static str) {
         self.state.end(Why::Protocol(why));
     }
 
-    /// The peer has closed its side, and there is nothing left to be done for it.
+    /// Closes the connection when the out-buffer has been written, because the peer has closed its
+    /// side and needs nothing more.
     pub(crate) fn peer_has_ended(&mut self) {
         self.state.end(Why::Peer);
     }
 
-    /// Closes the connection now, whatever is in the out-buffer.
+    /// Closes the connection now, and drops what is in the out-buffer.
     pub fn abort(&mut self) {
         self.output.clear();
         self.state.abort();
     }
 
-    /// Says whether it was closed, by either side.
+    /// Returns `true` if the connection was closed, by either side.
     pub fn is_closed(&self) -> bool {
         !self.state.is_open()
     }
 
-    /// The system has refused something: it closes now.
+    /// Closes the connection now, because of an error of the system.
     pub(super) fn fail(&mut self, error: io::Error) {
         self.error.get_or_insert(error);
         self.state.fail(Why::Io);

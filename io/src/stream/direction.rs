@@ -1,42 +1,44 @@
-//! What is known of the two directions of a socket.
+//! The state of the two directions of a socket.
 //!
-//! The system tells edges, so that is remembered which it has told. A read that brought less than
-//! its room has drained the socket, unless the peer has marked a byte as urgent, at which a read
-//! stops, or its end has been announced, which is still to be read (N11). A write that would block
-//! has filled it.
+//! The system reports edges, so this file remembers them. A read that returns fewer bytes than it
+//! has room for has drained the socket, with three exceptions (N11): a read stops at a byte that
+//! the peer has marked as urgent, an announced end is still to be read, and a socket other than TCP
+//! proves nothing. A write that would block has filled the socket.
 
 use std::time::Instant;
 
 use super::buffer::{Filled, Flushed};
 use crate::reactor::{Readiness, Trust};
 
-/// What is known of the direction from the peer.
+/// The state of the direction from the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum FromPeer {
-    /// A read would bring nothing, until the system says otherwise.
+    /// A read would return nothing, until the system reports an edge.
     Quiet(Trust),
-    /// A read may bring something.
+    /// A read may return something.
     Ready(Trust),
-    /// The connection is in error; what was sent before may still be read.
+    /// The connection is in error. Bytes that the peer sent before may still be read.
     Failing,
-    /// The connection is in error, and no read tells.
+    /// The connection is in error, and no read reports it.
     Failed,
-    /// The end has been read, and the protocol has not been told.
+    /// The end has been read. The protocol has not been told.
     Ending,
-    /// The end has been read, and the connection is in error: neither has been told.
+    /// The end has been read, and the connection is in error. The protocol has been told of
+    /// neither.
     EndingFailed,
-    /// The end has been read.
+    /// The end has been read, and the protocol has been told.
     Ended,
 }
 
-/// What is known of the direction to the peer.
+/// The state of the direction to the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum ToPeer {
-    /// Nothing has waited.
+    /// No output waits.
     Free,
-    /// A write may take something. So much has waited since then without progress.
+    /// A write may take something. Output has waited without progress since this time.
     Waits(Instant),
-    /// The socket is full, until the system says otherwise.
+    /// The socket is full, until the system reports an edge. Output has waited without progress
+    /// since this time.
     Full(Instant),
 }
 
@@ -45,7 +47,7 @@ impl FromPeer {
         matches!(self, FromPeer::Ready(_) | FromPeer::Failing)
     }
 
-    /// Says whether nothing more can come.
+    /// Returns `true` if nothing more can arrive.
     pub(super) fn is_over(self) -> bool {
         match self {
             FromPeer::Quiet(_) | FromPeer::Ready(_) | FromPeer::Failing => false,
@@ -53,7 +55,7 @@ impl FromPeer {
         }
     }
 
-    /// Says whether the protocol is to be told of the end; then it has been.
+    /// Returns `true` if the protocol is to be told of the end, and marks it as told.
     pub(super) fn take_end(&mut self) -> bool {
         let told = match *self {
             FromPeer::Ending => FromPeer::Ended,
@@ -64,7 +66,7 @@ impl FromPeer {
         true
     }
 
-    /// A read may bring something again.
+    /// Records that a read may return something again.
     pub(super) fn awakes(&mut self) {
         if let FromPeer::Quiet(trust) = *self {
             *self = FromPeer::Ready(trust);
@@ -91,7 +93,7 @@ impl FromPeer {
         }
     }
 
-    /// What a read has brought.
+    /// Records the outcome of a read.
     pub(super) fn filled(&mut self, filled: &Filled) {
         *self = match (*self, filled) {
             (FromPeer::Failing, Filled::Nothing) => FromPeer::Failed,
@@ -117,7 +119,7 @@ impl ToPeer {
         }
     }
 
-    /// Since when output waits without progress.
+    /// Returns the time since which output waits without progress.
     pub(super) fn waits_since(self) -> Option<Instant> {
         match self {
             ToPeer::Free => None,
@@ -125,7 +127,7 @@ impl ToPeer {
         }
     }
 
-    /// A write has left so much of what there was before.
+    /// Records that a write has left `after` of `before` bytes.
     pub(super) fn flushed(&mut self, before: u64, after: u64, flushed: &Flushed, now: Instant) {
         let since = match self.waits_since() {
             Some(since) if after == before => since,

@@ -1,16 +1,17 @@
-//! What drives a connection: it does what [`state`](super::state) says is next.
+//! The driver of a connection, which does what [`state`](super::state) says is next.
 //!
-//! The reactor sets bits in a word that the connection's entry shares with nobody else, and posts
-//! an event to the connection's color if none is queued: the same word says so, hence one
-//! read-modify-write per readiness. The event takes the bits, reads, lets the protocol work,
-//! writes. What it could not finish within its budget it asks for again.
+//! The reactor sets bits in a word of the connection's entry, and posts an event to the
+//! connection's color if none is queued. A bit of the same word says whether one is queued, so each
+//! readiness costs one read-modify-write. The event takes the bits, reads, lets the protocol work,
+//! and writes. If its budget does not suffice, it posts another event.
 //!
-//! If an event is refused, the runtime of the color has ended: the socket is shut down, and the
-//! entry leaves the reactor.
+//! If an event is refused, the runtime of the color has ended. The socket is then shut down, and
+//! the entry leaves the reactor.
 //!
-//! One timer per connection at most is armed, for the earliest thing that it waits for. Progress
-//! does not touch it: when it fires too early it is armed again. It is a timer of the color's
-//! runtime; if that is not the reactor's, and ends, the connection is closed when the timer goes.
+//! A connection has at most one armed timer, for the earliest deadline that it has. Progress does
+//! not touch the timer: if it fires too early, it is armed again. It belongs to the runtime of the
+//! color. If that is not the reactor's runtime, and it ends, the connection is closed when the
+//! timer is dropped.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -28,77 +29,94 @@ use super::{CloseReason, ConnOptions, Stream};
 use crate::Addr;
 use crate::reactor::{How, News, OrElse, ReactorShared, Readiness, Registered, Seen};
 
-/// Bytes that one write takes, more or less.
+/// The number of bytes after which one write ends. Its last system call may exceed it.
 const WRITE_BUDGET: u64 = 1024 * 1024;
 
-/// What talks over a connection. All calls run on the connection's color; at the end of the event
-/// the out-buffer is written, or before that if it is congested.
+/// A protocol that talks over a connection, in callback style.
 ///
-/// A protocol that panics loses its connection, and nothing else.
+/// All calls run on the connection's color. The out-buffer is written at the end of the event, or
+/// earlier if it is congested.
+///
+/// A protocol that panics loses its connection, and nothing else. It is dropped without a call of
+/// [`on_close`](Self::on_close).
 pub trait Protocol: Send + 'static {
-    /// The connection begins; nothing has been read. The default does nothing.
+    /// Called when the connection begins, before anything has been read. The default does nothing.
     fn on_open(&mut self, _conn: &mut Conn, _cx: &mut Cx) {}
 
-    /// There is input, more than at the last call; or what [`on_room`](Self::on_room) and
-    /// [`Conn::come_back`] say.
+    /// Called when more input has arrived than there was at the last call.
+    ///
+    /// It is also called after [`Conn::come_back`] and [`Conn::resume`], and by the default of
+    /// [`on_room`](Self::on_room), without new input.
     fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx);
 
-    /// There is room again in the out-buffer, after [`Conn::is_congested`] was true, whether
-    /// anybody has asked or not, and also while the connection is [paused](Conn::pause). The
-    /// default calls [`on_data`](Self::on_data).
+    /// Called when there is room in the out-buffer again, after the connection was
+    /// [congested](Conn::is_congested).
+    ///
+    /// It is called even if the protocol has not checked for congestion, and also while the
+    /// connection is [paused](Conn::pause). The default calls [`on_data`](Self::on_data).
     fn on_room(&mut self, conn: &mut Conn, cx: &mut Cx) {
         self.on_data(conn, cx);
     }
 
-    /// All that was sent has been written: the system has it. It is called once after a call of
-    /// [`Conn::notify_written`], and not any more when the connection is being closed. The default
-    /// does nothing.
+    /// Called when everything that was sent has been written, so that the system has it.
+    ///
+    /// It is called once after [`Conn::notify_written`], and not if the connection is already being
+    /// closed. The default does nothing.
     fn on_written(&mut self, _conn: &mut Conn, _cx: &mut Cx) {}
 
-    /// The peer takes nothing any more, though it may still send: of a pipe or a Unix socket, whose
-    /// reader is gone. That is noticed when something is written. What was in the out-buffer is
-    /// lost, and nothing more can be [sent](Conn::can_send). The default does nothing.
+    /// Called when the peer no longer reads, although it may still send.
+    ///
+    /// This happens to a pipe or a Unix socket whose reader is gone, and is noticed at the next
+    /// write. What was in the out-buffer is lost, and nothing more can be [sent](Conn::can_send).
+    /// The default does nothing.
     fn on_write_closed(&mut self, _conn: &mut Conn, _cx: &mut Cx) {}
 
-    /// The peer has closed its side; what it sent has been seen. The default closes ours when the
-    /// out-buffer has been written.
+    /// Called when the peer has closed its side, after all its input has been delivered. The
+    /// default closes the connection when the out-buffer has been written.
     fn on_eof(&mut self, conn: &mut Conn, _cx: &mut Cx) {
         conn.state.end(Why::Peer);
     }
 
-    /// The program is about to end: finish what was begun, and close. It may be called more than
-    /// once. The default closes when the out-buffer has been written.
+    /// Called when the program is about to end: the protocol should finish what it has begun, and
+    /// close.
+    ///
+    /// It may be called more than once. The default closes the connection when the out-buffer has
+    /// been written.
     fn on_drain(&mut self, conn: &mut Conn, _cx: &mut Cx) {
         conn.close();
     }
 
-    /// The connection is gone. The last call.
+    /// Called when the connection is gone, as the last call. The default does nothing.
+    ///
+    /// It is not called if the protocol has panicked, or if the runtime of its color ends first.
+    /// The protocol is then only dropped.
     fn on_close(&mut self, _reason: &CloseReason, _cx: &mut Cx) {}
 }
 
-/// A connection and its protocol: what the color guards.
+/// A connection and its protocol, which the color guards.
 struct Link<P: Protocol> {
     conn: Conn,
     protocol: P,
     place: RegisteredAt,
-    /// What the reactor has of it, while that is registered.
+    /// The reactor's entry, while the connection is registered.
     entry: Weak<Source<P>>,
     timer: Option<Limit>,
     is_over: bool,
 }
 
-/// What a write has come to.
+/// The outcome of a write.
 enum Written {
-    /// Some was written, or nothing for now.
+    /// The peer has not stopped reading. Nothing may have been written, and the connection may have
+    /// failed.
     Some,
-    /// The peer takes nothing any more.
+    /// The peer no longer reads.
     Broken,
 }
 
 const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
 const CLOSED: u8 = 4;
-/// An event is queued that will look at the bits.
+/// An event is queued that takes the bits.
 const QUEUED: u8 = 8;
 const FAILED: u8 = 16;
 const URGENT: u8 = 32;
@@ -108,10 +126,12 @@ struct Source<P: Protocol> {
     bits: Arc<AtomicU8>,
     link: Colored<Link<P>>,
     place: RegisteredAt,
-    /// An error is of one direction then, and a write tells it.
+    /// Whether the socket is a pair of pipes. An error then concerns one direction only, and a
+    /// write reports it.
     is_pipes: bool,
     stream: Weak<Socket>,
-    /// For who wants to know how long the connection is there; see [`serve_with`].
+    /// The handle that weak handles refer to while the connection is registered; see
+    /// [`serve_with`].
     _keeps: Option<Arc<Connection<P>>>,
 }
 
@@ -123,13 +143,14 @@ impl<P: Protocol> Registered for Source<P> {
         bits |= if readiness.closed { CLOSED } else { 0 };
         bits |= if readiness.failed && !self.is_pipes { FAILED } else { 0 };
         bits |= if readiness.urgent { URGENT } else { 0 };
-        // Release, and acquire by the event: it sees all bits that were set before it was queued.
+        // The release pairs with the acquire of the event's `swap`, which sees all bits that were
+        // set before it was queued.
         if self.bits.fetch_or(bits, Ordering::AcqRel) & QUEUED == 0 {
             let bits = Arc::clone(&self.bits);
             let or_else = self.or_else();
             self.link.post_from(self.place.site, move |link, cx| {
                 or_else.into_iter().for_each(OrElse::disarm);
-                // QUEUED goes with them: what comes from now on posts again.
+                // This clears QUEUED, too, so later readiness posts a new event.
                 let bits = bits.swap(0, Ordering::AcqRel);
                 let edge = Readiness {
                     readable: bits & READABLE != 0,
@@ -153,15 +174,15 @@ impl<P: Protocol> Registered for Source<P> {
                 shut_down(&self.stream);
                 self.place.leave();
             }
-            // What holds the connection may outlive the reactor.
+            // A handle may keep the connection alive after the reactor has ended.
             News::Closed => shut_down(&self.stream),
         }
     }
 }
 
 impl<P: Protocol> Source<P> {
-    /// What the connection waits for has not come, or may not have; called in an event of its
-    /// color.
+    /// Posts a check of the connection's limit. The timer calls this in an event of the
+    /// connection's color.
     fn timeout(&self) {
         let or_else = self.or_else();
         self.link.post_from(self.place.site, move |link, cx| {
@@ -171,20 +192,21 @@ impl<P: Protocol> Source<P> {
         });
     }
 
-    /// For an event that is posted from here.
+    /// Returns the guard of an event that is posted to the connection. If the event is dropped
+    /// unrun, the guard tells this entry [`News::Refused`].
     fn or_else(&self) -> Option<OrElse> {
         self.place.token.get().map(|token| OrElse::new(&self.place.reactor, *token))
     }
 }
 
-/// The peer is not to wait for somebody who does not come.
+/// Shuts the socket down, so that the peer does not wait for answers that never come.
 fn shut_down(stream: &Weak<Socket>) {
     if let Some(stream) = stream.upgrade() {
         stream.shut_down();
     }
 }
 
-/// A connection that nobody serves yet. If that is dropped, nobody ever will.
+/// A guard that shuts the socket down if the connection's first event is dropped unrun.
 struct Unserved(Option<Weak<Socket>>);
 
 impl Unserved {
@@ -201,27 +223,30 @@ impl Drop for Unserved {
     }
 }
 
-/// What is to be done with a connection.
+/// A closure that works on a connection.
 type WithConn<P> = Box<dyn FnOnce(&mut P, &mut Conn, &mut Cx) + Send>;
 
-/// A handle of a connection: for answers that are made elsewhere.
+/// A handle of a connection, for answers that are made elsewhere. Dropping it does not close the
+/// connection.
 pub struct Connection<P: Protocol> {
     link: Colored<Link<P>>,
 }
 
 impl<P: Protocol> Connection<P> {
-    /// Posts `f`, which gets the protocol and its connection on the connection's color. If the
-    /// connection is gone by then, or the runtime of its color has ended, `f` is dropped.
+    /// Posts `f` to the connection's color, where it gets the protocol and the connection.
+    ///
+    /// If the connection is gone by then, or the runtime of its color has ended, `f` is dropped.
     #[track_caller]
     pub fn with(&self, f: impl FnOnce(&mut P, &mut Conn, &mut Cx) + Send + 'static) {
-        // In a box of its own: if it is large, it is not moved once more with what is around it.
+        // The closure gets a box of its own, so that a large one is not moved again with its
+        // wrapper.
         let f: WithConn<P> = Box::new(f);
         self.link.post(move |link, cx| {
             link.run(cx, |link, cx| f(&mut link.protocol, &mut link.conn, cx));
         });
     }
 
-    /// The color of the connection.
+    /// Returns the color of the connection.
     pub fn color(&self) -> &Color {
         self.link.color()
     }
@@ -239,7 +264,7 @@ impl<P: Protocol> std::fmt::Debug for Connection<P> {
     }
 }
 
-/// Registers a stream, and has `protocol` talk over it.
+/// Registers a stream, and serves it by `protocol`.
 pub(super) fn serve<P: Protocol>(
     stream: Stream,
     color: &Color,
@@ -253,8 +278,8 @@ pub(super) fn serve<P: Protocol>(
     connection
 }
 
-/// Serves a stream by a protocol that is made with its own connection, which does not live longer
-/// for that.
+/// Serves a stream by a protocol that `make` makes from a weak handle of its own connection. The
+/// reactor keeps the handle alive for as long as the connection is registered.
 pub(super) fn serve_with<P: Protocol>(
     stream: Stream,
     color: &Color,
@@ -268,7 +293,7 @@ pub(super) fn serve_with<P: Protocol>(
     connection
 }
 
-/// A stream that is about to be served. If this is dropped, it is not.
+/// A stream that is about to be served. If this is dropped, the socket is shut down.
 struct Begun {
     socket: Arc<Socket>,
     peer: Addr,
@@ -296,7 +321,8 @@ impl Begun {
         Connection { link: Colored::new_from(self.place.site, &self.place.color, link) }
     }
 
-    /// `keeps`: what the reactor keeps for as long as the connection is registered.
+    /// Posts the connection's first event. The reactor keeps `keeps` for as long as the connection
+    /// is registered.
     fn start<P: Protocol>(self, connection: &Connection<P>, keeps: Option<Arc<Connection<P>>>) {
         let Begun { socket, place, unserved, .. } = self;
         let (site, reactor) = (place.site, Arc::clone(&place.reactor));
@@ -309,7 +335,7 @@ impl Begun {
             _keeps: keeps,
         });
         drop(socket);
-        // The first event registers the stream, on the color: nothing can come before it.
+        // The first event registers the stream, on the color, so no readiness precedes it.
         connection.link.post_from(site, move |link, cx| {
             unserved.serve();
             link.run(cx, |link, cx| link.register(&reactor, entry, cx));
@@ -325,14 +351,15 @@ impl<P: Protocol> Link<P> {
             return self.conn.fail(error);
         }
         self.protocol.on_open(&mut self.conn, cx);
-        // The thread that told the connections to drain has seen this one in the table, or we see
-        // it here.
+        // Either the thread that told all connections to drain has found this one in the table, or
+        // the flag is visible here.
         if reactor.is_draining() {
             self.conn.state.drain();
         }
     }
 
-    /// Says what has happened, and does what follows. A panic of the protocol ends the connection.
+    /// Calls `happens`, and then does what follows from it. A panic of the protocol ends the
+    /// connection.
     fn run(&mut self, cx: &mut Cx, happens: impl FnOnce(&mut Self, &mut Cx)) {
         if self.is_over {
             return;
@@ -348,7 +375,7 @@ impl<P: Protocol> Link<P> {
         }
     }
 
-    /// Does what is next, until it has to wait, or others have their turn.
+    /// Does what is next, until the connection has to wait or the event's budget is spent.
     fn proceed(&mut self, cx: &mut Cx) {
         let mut budget = Budget::EVENT;
         loop {
@@ -390,7 +417,7 @@ impl<P: Protocol> Link<P> {
         let most = conn.options.max_fds;
         let filled = match most {
             0 => conn.input.fill(|buf| stream.read(buf)),
-            // What has not been taken counts.
+            // Descriptors that the protocol has not taken count against the limit.
             _ => conn.input.fill(|buf| {
                 let left = most.saturating_sub(conn.fds.len());
                 let (n, fds) = stream.read_with_fds(buf, left)?;
@@ -409,7 +436,7 @@ impl<P: Protocol> Link<P> {
             }
         }
         if !conn.state.is_open() {
-            // It lingers: what comes is thrown away.
+            // The connection lingers, so its input is thrown away.
             conn.input.clear();
             conn.fds.clear();
         }
@@ -421,7 +448,7 @@ impl<P: Protocol> Link<P> {
         let before = conn.output.len();
         match conn.output.flush(stream, WRITE_BUDGET) {
             Ok(flushed) => conn.state.flushed(before, conn.output.len(), &flushed, clock::now()),
-            // What the peer has sent before may still be read: of TCP that is lost.
+            // Bytes that the peer sent before may still be read. (Over TCP they are lost.)
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe && conn.peer.ip().is_none() => {
                 conn.output.clear();
                 conn.state.cannot_write();
@@ -432,7 +459,7 @@ impl<P: Protocol> Link<P> {
         Written::Some
     }
 
-    /// Tells the protocol that all is written, if it has asked for that.
+    /// Tells the protocol that all output is written, if it has asked for that.
     fn tell_written(&mut self, cx: &mut Cx) {
         let conn = &mut self.conn;
         if conn.is_written_awaited && conn.output.len() == 0 && conn.state.is_open() {
@@ -444,12 +471,12 @@ impl<P: Protocol> Link<P> {
     fn shut_down_write(&mut self) {
         let conn = &mut self.conn;
         let Some(stream) = &conn.stream else { return };
-        // Closing a pipe throws nothing away, so there is no need to linger.
+        // Closing a pipe discards nothing, so there is no need to linger.
         let lingers = stream.shut_down_write().is_ok() && !stream.is_pipes();
         let outcome = if lingers { Ok(()) } else { Err(()) };
         conn.state.shut(outcome, clock::now());
         if stream.reads_nothing() {
-            // No edge tells of the end.
+            // No edge announces the end of such a stream.
             conn.state.may_read();
         }
         if !conn.state.is_open() {
@@ -457,14 +484,14 @@ impl<P: Protocol> Link<P> {
         }
     }
 
-    /// The end of an event: the worker gets its buffers back.
+    /// Ends an event: returns the worker's buffers to it, and sets the timer.
     fn rest(&mut self, cx: &mut Cx) {
         self.conn.input.settle();
         self.conn.output.settle();
         self.set_timer(cx);
     }
 
-    /// Posts itself again: there is more to do than one event may.
+    /// Posts another event, because there is more to do than one event may do.
     fn comes_again(&self, cx: &mut Cx) {
         if let Some(entry) = self.entry.upgrade() {
             entry.ready(Readiness::default(), Seen { look: 0, how: How::InPassing }, cx);
@@ -474,7 +501,7 @@ impl<P: Protocol> Link<P> {
     fn set_timer(&mut self, cx: &mut Cx) {
         let conn = &mut self.conn;
         let limit = conn.state.limit(conn.load(), &conn.options);
-        // Where it waits for nothing that has to come, it looks now and then.
+        // A connection that has no limit now is checked again after the idle timeout.
         let deadline = limit
             .map_or_else(|| later(clock::now(), conn.options.idle_timeout), |(until, _)| until);
         if self.timer.as_ref().is_some_and(|armed| armed.until <= deadline) {
@@ -500,10 +527,11 @@ impl<P: Protocol> Link<P> {
         conn.state.check_limit(conn.load(), &conn.options, clock::now());
     }
 
-    /// Out of the reactor; the socket closes.
+    /// Leaves the reactor, frees the buffers, and closes the socket.
     fn leave(&mut self) {
         self.is_over = true;
-        // A handle may keep the connection: not its buffers. The worker gets its own back.
+        // A handle may keep the connection alive, but not its buffers. The worker gets its own
+        // back.
         self.conn.input.clear();
         self.conn.output.clear();
         self.conn.input.settle();

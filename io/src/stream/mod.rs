@@ -1,33 +1,33 @@
-//! Streams of bytes: TCP, Unix sockets, the pipes of a child; and connections over them, in
+//! Streams of bytes (TCP, Unix sockets, the pipes of a child), and connections over them, in
 //! callback style and for async tasks.
 //!
 //! A [`Stream`] comes from a [listener](crate::tcp::Listener), from
 //! [`Io::connect_then`](crate::Io::connect_then), or from [`Io::adopt`](crate::Io::adopt). A
-//! [`Protocol`] talks over a [`Conn`], within the limits of [`ConnOptions`]; a
-//! [`Transport`](crate::transport::Transport) delivers framed messages in order; an
-//! [`AsyncStream`] is for tasks.
+//! [`Protocol`] talks over a [`Conn`], within the limits of [`ConnOptions`]. A
+//! [`Transport`](crate::transport::Transport) delivers framed messages in order. An [`AsyncStream`]
+//! is for tasks.
 //!
-//! A connection's events run on its color. In one event it is read until the system has no more or
-//! the event's budget is spent, the protocol answers into the out-buffer, and at the end of the
-//! event that is written at once (N6).
+//! A connection's events run on its color. One event reads until the system has no more bytes or
+//! the event's budget is spent, lets the protocol answer into the out-buffer, and writes the
+//! out-buffer at once at its end (N6).
 
-// For async tasks.
+// Streams for async tasks.
 mod async_stream;
-// What is read and not yet understood, what is to be written.
+// The input that is not yet consumed, and the output that is not yet written.
 mod buffer;
-// What a protocol sees of its connection.
+// A connection as its protocol sees it.
 mod conn;
-// What is known of the two directions of its socket.
+// The state of the two directions of a socket.
 mod direction;
-// What drives it: readiness, timeouts, the end.
+// The driver of a connection: readiness, timeouts, the end.
 mod link;
-// A pair of pipes, in the place of a socket.
+// A pair of pipes in the place of a socket.
 mod pipes;
-// Where it is registered, and its timer.
+// The registration of a connection, and its timer.
 mod place;
-// What bytes go through.
+// A socket or a pair of pipes.
 pub(crate) mod socket;
-// What it knows, and what it does next: a step function.
+// A connection's state and its next action: a step function.
 mod state;
 
 use std::io;
@@ -45,7 +45,7 @@ pub use async_stream::AsyncStream;
 pub use conn::{Conn, TakenInput};
 pub use link::{Connection, Protocol};
 
-/// A stream that is connected, and that nobody reads yet. If it is dropped, it closes.
+/// A connected stream that nothing reads yet. Dropping it closes it.
 #[derive(Debug)]
 pub struct Stream {
     pub(crate) socket: Arc<Socket>,
@@ -58,34 +58,34 @@ impl Stream {
         Stream { socket: Arc::new(socket), peer, reactor: Arc::clone(reactor) }
     }
 
-    /// The address of the peer.
+    /// Returns the address of the peer.
     pub fn peer_addr(&self) -> Addr {
         self.peer.clone()
     }
 
-    /// The address on this side.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the system's error.
     pub fn local_addr(&self) -> io::Result<Addr> {
         self.socket.local_addr()
     }
 
-    /// Gives the socket back, for another library or another process. It does not block.
+    /// Returns the socket, which is non-blocking, for another library or another process.
     ///
     /// # Errors
     ///
-    /// `Unsupported` for a pair of pipes.
+    /// Returns `Unsupported` for a pair of pipes, and otherwise the system's error.
     #[doc(alias = "into_raw_fd")]
     pub fn into_fd(self) -> io::Result<OwnedFd> {
         let socket = self.socket.as_socket().ok_or(io::ErrorKind::Unsupported)?;
-        // Others may have it for a moment, so it is copied; the listener that has accepted it
-        // counts it no more.
+        // Other owners may still have the socket for a moment, so the descriptor is duplicated. The
+        // listener that accepted the socket no longer counts it.
         socket.as_fd().try_clone_to_owned()
     }
 
-    /// Has `protocol` talk over the stream, on `color`.
+    /// Has `protocol` talk over the stream, on `color`, and returns a handle of the connection.
     #[track_caller]
     pub fn serve<P: Protocol>(
         self,
@@ -96,13 +96,16 @@ impl Stream {
         link::serve(self, color, Site::caller(), options, protocol)
     }
 
-    /// Has a protocol talk over the stream, on `color`. `make` makes the protocol, and gets a weak
-    /// handle of the protocol's own connection: the protocol may give that to others, who have
-    /// something to send later. The handle does not keep the connection alive.
+    /// Has a protocol talk over the stream, on `color`, where the protocol gets a weak handle of
+    /// its own connection.
+    ///
+    /// `make` gets the weak handle and makes the protocol. The protocol may pass the handle to
+    /// others that have something to send later. The weak handle does not keep the connection
+    /// alive.
     ///
     /// # Examples
     ///
-    /// A greeting that comes a moment later:
+    /// A greeting that comes 2 ms later:
     ///
     /// ```
     /// use std::{io::Read, net::TcpStream, sync::Weak, time::Duration};
@@ -151,8 +154,10 @@ impl Stream {
     }
 
     /// Has `protocol` talk over the stream, on `color`, and returns a weak handle of the
-    /// connection, which can be upgraded as long as the connection is there. See
-    /// [`serve_with`](Self::serve_with).
+    /// connection.
+    ///
+    /// The weak handle can be upgraded for as long as the connection exists. A protocol that needs
+    /// the handle itself is made by [`serve_with`](Self::serve_with).
     #[track_caller]
     pub fn serve_weakly<P: Protocol>(
         self,
@@ -165,37 +170,40 @@ impl Stream {
     }
 }
 
-/// The descriptor, for options of the socket; of a pair of pipes, the one that is read.
+/// The descriptor, for example to set options of the socket. For a pair of pipes, it is the one
+/// that is read.
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-/// Limits of a connection (N5). Every one has a default.
+/// The limits of a connection (N5). Each has a default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnOptions {
-    /// How long nothing may happen while nothing is expected: no input waits to be completed,
-    /// no output to be written. By default 60 s.
+    /// The time without traffic after which the connection closes, while no input is incomplete and
+    /// no output waits. By default 60 s.
     pub idle_timeout: Duration,
-    /// How long a message may take from its first byte to its last. More bytes do not
+    /// The time limit for a message, from its first byte until it is consumed. More bytes do not
     /// prolong it. By default 10 s.
     pub frame_timeout: Duration,
-    /// How long the peer may take nothing of the output that waits. By default 30 s.
+    /// The time limit for waiting output, of which the peer takes nothing. By default 30 s.
     pub write_timeout: Duration,
-    /// How long the peer may take to close its side after the connection has been closed on ours,
-    /// so that it gets the last answer though it is still sending. By default 2 s.
+    /// The time limit for the peer to close its side after ours has been closed. The connection
+    /// reads and discards what the peer still sends, so that the peer gets the last answer. By
+    /// default 2 s.
     pub linger_timeout: Duration,
-    /// Most bytes of input that wait to be understood; a protocol that leaves more is closed. By
-    /// default 64 KiB.
+    /// The maximum length of input that the protocol may leave unconsumed, in bytes. A connection
+    /// whose protocol leaves more, and is neither congested nor paused, is closed. By default 64
+    /// KiB.
     pub max_input: usize,
-    /// Most descriptors that a peer on a Unix socket may have passed, and that have not been
-    /// [taken](Conn::take_fds); one that passes more is closed. By default 0: the system closes
-    /// what it passes.
+    /// The maximum number of descriptors that a peer on a Unix socket has passed and that have not
+    /// been [taken](Conn::take_fds). A connection whose peer passes more is closed. By default 0:
+    /// the system then closes all descriptors that the peer passes.
     pub max_fds: usize,
-    /// Output, in bytes, from which on a connection is [congested](Conn::is_congested): the
-    /// protocol should make no more. There is room again when half of it has been written. By
-    /// default 256 KiB.
+    /// The length of output, in bytes, at which the connection is [congested](Conn::is_congested),
+    /// so that the protocol should make no more. There is room again when half of this length is
+    /// left. By default 256 KiB.
     pub high_water: usize,
 }
 
@@ -213,26 +221,26 @@ impl Default for ConnOptions {
     }
 }
 
-/// Why a connection ended.
+/// The reason why a connection ended.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The protocol closed it, and the output was written.
+    /// The protocol closed the connection, or both sides have ended.
     Closed,
-    /// The peer closed it.
+    /// The peer closed its side, and the protocol had nothing more to send.
     Peer,
-    /// Nothing happened for too long.
+    /// There was no traffic for [`ConnOptions::idle_timeout`].
     IdleTimeout,
-    /// A message took too long.
+    /// A message took longer than [`ConnOptions::frame_timeout`].
     FrameTimeout,
-    /// The peer took nothing for too long.
+    /// The peer took no output for [`ConnOptions::write_timeout`].
     WriteTimeout,
-    /// More input was left than is allowed.
+    /// The protocol left more input than [`ConnOptions::max_input`].
     InputLimit,
-    /// The peer broke the rules of the protocol.
+    /// The peer broke the rules of the protocol, as the text says.
     Protocol(&'static str),
-    /// The system has reported an error.
+    /// The system reported an error.
     Io(io::Error),
-    /// The protocol panicked.
+    /// The protocol panicked. [`Protocol::on_close`] is not called in this case.
     Panicked,
 }

@@ -1,4 +1,4 @@
-//! A pair of pipes, one in each direction; each may be missing.
+//! A pair of pipes, one for each direction, of which either may be missing.
 
 use std::fs::File;
 use std::io;
@@ -11,33 +11,34 @@ use mio::{Interest, Token};
 use crate::reactor::{ReactorShared, Registered};
 use crate::sys;
 
-/// See the module.
+/// A pair of pipes.
 #[derive(Debug)]
 pub(super) struct Pipes {
-    /// Where there is none, a file that is always at its end, and is not read.
+    /// The pipe that is read. If there is none, a file that is always at its end, and is never
+    /// registered.
     from: File,
     reads: Reads,
-    /// `None`: there is none, or it was shut down.
+    /// The pipe that is written, or `None` if there is none or it was shut down.
     to: Mutex<Option<File>>,
-    /// Where they are registered, if they are: others may have the pipes, too, so that closing them
-    /// here does not end that.
+    /// The reactor in which the pipes are registered. They have to be deregistered, because others
+    /// may have the pipes, too, so closing them here does not remove them from the system's poller.
     at: Mutex<Option<Arc<ReactorShared>>>,
 }
 
-/// What there is to read.
+/// What a read reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reads {
     Pipe,
-    /// Nothing, until the reader of the other pipe is gone: that is the end.
+    /// Nothing, until the reader of the other pipe is gone, which counts as the end.
     Nothing,
 }
 
 impl Pipes {
-    /// Of pipes that do not block.
+    /// Makes a pair of non-blocking pipes.
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor.
+    /// Returns the system's error if no descriptor is left.
     pub(super) fn new(from: Option<OwnedFd>, to: Option<OwnedFd>) -> io::Result<Pipes> {
         let reads = if from.is_some() { Reads::Pipe } else { Reads::Nothing };
         let from = match from {
@@ -47,7 +48,7 @@ impl Pipes {
         Ok(Pipes { from, reads, to: Mutex::new(to.map(File::from)), at: Mutex::default() })
     }
 
-    /// See [`Socket::register`](super::socket::Socket::register).
+    /// Registers both pipes; see [`Socket::register`](super::socket::Socket::register).
     pub(super) fn register(
         &self,
         reactor: &Arc<ReactorShared>,
@@ -71,7 +72,7 @@ impl Pipes {
         let Some(to) = &*to else { return Ok(token) };
         match reactor.also(token, to.as_raw_fd(), Interest::WRITABLE) {
             Ok(()) => Ok(token),
-            // A regular file takes everything at once.
+            // A regular file cannot be polled, and takes everything at once.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(token),
             Err(error) => {
                 reactor.unwatch(self.from.as_raw_fd());
@@ -91,7 +92,7 @@ impl Pipes {
         }
     }
 
-    /// Says whether there is nothing to read: then the end comes when nothing can be written.
+    /// Returns `true` if there is no pipe to read. The end then comes when nothing can be written.
     pub(super) fn reads_nothing(&self) -> bool {
         self.reads == Reads::Nothing
     }
@@ -101,7 +102,7 @@ impl Pipes {
             (Reads::Nothing, Some(to)) if !sys::has_failed(to.as_fd())? => {
                 Err(io::ErrorKind::WouldBlock.into())
             }
-            // The file is at its end.
+            // Without a pipe, `from` is a file at its end.
             _ => read(&self.from),
         }
     }
@@ -119,20 +120,20 @@ impl Pipes {
         }
     }
 
-    /// Tells the reader that nothing more will come.
+    /// Closes the pipe that is written, so that its reader reads the end.
     pub(super) fn shut_down_write(&self) {
         let to = lock(&self.to).take();
         if let Some(to) = &to {
             if let Some(reactor) = &*lock(&self.at) {
                 reactor.unwatch(to.as_raw_fd());
             }
-            // The standard output may be a socket, which others have, too. A pipe says that it is
-            // none, and its end is that nobody has it any more.
+            // The standard output may be a socket that others share, so it is shut down. For a pipe
+            // this fails: its reader reads the end when the last descriptor is closed.
             let _ = socket2::SockRef::from(to).shutdown(std::net::Shutdown::Write);
         }
     }
 
-    /// Neither is read or written any more; the other ends are told.
+    /// Ends both directions, and lets the other ends know.
     pub(super) fn shut_down(&self) {
         self.shut_down_write();
         self.deregister();

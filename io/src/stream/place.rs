@@ -1,4 +1,4 @@
-//! Where a connection is registered, and the timer that it has in the runtime of its color.
+//! The registration of a connection, and its timer in the runtime of its color.
 
 use std::time::Instant;
 
@@ -8,15 +8,15 @@ use mio::Token;
 
 use crate::reactor::{IoDriver, News, ReactorShared, Registered};
 
-/// Where it is registered.
+/// The registration of a connection.
 #[derive(Clone)]
 pub(super) struct RegisteredAt {
     pub(super) reactor: Arc<ReactorShared>,
     pub(super) token: Arc<OnceLock<Token>>,
     pub(super) color: Color,
-    /// Where it was served, which is what reports of its events name.
+    /// The site that served the stream, which reports about the connection's events name.
     pub(super) site: Site,
-    /// The color is of another runtime than the reactor.
+    /// Whether the color is of another runtime than the reactor.
     pub(super) is_foreign: bool,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct RegisteredAt {
 pub(super) struct Limit {
     pub(super) until: Instant,
     pub(super) timer: Timer,
-    /// See [`Unfired`].
+    /// Tells [`Unfired`] that the timer has fired or was cancelled.
     pub(super) is_over: Option<Arc<AtomicBool>>,
 }
 
@@ -35,9 +35,10 @@ impl Limit {
     }
 }
 
-/// Goes along with a timer that another runtime than the reactor's keeps. If it is dropped before
-/// it has fired, or is cancelled, that runtime ends, and nobody would notice that the peer is
-/// silent.
+/// A guard that travels with a timer in another runtime than the reactor's.
+///
+/// If it is dropped before the timer has fired or was cancelled, that runtime ends. The connection
+/// is then closed, because nothing would notice a silent peer.
 pub(super) struct Unfired {
     pub(super) place: RegisteredAt,
     pub(super) is_over: Arc<AtomicBool>,
@@ -54,7 +55,8 @@ impl Drop for Unfired {
 }
 
 impl RegisteredAt {
-    /// Where others of the color are, or at `reactor`.
+    /// Chooses the reactor of the worker that watches for the color (N1), which is the worker of
+    /// `reactor` if none was chosen before. If the color is of another runtime, it is `reactor`.
     pub(super) fn new(reactor: &Arc<ReactorShared>, color: &Color, site: Site) -> Self {
         let runtime = color.runtime();
         let own = runtime.driver::<IoDriver>().map_or(&[][..], IoDriver::reactors);

@@ -1,4 +1,4 @@
-//! What bytes go through: a socket, or a pair of pipes.
+//! The object that carries bytes: a socket, or a pair of pipes.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -17,28 +17,29 @@ use crate::listen::Counted;
 use crate::reactor::{ReactorShared, Registered, both_directions};
 use crate::sys;
 
-/// See the module. It does not block.
+/// A non-blocking socket, or a pair of non-blocking pipes.
 #[derive(Debug)]
 pub(crate) struct Socket {
     kind: Kind,
-    /// Whether closing it ends what the system's poller knows of it.
+    /// Whether closing the socket removes it from the system's poller.
     owner: Owner,
-    /// What is to be dropped when nobody has it any more.
+    /// The count of the listener that accepted the socket, which is released when the socket
+    /// closes.
     _until_closed: Option<Counted>,
 }
 
 /// Whether others may have the socket, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
-    /// Nobody: it was accepted, or connected, here.
+    /// No others: the socket was accepted or connected here.
     Alone,
-    /// Others, in this process or elsewhere, so that it stays open when it is closed here.
+    /// Others in this process or elsewhere may have it, so it stays open when it is closed here.
     Shared,
 }
 
 #[derive(Debug)]
 enum Kind {
-    /// A connected socket of TCP, or a Unix one.
+    /// A connected TCP or Unix socket.
     Duplex(socket2::Socket),
     Pipes(Pipes),
 }
@@ -50,27 +51,27 @@ impl From<socket2::Socket> for Socket {
 }
 
 impl Socket {
-    /// A socket that a listener has accepted, which counts it.
+    /// Makes a socket from one that a listener has accepted and counts.
     pub(crate) fn counted(socket: socket2::Socket, counted: Option<Counted>) -> Socket {
         Socket { kind: Kind::Duplex(socket), owner: Owner::Alone, _until_closed: counted }
     }
 
-    /// A socket that others may have, too.
+    /// Makes a socket that others may have, too.
     pub(crate) fn shared(socket: socket2::Socket) -> Socket {
         Socket { kind: Kind::Duplex(socket), owner: Owner::Shared, _until_closed: None }
     }
 
-    /// Two pipes, of which each may be missing, and which do not block.
+    /// Makes a pair of non-blocking pipes, of which either may be missing.
     ///
     /// # Errors
     ///
-    /// What the system says if it gives no descriptor.
+    /// Returns the system's error if no descriptor is left.
     pub(crate) fn pipes(from: Option<OwnedFd>, to: Option<OwnedFd>) -> io::Result<Socket> {
         let pipes = Pipes::new(from, to)?;
         Ok(Socket { kind: Kind::Pipes(pipes), owner: Owner::Shared, _until_closed: None })
     }
 
-    /// Says whether it brings nothing but the end, when nothing can be written any more.
+    /// Returns `true` if a read returns only the end, once nothing can be written any longer.
     pub(crate) fn reads_nothing(&self) -> bool {
         matches!(&self.kind, Kind::Pipes(pipes) if pipes.reads_nothing())
     }
@@ -79,11 +80,12 @@ impl Socket {
         matches!(self.kind, Kind::Pipes(_))
     }
 
-    /// Has a reactor tell `ready` of both directions. `known` gets the token before it does.
+    /// Has a reactor tell `ready` about both directions. `known` gets the token before the reactor
+    /// tells anything.
     ///
     /// # Errors
     ///
-    /// What the system says; when the runtime has ended.
+    /// Returns the system's error, or an error if the runtime has ended.
     pub(crate) fn register(
         &self,
         reactor: &Arc<ReactorShared>,
@@ -99,7 +101,7 @@ impl Socket {
         }
     }
 
-    /// Ends what [`register`](Self::register) has begun, for a socket that stays open.
+    /// Ends the registration of a socket that stays open.
     pub(crate) fn deregister(&self, reactor: &ReactorShared) {
         match &self.kind {
             Kind::Duplex(socket) => reactor.unwatch(socket.as_raw_fd()),
@@ -107,8 +109,8 @@ impl Socket {
         }
     }
 
-    /// Ends what [`register`](Self::register) has begun, for a socket that is about to be closed:
-    /// if nobody else has it, that is the end anyway.
+    /// Ends the registration of a socket that is about to be closed. If nobody else has the socket,
+    /// closing it does that.
     pub(crate) fn is_left(&self, reactor: &ReactorShared) {
         if self.owner == Owner::Shared {
             self.deregister(reactor);
@@ -129,7 +131,8 @@ impl Socket {
         }
     }
 
-    /// Reads into memory that need not be initialised, and says how much is then.
+    /// Reads into memory that need not be initialised, and returns how many bytes at its start are
+    /// initialised afterwards.
     #[cfg_attr(not(feature = "hyper"), allow(dead_code, reason = "for hyper's buffers"))]
     pub(crate) fn read_uninit(&self, buf: &mut [MaybeUninit<u8>]) -> io::Result<usize> {
         match &self.kind {
@@ -145,11 +148,11 @@ impl Socket {
         }
     }
 
-    /// Looks at what has arrived, and leaves it there.
+    /// Copies bytes that have arrived, without removing them.
     ///
     /// # Errors
     ///
-    /// What the system says; `Unsupported` for pipes.
+    /// Returns the system's error, or `Unsupported` for pipes.
     pub(crate) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         match &self.kind {
             Kind::Duplex(socket) => sys::peek(socket.as_fd(), buf),
@@ -157,7 +160,7 @@ impl Socket {
         }
     }
 
-    /// Writes, and raises no SIGPIPE.
+    /// Writes bytes. Raises no SIGPIPE.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match &self.kind {
             Kind::Duplex(socket) => socket.send_with_flags(bytes, sys::NO_SIGNAL),
@@ -165,12 +168,12 @@ impl Socket {
         }
     }
 
-    /// Writes bytes with descriptors that go along with the first of them, and raises no SIGPIPE.
+    /// Writes bytes, and descriptors that are sent with the first of them. Raises no SIGPIPE.
     pub(crate) fn write_with_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
         sys::send_fds(self.as_unix_socket()?.as_fd(), bytes, fds)
     }
 
-    /// Reads, and takes up to `most` descriptors that go along.
+    /// Reads bytes, and up to `most` descriptors that come with them.
     pub(crate) fn read_with_fds(
         &self,
         buf: &mut [u8],
@@ -182,7 +185,7 @@ impl Socket {
         }
     }
 
-    /// Writes several slices at once, and raises no SIGPIPE.
+    /// Writes several slices at once. Raises no SIGPIPE.
     pub(crate) fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &self.kind {
             Kind::Duplex(socket) => sys::send_slices(socket, slices),
@@ -191,7 +194,7 @@ impl Socket {
         }
     }
 
-    /// Writes bytes that are followed by more at once, and raises no SIGPIPE.
+    /// Writes bytes that are followed by more at once. Raises no SIGPIPE.
     pub(crate) fn write_more(&self, bytes: &[u8]) -> io::Result<usize> {
         match &self.kind {
             Kind::Duplex(socket) => sys::send_more(socket.as_fd(), bytes),
@@ -207,7 +210,7 @@ impl Socket {
         }
     }
 
-    /// Tells the peer that nothing more will come.
+    /// Closes the sending side, so that the peer reads the end of the stream.
     pub(crate) fn shut_down_write(&self) -> io::Result<()> {
         match &self.kind {
             Kind::Duplex(socket) => socket.shutdown(Shutdown::Write),
@@ -218,16 +221,16 @@ impl Socket {
         }
     }
 
-    /// The peer is not to wait for somebody who does not come.
+    /// Shuts both directions down, so that the peer does not wait for answers that never come.
     pub(crate) fn shut_down(&self) {
         match &self.kind {
-            // It fails if the peer is gone already.
+            // This fails if the peer has already gone.
             Kind::Duplex(socket) => _ = socket.shutdown(Shutdown::Both),
             Kind::Pipes(pipes) => pipes.shut_down(),
         }
     }
 
-    /// The error of the socket, if it has one; then it has none.
+    /// Returns the pending error of the socket, and clears it.
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
         match &self.kind {
             Kind::Duplex(socket) => socket.take_error(),
@@ -235,7 +238,7 @@ impl Socket {
         }
     }
 
-    /// The address on this side.
+    /// Returns the local address.
     pub(crate) fn local_addr(&self) -> io::Result<Addr> {
         match &self.kind {
             Kind::Duplex(socket) => Ok(Addr::of_system(&socket.local_addr()?)),
@@ -243,7 +246,7 @@ impl Socket {
         }
     }
 
-    /// The address of the peer.
+    /// Returns the address of the peer.
     pub(crate) fn peer_addr(&self) -> io::Result<Addr> {
         match &self.kind {
             Kind::Duplex(socket) => Ok(Addr::of_system(&socket.peer_addr()?)),
@@ -251,11 +254,11 @@ impl Socket {
         }
     }
 
-    /// The socket, if it is of the Unix family.
+    /// Returns the socket, if it is a Unix socket.
     ///
     /// # Errors
     ///
-    /// `Unsupported` if it is not.
+    /// Returns `Unsupported` if it is not a Unix socket, and otherwise the system's error.
     pub(crate) fn as_unix_socket(&self) -> io::Result<&socket2::Socket> {
         let socket = self.as_socket().ok_or(io::ErrorKind::Unsupported)?;
         match socket.domain()? {
@@ -264,7 +267,7 @@ impl Socket {
         }
     }
 
-    /// The socket, if it is one.
+    /// Returns the socket, or `None` for pipes.
     pub(crate) fn as_socket(&self) -> Option<&socket2::Socket> {
         match &self.kind {
             Kind::Duplex(socket) => Some(socket),

@@ -1,16 +1,16 @@
-//! A connection as a step function: what it knows, and what it does next.
+//! A connection as a step function: its state, and its next action.
 //!
-//! Nothing is read, written or called from here. [`link`](super::link) says what has happened:
-//! readiness, the results of reads and writes, the time, what the protocol asks for. Then it asks
-//! [`next`](State::next) what to do, does that, says what came of it, and asks again, until the
-//! answer is to wait, or that it is over. So every order of what a peer, the system, a protocol and
-//! the clock may do can be searched without a socket; `state_tests` does that.
+//! This file reads, writes and calls nothing. [`link`](super::link) reports what has happened:
+//! readiness, the results of reads and writes, the time, the requests of the protocol. Then it asks
+//! [`next`](State::next) what to do, does that, reports the result, and asks again, until the
+//! answer is to wait or to close. So `state_tests` can search every order of what a peer, the
+//! system, a protocol and the clock may do, without a socket.
 //!
-//! Reading and writing do not depend on each other: that the peer takes nothing is no reason not to
-//! take what it sends, as it may wait for that. What does depend is up to the protocol: it leaves
-//! input while it is congested, or pauses.
+//! Reading and writing do not depend on each other. If the peer reads nothing, the connection still
+//! reads what it sends, because the peer may wait for that. A dependency between the directions is
+//! up to the protocol, which leaves input unconsumed while it is congested, or pauses.
 //!
-//! What is known of each direction is in [`direction`](super::direction).
+//! The state of each direction is in [`direction`](super::direction).
 
 use std::time::{Duration, Instant};
 
@@ -19,21 +19,24 @@ use super::buffer::{Filled, Flushed};
 use super::direction::{FromPeer, ToPeer};
 use crate::reactor::{Readiness, Trust};
 
-/// Files in the out-buffer, each an open descriptor, from which on no more should be added.
+/// The number of descriptors in the out-buffer, for files or to be sent, from which on no more
+/// should be added.
 const MOST_FILES: usize = 16;
 
-/// Bytes that a closed connection still reads and throws away; few where that is searched.
+/// The number of bytes that a closed connection still reads and discards. The search in tests uses
+/// a small number.
 const LINGER_BYTES: usize = if cfg!(test) { 4 } else { 4 * 1024 * 1024 };
 
-/// How far a connection has come.
+/// The stage of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum State {
-    /// The protocol talks.
+    /// The connection is open, and the protocol talks.
     Open(Open),
-    /// The protocol has ended; what is in the out-buffer is still written.
+    /// The protocol has ended. The out-buffer is still written.
     Closing { why: Why, from_peer: FromPeer, to_peer: ToPeer },
-    /// All is written, our side is closed; what still comes is read and thrown away, so many bytes
-    /// at most. If it was closed at once, the system would throw away what was sent last.
+    /// All output is written, and our side is closed. Up to `left` bytes that still arrive are read
+    /// and discarded. If the socket were closed at once, the system would discard the output that
+    /// the peer has not read.
     Lingering { why: Why, from_peer: FromPeer, left: usize, since: Instant },
     /// The connection is over.
     Closed(Why),
@@ -48,52 +51,53 @@ pub(super) struct Open {
     to_peer: ToPeer,
     ours: Ours,
     program: Program,
-    /// The last time that something was read, written, or completed.
+    /// The time at which something was last read or written, or a pause ended.
     active: Instant,
-    /// The first byte of an input that is not complete.
+    /// The time from which the frame timeout of an incomplete message counts.
     frame: Option<Instant>,
 }
 
-/// What the protocol does about input.
+/// The protocol's attitude to input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Turn {
-    /// The protocol takes what comes.
+    /// The protocol takes what arrives.
     Takes,
-    /// Something has come, of which it is to be told.
+    /// Something has arrived, and the protocol is to be told.
     HasInput,
-    /// It is to be called again, though nothing new may have come.
+    /// The protocol is to be called again, even if nothing new has arrived.
     Again,
     /// The protocol takes no input until it resumes.
     Paused,
 }
 
-/// What the protocol knows of the out-buffer.
+/// The protocol's knowledge of the room in the out-buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Room {
     Ample,
-    /// So much has waited that it may have stopped making more, and it has not been told of room
-    /// since.
+    /// The out-buffer was congested, so the protocol may have stopped, and it has not been told of
+    /// room since.
     Scarce,
 }
 
-/// How far our side of the socket has come.
+/// The stage of our side of the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Ours {
     Open,
-    /// The connection closes when the out-buffer is written.
+    /// Our side closes when the out-buffer is written.
     Ending,
     Ended,
 }
 
-/// What the protocol has been told of the program.
+/// What the protocol has to be told about the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Program {
     Runs,
-    /// It is about to end, and the protocol is to be told.
+    /// The program is about to end, and the protocol is to be told.
     Ends,
 }
 
-/// Why a connection ended: [`CloseReason`](super::CloseReason) without the system's error.
+/// The reason why a connection ended: [`CloseReason`](super::CloseReason) without the system's
+/// error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Why {
     Closed,
@@ -107,28 +111,28 @@ pub(super) enum Why {
     Panicked,
 }
 
-/// What is to be done.
+/// The next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Read once; then [`filled`](State::filled) or [`read_failed`](State::read_failed).
+    /// Read once, and report [`filled`](State::filled) or [`read_failed`](State::read_failed).
     Read,
-    /// Write; then [`flushed`](State::flushed) or [`fail`](State::fail).
+    /// Write, and report [`flushed`](State::flushed) or [`fail`](State::fail).
     Write,
     /// Call the protocol.
     Call(Call),
-    /// Close our side of the socket; then [`shut`](State::shut).
+    /// Close our side of the socket, and report [`shut`](State::shut).
     ShutDown,
-    /// Ask the socket for its error; then [`fail`](State::fail).
+    /// Ask the socket for its error, and report [`fail`](State::fail).
     AskError,
-    /// Let others have their turn, and go on.
+    /// Let other colors have their turn, and go on in another event.
     Yield,
-    /// Wait for the system; the time, if that matters, is [`limit`](State::limit).
+    /// Wait for the system, and for the time of [`limit`](State::limit).
     Wait,
-    /// Let go of the socket, and tell the protocol.
+    /// Close the socket, and tell the protocol.
     Close(Why),
 }
 
-/// What the protocol is called for.
+/// The reason for a call of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Call {
     Data,
@@ -137,35 +141,35 @@ pub(super) enum Call {
     Drain,
 }
 
-/// What is in the buffers.
+/// The amounts in the buffers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
-    /// Bytes that were read and not consumed.
+    /// The number of bytes that were read and not consumed.
     pub(super) input: usize,
-    /// Bytes that are to be written.
+    /// The number of bytes that are to be written.
     pub(super) output: u64,
-    /// Files among them.
+    /// The number of descriptors in the output: files, and descriptors to be sent.
     pub(super) files: usize,
 }
 
 impl Load {
-    /// Says whether so much output waits that no more should be made.
+    /// Returns `true` if the protocol should make no more output for now.
     pub(super) fn is_congested(self, options: &ConnOptions) -> bool {
         self.output >= options.high_water.max(1) as u64 || self.files >= MOST_FILES
     }
 
-    /// Says whether so little waits that more may be made, after there was too much.
+    /// Returns `true` if the protocol may make output again, after there was too much.
     fn has_room(self, options: &ConnOptions) -> bool {
         self.output <= options.high_water as u64 / 2 && self.files <= MOST_FILES / 2
     }
 }
 
-/// What one event may still do before others have their turn.
+/// The numbers of actions that one event may still take before other colors have their turn.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Budget {
     reads: u8,
     writes: u8,
-    /// Calls for something else than input that has come.
+    /// Calls for other reasons than new input.
     calls: u8,
 }
 
@@ -173,22 +177,22 @@ impl Budget {
     pub(super) const EVENT: Budget = Budget { reads: 4, writes: 3, calls: 2 };
 }
 
-/// Takes one of so many. False: none is left.
+/// Takes one of `left`. Returns `false` if none is left.
 fn take_one(left: &mut u8) -> bool {
     let taken = left.checked_sub(1);
     taken.inspect(|less| *left = *less).is_some()
 }
 
 impl Open {
-    /// Says whether it takes what the peer sends. It does not if the protocol is paused, or has
-    /// left input because there is no room for its output, or because others are to have their
-    /// turn.
+    /// Returns `true` if the connection takes what the peer sends. It does not while the protocol
+    /// is paused, has left input because there is no room for its output, or has asked to be called
+    /// again so that others get their turn.
     fn reads(&self, load: Load) -> bool {
         let leaves_input = self.room == Room::Scarce && load.input > 0;
         self.turn == Turn::Takes && !leaves_input
     }
 
-    /// What is next; `Err`: it is over.
+    /// Returns the next action, or an error if the connection is over.
     fn next(
         &mut self,
         load: Load,
@@ -215,7 +219,7 @@ impl Open {
             return Ok(Next::Call(Call::Room));
         }
         let writes = load.output > 0 && self.to_peer.may_take();
-        // Now that the socket may take some, there may be room.
+        // A write may make room now that the socket may take some.
         if self.room == Room::Scarce && writes && take_one(&mut budget.writes) {
             return Ok(Next::Write);
         }
@@ -229,7 +233,7 @@ impl Open {
         }
         match self.from_peer {
             FromPeer::Failed => return Ok(Next::AskError),
-            // No read will find out.
+            // No read finds out, because none is made.
             FromPeer::Failing if !reads && self.turn != Turn::Again => return Ok(Next::AskError),
             _ => {}
         }
@@ -252,16 +256,17 @@ impl Open {
     }
 }
 
-/// How a connection ends by itself.
+/// The ways in which a connection ends by itself.
 enum Over {
-    /// What is in the out-buffer is still written.
+    /// The connection closes when the out-buffer is written.
     WhenWritten(Why),
-    /// Both sides have ended.
+    /// Both sides have ended, so the connection closes now.
     Now,
 }
 
 impl State {
-    /// `trust`: whether a short read proves that nothing is left.
+    /// Makes the state of a new connection. `trust` says whether a short read proves that nothing
+    /// is left.
     pub(super) fn new(now: Instant, trust: Trust) -> State {
         State::Open(Open {
             turn: Turn::Takes,
@@ -275,7 +280,7 @@ impl State {
         })
     }
 
-    /// What is to be done next.
+    /// Returns the next action.
     pub(super) fn next(&mut self, load: Load, options: &ConnOptions, budget: &mut Budget) -> Next {
         match self {
             State::Open(open) => match open.next(load, options, budget) {
@@ -303,7 +308,7 @@ impl State {
         }
     }
 
-    /// The direction to the peer, while something may be written.
+    /// Returns the direction to the peer, while something may be written.
     fn outgoing(&mut self) -> Option<&mut ToPeer> {
         match self {
             State::Open(Open { to_peer, .. }) | State::Closing { to_peer, .. } => Some(to_peer),
@@ -311,7 +316,7 @@ impl State {
         }
     }
 
-    /// The system has told of readiness.
+    /// Reports readiness.
     pub(super) fn edge(&mut self, edge: Readiness) {
         match self {
             State::Open(Open { from_peer, to_peer, .. })
@@ -324,7 +329,7 @@ impl State {
         }
     }
 
-    /// A read has brought something, or nothing, or the end; `bytes` of it.
+    /// Reports the outcome of a read, which returned `bytes` bytes.
     pub(super) fn filled(&mut self, filled: &Filled, bytes: usize, now: Instant) {
         match self {
             State::Open(open) => {
@@ -347,13 +352,13 @@ impl State {
 
     pub(super) fn read_failed(&mut self) {
         match *self {
-            // It has what it wanted.
+            // The peer is gone, so there is no need to linger.
             State::Lingering { why, .. } => *self = State::Closed(why),
             _ => self.fail(Why::Io),
         }
     }
 
-    /// A write has left `after` of `before` bytes.
+    /// Reports that a write has left `after` of `before` bytes.
     pub(super) fn flushed(&mut self, before: u64, after: u64, flushed: &Flushed, now: Instant) {
         if let Some(to_peer) = self.outgoing() {
             to_peer.flushed(before, after, flushed, now);
@@ -361,12 +366,13 @@ impl State {
         if let State::Open(open) = self
             && after < before
         {
-            // What follows, silence or the rest of a message, counts from here.
+            // Progress restarts the time of what follows, silence or the rest of a message.
             open.active = now;
         }
     }
 
-    /// Our side of the socket is closed; or that has failed, as the peer is gone.
+    /// Reports that our side of the socket is closed, or that closing it failed because the peer is
+    /// gone.
     pub(super) fn shut(&mut self, outcome: Result<(), ()>, now: Instant) {
         match *self {
             State::Open(ref mut open) => open.ours = Ours::Ended,
@@ -382,14 +388,15 @@ impl State {
         }
     }
 
-    /// A read may bring something, though the system has not said so.
+    /// Reports that a read may return something, although the system has not said so.
     pub(super) fn may_read(&mut self) {
         if let State::Open(Open { from_peer, .. }) = self {
             from_peer.awakes();
         }
     }
 
-    /// The program is about to end. What has arrived but was not read yet counts as begun.
+    /// Reports that the program is about to end. Bytes that have arrived and were not read yet are
+    /// read first.
     pub(super) fn drain(&mut self) {
         if let State::Open(open) = self {
             open.from_peer.awakes();
@@ -397,7 +404,8 @@ impl State {
         }
     }
 
-    /// What it waits for, and until when; `None`: for nothing that has to come.
+    /// Returns the deadline of what the connection waits for, and the reason to close it then.
+    /// Returns `None` if it waits for nothing that has to happen.
     pub(super) fn limit(&mut self, load: Load, options: &ConnOptions) -> Option<(Instant, Why)> {
         if let Some(since) = self.outgoing().and_then(|to_peer| to_peer.waits_since()) {
             return Some((later(since, options.write_timeout), Why::WriteTimeout));
@@ -419,7 +427,7 @@ impl State {
         }
     }
 
-    /// The time has come for what [`limit`](Self::limit) said, or may have.
+    /// Closes the connection if the deadline of [`limit`](Self::limit) has passed.
     pub(super) fn check_limit(&mut self, load: Load, options: &ConnOptions, now: Instant) {
         if let Some((until, why)) = self.limit(load, options)
             && now >= until
@@ -428,14 +436,14 @@ impl State {
         }
     }
 
-    /// Input has been understood. What follows is a message of its own, with its own time.
+    /// Reports that input was consumed. The rest is a message of its own, with its own time.
     pub(super) fn consumed(&mut self) {
         if let State::Open(open) = self {
             open.frame = None;
         }
     }
 
-    /// The protocol wants to be called again.
+    /// Reports that the protocol wants to be called again.
     pub(super) fn come_back(&mut self) {
         if let State::Open(open) = self
             && open.turn != Turn::Paused
@@ -454,18 +462,18 @@ impl State {
         matches!(self, State::Open(Open { turn: Turn::Paused, .. }))
     }
 
-    /// Ends a pause: the protocol is called again.
+    /// Ends a pause. The protocol is called again.
     pub(super) fn resume(&mut self, now: Instant) {
         if let State::Open(open) = self
             && open.turn == Turn::Paused
         {
             open.turn = Turn::Again;
-            // What waits has not been the peer's doing.
+            // The peer did not cause the pause, so its times start anew.
             (open.active, open.frame) = (now, None);
         }
     }
 
-    /// Says whether more can be sent.
+    /// Returns `true` if more can be sent.
     pub(super) fn sends(&self) -> bool {
         matches!(self, State::Open(Open { ours: Ours::Open, .. }))
     }
@@ -474,7 +482,7 @@ impl State {
         matches!(self, State::Open(_))
     }
 
-    /// Our side closes when the out-buffer is written; the peer's stays.
+    /// Closes our side when the out-buffer is written, and leaves the peer's side open.
     pub(super) fn shut_down_write(&mut self) {
         if let State::Open(open) = self
             && open.ours == Ours::Open
@@ -483,8 +491,7 @@ impl State {
         }
     }
 
-    /// The peer takes nothing any more, though it may still send: what waits in the out-buffer is
-    /// gone.
+    /// Reports that the peer no longer reads, although it may still send. The out-buffer is lost.
     pub(super) fn cannot_write(&mut self) {
         match self {
             State::Open(open) => {
@@ -496,14 +503,14 @@ impl State {
         }
     }
 
-    /// The protocol has ended: both sides close when the out-buffer is written.
+    /// Ends the protocol. Both sides close when the out-buffer is written.
     pub(super) fn end(&mut self, why: Why) {
         if let State::Open(Open { from_peer, to_peer, .. }) = *self {
             *self = State::Closing { why, from_peer, to_peer };
         }
     }
 
-    /// It closes now, whatever is in the out-buffer.
+    /// Closes the connection now, whatever is in the out-buffer.
     pub(super) fn abort(&mut self) {
         self.end(Why::Closed);
         match *self {
@@ -514,7 +521,7 @@ impl State {
         }
     }
 
-    /// Something has gone wrong: it closes now.
+    /// Closes the connection now, because of a failure.
     pub(super) fn fail(&mut self, why: Why) {
         if !matches!(self, State::Closed(_)) {
             *self = State::Closed(why);
@@ -522,7 +529,7 @@ impl State {
     }
 }
 
-/// The sum, or what is as good as never.
+/// Returns `at + delay`, or a time about 34 years after `at` if the sum overflows.
 pub(super) fn later(at: Instant, delay: Duration) -> Instant {
     at.checked_add(delay).unwrap_or_else(|| at + Duration::from_secs(1 << 30))
 }

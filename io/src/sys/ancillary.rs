@@ -1,29 +1,29 @@
-//! What goes along with the bytes of a Unix socket: descriptors; and who is at its other end.
+//! Descriptors that travel with the bytes of a Unix socket, and the credentials of its peer.
 
 use std::io::{self, IoSlice};
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// Descriptors that go along with one message at most; the system's limit (SCM_MAX_FD).
+/// The most descriptors that one message can carry, which is the system's limit (SCM_MAX_FD).
 pub(crate) const MOST_FDS: usize = 253;
 
-/// Room for the control messages of a call, aligned as their headers have to be.
+/// A buffer for the control messages of one call, with the alignment that their headers need.
 #[repr(C, align(8))]
 struct Control([MaybeUninit<u8>; 1_056]);
 
-/// Bytes of a control message with so many descriptors.
+/// Returns the bytes that a control message with `fds` descriptors takes.
 fn space(fds: usize) -> usize {
-    // SAFETY: the call computes a number of a number.
+    // SAFETY: `CMSG_SPACE` only computes a number from a number.
     unsafe { libc::CMSG_SPACE((fds * size_of::<RawFd>()) as u32) as usize }
 }
 
-/// Sends bytes, at least one, and descriptors along with the first of them; says how many bytes
+/// Sends bytes, at least one, with descriptors attached to the first, and returns how many bytes
 /// were sent. Raises no SIGPIPE.
 ///
 /// # Errors
 ///
-/// Those of sendmsg(2); `WouldBlock` if the socket is full; `InvalidInput` for more than
-/// [`MOST_FDS`], or for no bytes.
+/// Returns the errors of sendmsg(2), among them `WouldBlock` if the socket is full. Returns
+/// `InvalidInput` for more than [`MOST_FDS`] descriptors, and for no bytes.
 pub(crate) fn send_fds(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
@@ -34,9 +34,10 @@ pub(crate) fn send_fds(
     }
     let mut control = Control([const { MaybeUninit::zeroed() }; 1_056]);
     let slice = IoSlice::new(bytes);
-    // SAFETY: a zeroed message is one of nothing. Its parts point to what lives in this function,
-    // and say how long that is; the control message is written within its room, which holds
-    // `MOST_FDS` descriptors and is zeroed; the descriptors are open while they are borrowed.
+    // SAFETY: an all-zero `msghdr` is a valid empty message. Its pointers lead to the caller's
+    // bytes and to locals of this function, with their lengths. `control` is zeroed, aligned for a
+    // header, and has room for `MOST_FDS` descriptors, so the header and the numbers are written
+    // inside it. The descriptors are borrowed, so they are open.
     let sent = unsafe {
         let mut message: libc::msghdr = std::mem::zeroed();
         message.msg_iov = (&raw const slice).cast_mut().cast();
@@ -58,14 +59,14 @@ pub(crate) fn send_fds(
     super::check(sent)
 }
 
-/// Receives bytes, and the descriptors that go along with them, which are closed by exec(2); says
-/// how many bytes there were. Zero: the peer has closed its side.
+/// Receives bytes and the descriptors that came with them, and returns the number of bytes. The
+/// descriptors are close-on-exec. Zero bytes mean that the peer has closed its side.
 ///
 /// # Errors
 ///
-/// Those of recvmsg(2); `WouldBlock` if nothing is there; `InvalidData` if more than `most`
-/// descriptors came, or other things that go along with bytes: then no descriptor is left open, and
-/// the bytes are lost.
+/// Returns the errors of recvmsg(2), among them `WouldBlock` if nothing is there. Returns
+/// `InvalidData` if more than `most` descriptors came, or if other control messages did not fit.
+/// All received descriptors are closed then, and the bytes are lost.
 pub(crate) fn receive_fds(
     socket: BorrowedFd<'_>,
     buf: &mut [u8],
@@ -73,10 +74,10 @@ pub(crate) fn receive_fds(
 ) -> io::Result<(usize, Vec<OwnedFd>)> {
     let mut control = Control([const { MaybeUninit::zeroed() }; 1_056]);
     let mut fds = Vec::new();
-    // SAFETY: a zeroed message is one of nothing. Its parts point to what lives in this function or
-    // is borrowed, and say how long that is. The system has written whole control messages to the
-    // room, which are walked by its own rules; the descriptors in them are new ones, and nobody
-    // else's.
+    // SAFETY: an all-zero `msghdr` is a valid empty message. Its pointers lead to the borrowed
+    // `buf` and to locals of this function, with their lengths. The loop walks whole control
+    // messages that the system has written, with the system's own macros. The descriptors in them
+    // are new, so nothing else owns them.
     let (received, flags) = unsafe {
         let mut slice = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
         let mut message: libc::msghdr = std::mem::zeroed();
@@ -109,18 +110,18 @@ pub(crate) fn receive_fds(
     Ok((received, fds))
 }
 
-/// The process at the other end of a Unix socket, as it was when it connected: its number, user and
-/// group.
+/// Returns the process ID, user ID and group ID of the process at the other end of a Unix socket,
+/// as they were when it connected.
 ///
 /// # Errors
 ///
-/// Those of getsockopt(2); `Unsupported` where the system does not tell.
+/// Returns the errors of getsockopt(2), and `Unsupported` on systems other than Linux and Android.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<(u32, u32, u32)> {
     let mut peer = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY: the descriptor is open while it is borrowed, and the pointers are to values of ours,
-    // of the length that is said.
+    // SAFETY: the socket is borrowed, so its descriptor is open. The pointers lead to locals, and
+    // `length` is the size of `peer`.
     let got = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
@@ -136,7 +137,7 @@ pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<(u32, u32, 
     }
 }
 
-/// Elsewhere it is asked for in other ways.
+/// Other systems report the peer's credentials in other ways, which this crate does not use.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn peer_credentials(_: BorrowedFd<'_>) -> io::Result<(u32, u32, u32)> {
     Err(io::ErrorKind::Unsupported.into())

@@ -1,4 +1,5 @@
-//! Many datagrams in one call: recvmmsg(2) and sendmmsg(2), and segments of one datagram (GSO).
+//! Many datagrams in one system call (recvmmsg(2), sendmmsg(2)), and segmentation by the system
+//! (GSO).
 
 use std::io::{self, IoSlice};
 use std::mem::{size_of, zeroed};
@@ -6,15 +7,15 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use socket2::SockAddr;
 
-/// Datagrams that one call takes, or sends, at most.
+/// The most datagrams that one call receives or sends.
 pub(crate) const BATCH: usize = 32;
 
-/// A datagram that has come.
+/// A datagram that was received.
 #[derive(Debug)]
 pub(crate) struct Received {
-    /// How many bytes of its slot it has.
+    /// The number of bytes of its slot that the datagram fills.
     pub(crate) length: usize,
-    /// There was no room for all of it; the rest is lost.
+    /// The datagram was longer than its slot, and the rest of it is lost.
     pub(crate) is_cut: bool,
     pub(crate) from: SockAddr,
 }
@@ -23,18 +24,20 @@ pub(crate) struct Received {
 #[derive(Debug)]
 pub(crate) struct ToSend<'a> {
     pub(crate) bytes: &'a [u8],
-    /// `None`: to whom the socket is connected.
+    /// The receiver's address; `None` stands for the address that the socket is connected to.
     pub(crate) to: Option<&'a SockAddr>,
-    /// The system cuts it into datagrams of so many bytes; 0: it does not.
+    /// The length in bytes of the datagrams into which the system cuts this one; 0 if it does not.
     pub(crate) segment: u16,
 }
 
-/// Receives up to [`BATCH`] datagrams into slots of `slot` bytes each, and pushes what came. The
-/// first stands at the start of `buffer`, the second `slot` bytes behind it, and so on.
+/// Receives up to [`BATCH`] datagrams into slots of `slot` bytes each, and pushes them to
+/// `received`. The first datagram is at the start of `buffer`, the second `slot` bytes behind it,
+/// and so on.
 ///
 /// # Errors
 ///
-/// Those of recvmmsg(2); `WouldBlock` if nothing is there.
+/// Returns the errors of recvmmsg(2), among them `WouldBlock` if no datagram is there. Returns
+/// `InvalidInput` if `buffer` has no room for a slot.
 pub(crate) fn receive_many(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
@@ -45,7 +48,8 @@ pub(crate) fn receive_many(
     if count == 0 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    // SAFETY: zeroed addresses and messages are ones of nothing.
+    // SAFETY: both are C structures for which all zeros are a valid value: no address, and an empty
+    // message.
     let (mut addresses, mut messages) = unsafe {
         (zeroed::<[libc::sockaddr_storage; BATCH]>(), zeroed::<[libc::mmsghdr; BATCH]>())
     };
@@ -59,9 +63,9 @@ pub(crate) fn receive_many(
         header.msg_name = (&raw mut addresses[at]).cast();
         header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
     }
-    // SAFETY: the descriptor is open while it is borrowed. Each of `count` messages points to a
-    // slot of the buffer, which is borrowed, and to an address of this function, and says how long
-    // they are. A null pointer is no limit of time.
+    // SAFETY: the socket is borrowed, so its descriptor is open. Each of the `count` messages
+    // points to its own slot of `buffer`, which is borrowed mutably, and to a local address, with
+    // their lengths. A null pointer as the timeout means no timeout.
     let came = unsafe {
         libc::recvmmsg(
             socket.as_raw_fd(),
@@ -74,8 +78,9 @@ pub(crate) fn receive_many(
     let came = super::check(came as isize)?;
     for (message, address) in messages.iter().zip(addresses).take(came) {
         let length = message.msg_hdr.msg_namelen.min(size_of_val(&address) as libc::socklen_t);
-        // SAFETY: `SockAddrStorage` is a transparent wrapper of `sockaddr_storage`; the system has
-        // written so many bytes of an address to it, and those behind them are zero.
+        // SAFETY: `SockAddrStorage` is a transparent wrapper of `sockaddr_storage`. The system has
+        // written an address of `length` bytes to `address`, and the bytes behind it are still
+        // zero.
         let from = unsafe { SockAddr::new(std::mem::transmute_copy(&address), length) };
         received.push(Received {
             length: (message.msg_len as usize).min(slot),
@@ -86,21 +91,23 @@ pub(crate) fn receive_many(
     Ok(())
 }
 
-/// Room for the control message that says how long a segment is, aligned as its header has to be.
+/// A buffer for the control message with a segment's length, with the alignment that its header
+/// needs.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct Control([u8; 32]);
 
-/// Sends up to [`BATCH`] datagrams, and says how many of the first were sent. Raises no SIGPIPE.
+/// Sends up to [`BATCH`] datagrams, and returns how many were sent, counted from the first. Raises
+/// no SIGPIPE.
 ///
 /// # Errors
 ///
-/// Those of sendmmsg(2) of the first one; `WouldBlock` if the socket is full.
+/// Returns the error of sendmmsg(2) for the first datagram, `WouldBlock` if the socket is full.
 pub(crate) fn send_many(socket: BorrowedFd<'_>, all: &[ToSend<'_>]) -> io::Result<usize> {
     let count = all.len().min(BATCH);
     let mut slices: [IoSlice<'_>; BATCH] = std::array::from_fn(|_| IoSlice::new(&[]));
     let mut controls = [Control([0; 32]); BATCH];
-    // SAFETY: zeroed messages are ones of nothing.
+    // SAFETY: `mmsghdr` is a C structure for which all zeros are a valid value, an empty message.
     let mut messages = unsafe { zeroed::<[libc::mmsghdr; BATCH]>() };
     for (at, one) in all.iter().take(count).enumerate() {
         slices[at] = IoSlice::new(one.bytes);
@@ -115,9 +122,9 @@ pub(crate) fn send_many(socket: BorrowedFd<'_>, all: &[ToSend<'_>]) -> io::Resul
             write_segment(header, &mut controls[at], one.segment);
         }
     }
-    // SAFETY: the descriptor is open while it is borrowed. Each of `count` messages points to
-    // bytes and to an address that are borrowed, and to control messages of this function, and
-    // says how long they are; the system only reads them.
+    // SAFETY: the socket is borrowed, so its descriptor is open. Each of the `count` messages
+    // points to borrowed bytes, to a borrowed address or none, and to a local control message or
+    // none, with their lengths. The system only reads through these pointers.
     let sent = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),
@@ -129,12 +136,13 @@ pub(crate) fn send_many(socket: BorrowedFd<'_>, all: &[ToSend<'_>]) -> io::Resul
     super::check(sent as isize)
 }
 
-/// Writes the control message that says how long a segment is.
+/// Writes the control message with the length of a segment.
 #[cfg(target_os = "linux")]
 fn write_segment(header: &mut libc::msghdr, control: &mut Control, segment: u16) {
     header.msg_control = control.0.as_mut_ptr().cast();
-    // SAFETY: `msg_control` points to the control's room, which is borrowed, is enough for one
-    // message of two bytes, and is aligned for its header.
+    // SAFETY: `msg_control` points to `control`, which is borrowed mutably and aligned for a
+    // header. Its 32 bytes have room for one message with two bytes of data, so the first header
+    // exists and all writes stay inside it.
     unsafe {
         header.msg_controllen = libc::CMSG_SPACE(size_of::<u16>() as u32) as _;
         let first = libc::CMSG_FIRSTHDR(header);
@@ -145,17 +153,17 @@ fn write_segment(header: &mut libc::msghdr, control: &mut Control, segment: u16)
     }
 }
 
-/// Other systems do not cut datagrams, and are not asked to.
+/// Does nothing, as other systems do not cut datagrams.
 #[cfg(not(target_os = "linux"))]
 fn write_segment(_: &mut libc::msghdr, _: &mut Control, _: u16) {}
 
-/// Says whether the system cuts datagrams of this socket into segments when it is asked to.
+/// Returns `true` if the system can cut datagrams of this socket into segments.
 pub(crate) fn cuts_segments(socket: BorrowedFd<'_>) -> bool {
     #[cfg(target_os = "linux")]
     {
         let (mut segment, mut length) = (0i32, size_of::<i32>() as libc::socklen_t);
-        // SAFETY: the descriptor is open while it is borrowed, and the pointers are to values of
-        // ours, of the length that is said.
+        // SAFETY: the socket is borrowed, so its descriptor is open. The pointers lead to locals,
+        // and `length` is the size of `segment`.
         let got = unsafe {
             libc::getsockopt(
                 socket.as_raw_fd(),

@@ -1,4 +1,4 @@
-//! Descriptors that a process has been started with.
+//! Descriptors that this process was started with, or passes on to a process that it starts.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -7,16 +7,16 @@ use std::process::Command;
 
 use dapple::sync::{AtomicBool, Ordering};
 
-/// The descriptors have been taken.
+/// The inherited descriptors have been taken.
 static ARE_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Takes the descriptors that the environment says this process has been started with. They are
-/// closed by exec(2) from now on. `None`: they have been taken before.
+/// Takes the descriptors that, by the environment, this process was started with, and makes them
+/// close-on-exec. Returns `None` if they were taken before.
 ///
 /// # Errors
 ///
-/// Those of fcntl(2), if one of them is not open. `InvalidData` if one is a standard one, or there
-/// twice.
+/// Returns the errors of fcntl(2) if a descriptor is not open. Returns `InvalidData` if a number is
+/// that of a standard descriptor or negative, or appears twice.
 pub(crate) fn take_inherited(numbers: &[RawFd]) -> io::Result<Option<Vec<OwnedFd>>> {
     if ARE_TAKEN.load(Ordering::SeqCst) {
         return Ok(None);
@@ -26,7 +26,7 @@ pub(crate) fn take_inherited(numbers: &[RawFd]) -> io::Result<Option<Vec<OwnedFd
         let why = "the descriptors that the environment names are not different ones";
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
-    // None is taken unless all are there.
+    // All of them are checked before the first one is taken.
     numbers.iter().try_for_each(|fd| check_open(*fd))?;
     if ARE_TAKEN.swap(true, Ordering::SeqCst) {
         return Ok(None);
@@ -34,25 +34,26 @@ pub(crate) fn take_inherited(numbers: &[RawFd]) -> io::Result<Option<Vec<OwnedFd
     numbers.iter().map(|fd| take_one(*fd)).collect::<io::Result<_>>().map(Some)
 }
 
-/// Has a command leave descriptors open in the process that it starts, under their numbers. They
-/// are closed here when the command is dropped.
+/// Leaves descriptors open, under their numbers, in the process that `command` starts. This process
+/// closes them when `command` is dropped.
 pub(crate) fn pass_on(command: &mut Command, fds: Vec<OwnedFd>) {
     let keep = move || {
         for fd in &fds {
-            // SAFETY: the call takes numbers only.
+            // SAFETY: fcntl with `F_SETFD` takes numbers only.
             if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, 0) } == -1 {
                 return Err(io::Error::last_os_error());
             }
         }
         Ok(())
     };
-    // SAFETY: between fork and exec the closure makes one system call for each descriptor, and an
-    // error of a number; nothing that takes a lock or memory.
+    // SAFETY: the closure is safe between fork and exec. It makes one system call for each
+    // descriptor, and makes an error from a number. It takes no lock and allocates no memory.
     unsafe { command.pre_exec(keep) };
 }
 
 fn check_open(fd: RawFd) -> io::Result<()> {
-    // SAFETY: the call takes numbers only; a descriptor that is not open is an error.
+    // SAFETY: fcntl with `F_GETFD` takes numbers only, and returns an error for a descriptor that
+    // is not open.
     match unsafe { libc::fcntl(fd, libc::F_GETFD) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
@@ -60,10 +61,10 @@ fn check_open(fd: RawFd) -> io::Result<()> {
 }
 
 fn take_one(fd: RawFd) -> io::Result<OwnedFd> {
-    // SAFETY: the calls take numbers only. The descriptor is open if they succeed, and is ours by
-    // what the environment says: the process's parent has given it to it. Nothing of the process
-    // owns it, as `take_inherited` goes through them once in the life of the process, and none is
-    // among them twice.
+    // SAFETY: the fcntl calls take numbers only, and succeed only if the descriptor is open. This
+    // process owns the descriptor, because the environment says that the parent has passed it on.
+    // Nothing else in the process owns it: `take_inherited` takes the numbers once in the life of
+    // the process, and refuses a number that appears twice.
     unsafe {
         let flags = libc::fcntl(fd, libc::F_GETFD);
         if flags == -1 || libc::fcntl(fd, libc::F_SETFD, flags | libc::FD_CLOEXEC) == -1 {

@@ -1,33 +1,36 @@
-//! Asking the system's poller about a raw descriptor, for levels too, which mio does not offer.
+//! Registering raw descriptors with the system's poller, level-triggered too, which mio does not
+//! offer.
 
 use std::io;
 use std::os::fd::RawFd;
 
 use mio::{Registry, Token};
 
-/// What the system is asked for.
+/// The readiness that the poller reports for a descriptor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asks {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
     pub(crate) priority: bool,
-    /// To report as long as it is ready, and not only when it becomes so.
+    /// The poller reports as long as the descriptor is ready (`true`), or only when it becomes
+    /// ready.
     pub(crate) levels: bool,
 }
 
-/// Whether the system knows the descriptor already.
+/// Whether the poller knows the descriptor already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     First,
     Again,
 }
 
-/// Asks the system about a descriptor, which is looked at afresh.
+/// Tells the poller what to report about a descriptor. The poller then looks at the descriptor
+/// afresh, and reports what is ready already.
 ///
 /// # Errors
 ///
-/// Those of epoll_ctl(2): `PermissionDenied` for what cannot be polled, `NotFound` or a bad
-/// descriptor for one that was closed.
+/// Returns the errors of epoll_ctl(2): `PermissionDenied` for a descriptor that cannot be polled,
+/// and `NotFound` or EBADF for one that was closed.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn ask(
     registry: &Registry,
@@ -50,8 +53,8 @@ pub(crate) fn ask(
         Asked::First => libc::EPOLL_CTL_ADD,
         Asked::Again => libc::EPOLL_CTL_MOD,
     };
-    // SAFETY: the poller is open while its registry is borrowed, the event is ours; a descriptor
-    // that is not open is an error.
+    // SAFETY: the registry is borrowed, so the poller is open. `event` is a local. For a descriptor
+    // that is not open, the call returns an error.
     let done = unsafe { libc::epoll_ctl(registry.as_raw_fd(), operation, fd, &mut event) };
     match done {
         0 => Ok(()),
@@ -59,7 +62,7 @@ pub(crate) fn ask(
     }
 }
 
-/// Elsewhere there are edges only.
+/// Other systems use mio's interface, which is edge-triggered and has no priority.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn ask(
     registry: &Registry,
@@ -82,11 +85,11 @@ pub(crate) fn ask(
     }
 }
 
-/// The system is not asked about a descriptor any more.
+/// Removes a descriptor from the poller.
 ///
 /// # Errors
 ///
-/// Those of epoll_ctl(2), for a descriptor that was closed.
+/// Returns the errors of epoll_ctl(2), for example for a descriptor that was closed.
 pub(crate) fn forget(registry: &Registry, fd: RawFd) -> io::Result<()> {
     registry.deregister(&mut mio::unix::SourceFd(&fd))
 }

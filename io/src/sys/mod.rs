@@ -1,21 +1,23 @@
-//! System calls that neither the standard library nor mio offer. All unsafe code of this crate, but
-//! for `hyper.rs`.
+//! System calls that neither the standard library nor mio offers. All unsafe code of this crate is
+//! here, except for that of `hyper.rs`.
 //!
-//! * [`accept`]: a connection; [`ancillary`]: what goes along with bytes.
-//! * [`datagrams`]: many in one call.
-//! * [`inherited`]: descriptors from another process; [`process`]: children; [`fork`]: whether this
-//!   is a forked child.
+//! * [`accept`]: accepting a connection; [`ancillary`]: what travels with the bytes of a Unix
+//!   socket.
+//! * [`datagrams`]: many datagrams in one call.
+//! * [`inherited`]: descriptors from another process; [`process`]: child processes.
 //! * [`timerfd`]: timers by other clocks.
-//! * [`interest`]: what the poller is asked for; [`poll`]: asking about one descriptor, now.
-//! * Here: bytes and files into sockets.
+//! * [`interest`]: registering with the poller; [`poll`]: asking about one descriptor without
+//!   waiting.
+//! * This file: sending bytes and files to sockets, and a few calls about descriptors.
 //!
 //! # SIGPIPE
 //!
-//! A write to a socket whose peer has gone must give an error, whatever the process does about
-//! SIGPIPE: a host in C, or a program that restores the default, would die of it. So bytes are sent
-//! by send(2) and sendmsg(2), which can be told not to raise it. sendfile(2) cannot, nor can
-//! write(2): a thread that sends a file, or writes to a pipe, blocks the signal for itself, from
-//! the first time on. (What the standard library spawns begins with no signal blocked.)
+//! A write to a socket whose peer has gone must return an error, whatever the process does about
+//! SIGPIPE. Otherwise a host in C, or a program that restores the default, would be killed by the
+//! signal. So bytes are sent by send(2) and sendmsg(2), which can be told not to raise it. Neither
+//! sendfile(2) nor write(2) can. A thread that sends a file, or writes to a pipe, therefore blocks
+//! the signal for itself, from the first time on. (Processes that the standard library starts begin
+//! with no signal blocked.)
 
 mod accept;
 mod ancillary;
@@ -40,14 +42,14 @@ pub(crate) use self::process::{process_fd, send_signal};
 pub(crate) use self::timerfd::{TimerAt, TimerClock, TimerTells, read_timer, timer};
 use crate::thread;
 
-/// Slices that the system takes at once (IOV_MAX): more are not looked at.
+/// The most slices that one call takes (IOV_MAX). The system refuses more.
 pub(crate) const MOST_SLICES: usize = 1024;
 
-/// Keeps the calling thread from SIGPIPE.
+/// Blocks SIGPIPE for the calling thread.
 pub(crate) fn block_sigpipe() {
     if !thread::blocks_sigpipe() {
-        // SAFETY: the set is ours, and is made empty before it is used; a null pointer asks for no
-        // answer.
+        // SAFETY: `set` is a local, and `sigemptyset` initializes it before it is used. The null
+        // pointer means that the old mask is not returned.
         unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&mut set);
@@ -57,12 +59,13 @@ pub(crate) fn block_sigpipe() {
     }
 }
 
-/// Sends up to `count` bytes of a file from `offset` on into a socket, in the kernel. Zero: the
-/// file ends there.
+/// Sends up to `count` bytes of a file, from `offset` on, to a socket without copying them through
+/// user space. Returns 0 if the file ends at `offset`.
 ///
 /// # Errors
 ///
-/// Those of sendfile(2); `WouldBlock` if the socket is full.
+/// Returns the errors of sendfile(2), among them `WouldBlock` if the socket is full. Returns
+/// `InvalidInput` if `offset` is too large for the system.
 pub(crate) fn sendfile(
     socket: BorrowedFd<'_>,
     file: &File,
@@ -72,58 +75,60 @@ pub(crate) fn sendfile(
     let mut at = libc::off_t::try_from(offset)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the offset is too large"))?;
     block_sigpipe();
-    // SAFETY: both descriptors are open while they are borrowed, and `at` is ours.
+    // SAFETY: both descriptors are borrowed, so they are open. `at` is a local.
     let sent = unsafe { libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &mut at, count) };
     check(sent)
 }
 
-/// Sends bytes that are followed by more at once: the kernel may wait for these before it sends
-/// a packet that is not full.
+/// Sends bytes that more bytes follow at once, so that the kernel may wait for those before it
+/// sends a packet that is not full.
 ///
 /// # Errors
 ///
-/// Those of send(2); `WouldBlock` if the socket is full.
+/// Returns the errors of send(2), among them `WouldBlock` if the socket is full.
 pub(crate) fn send_more(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     let flags = libc::MSG_MORE | libc::MSG_NOSIGNAL;
-    // SAFETY: the descriptor is open while it is borrowed, and the bytes are readable.
+    // SAFETY: the socket is borrowed, so its descriptor is open. The pointer and the length are
+    // those of a slice.
     let sent = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
     check(sent)
 }
 
-/// Sends several slices at once, as `write_vectored` does, but raises no SIGPIPE.
+/// Sends several slices in one call, as `write_vectored` does, but raises no SIGPIPE. Slices after
+/// the first [`MOST_SLICES`] are not sent.
 ///
 /// # Errors
 ///
-/// Those of sendmsg(2); `WouldBlock` if the socket is full.
+/// Returns the errors of sendmsg(2), among them `WouldBlock` if the socket is full.
 pub(crate) fn send_slices(socket: &impl AsFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     let slices = &slices[..slices.len().min(MOST_SLICES)];
     socket2::SockRef::from(socket).send_vectored_with_flags(slices, libc::MSG_NOSIGNAL)
 }
 
-/// For send(2): a peer that is gone is an error, and no signal.
+/// The flag by which send(2) returns an error if the peer is gone, and raises no signal.
 pub(crate) const NO_SIGNAL: i32 = libc::MSG_NOSIGNAL;
 
-/// Looks at what has arrived in a socket, and leaves it there.
+/// Copies bytes that have arrived in a socket, and leaves them in the socket.
 ///
 /// # Errors
 ///
-/// Those of recv(2); `WouldBlock` if nothing has.
+/// Returns the errors of recv(2), among them `WouldBlock` if no bytes have arrived.
 pub(crate) fn peek(socket: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: the descriptor is open while it is borrowed, and the system only writes to the
-    // buffer, which is ours.
+    // SAFETY: the socket is borrowed, so its descriptor is open. The system writes only to `buf`,
+    // which is borrowed mutably, and no more than its length.
     let seen = unsafe {
         libc::recv(socket.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len(), libc::MSG_PEEK)
     };
     check(seen)
 }
 
-/// Has reads and writes of a descriptor not wait.
+/// Makes a descriptor non-blocking.
 ///
 /// # Errors
 ///
-/// Those of fcntl(2).
+/// Returns the errors of fcntl(2).
 pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: the descriptor is open while it is borrowed, and the calls take numbers only.
+    // SAFETY: the descriptor is borrowed, so it is open, and the calls take numbers only.
     let done = unsafe {
         match libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) {
             -1 => -1,
@@ -133,14 +138,15 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// What tells the file behind a descriptor from others that are open: its device and its number.
+/// Returns the device number and the inode number of the file behind a descriptor, which tell it
+/// from other open files.
 ///
 /// # Errors
 ///
-/// Those of fstat(2), for a descriptor that is not open.
+/// Returns the errors of fstat(2), for example for a descriptor that is not open.
 pub(crate) fn identity(fd: RawFd) -> io::Result<(u64, u64)> {
-    // SAFETY: a zeroed answer is a valid one, and it is ours; a descriptor that is not open is an
-    // error.
+    // SAFETY: `stat` is a local C structure for which all zeros are a valid value. For a descriptor
+    // that is not open, the call returns an error.
     unsafe {
         let mut stat: libc::stat = std::mem::zeroed();
         match libc::fstat(fd, &mut stat) {
@@ -150,19 +156,19 @@ pub(crate) fn identity(fd: RawFd) -> io::Result<(u64, u64)> {
     }
 }
 
-/// Puts another file behind a descriptor, whose number stays. It is closed by exec(2).
+/// Puts the file behind `with` behind `fd` too, which keeps its number and becomes close-on-exec.
 ///
 /// # Errors
 ///
-/// Those of dup3(2).
+/// Returns the errors of dup3(2).
 pub(crate) fn replace(fd: BorrowedFd<'_>, with: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: both descriptors are open while they are borrowed. Who has the first one reads from
-    // the second one's file from now on, which is what the caller wants.
+    // SAFETY: both descriptors are borrowed, so they are open. The owner of `fd` uses the file
+    // behind `with` from then on, which is what the caller asks for.
     let done = unsafe { libc::dup3(with.as_raw_fd(), fd.as_raw_fd(), libc::O_CLOEXEC) };
     if done == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// The highest number of a signal.
+/// Returns the highest signal number.
 pub(crate) fn last_signal() -> i32 {
     libc::SIGRTMAX()
 }

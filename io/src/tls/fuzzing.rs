@@ -1,4 +1,4 @@
-//! Rules for what a peer sends to a TLS session, of any bytes.
+//! Rules for a TLS session that gets arbitrary bytes from its peer.
 
 use std::sync::OnceLock;
 
@@ -10,16 +10,17 @@ use rustls::{
 
 use super::session::{Answer, Handshake, Next, READ, Reading, Session};
 
-/// Plain bytes that a reader takes at once.
+/// The plain bytes that a reader takes at once.
 const ROOM: usize = 16 * 1024;
 
-/// Checks what a peer is taken for, by a byte that says who is talked to, and what is said.
+/// Checks the rules for an input, whose first byte chooses the case.
 ///
-/// * `s`: to a server, the bytes that follow; `c`: to a client.
-/// * `p`: a client and a server talk; the bytes that follow are the sizes of the pieces in which
-///   what they say arrives.
-/// * `x`: they do, and a byte is changed: one byte says in which record (of the server's, if it is
-///   128 or more), two at which place, one how.
+/// * `s`: the bytes that follow are sent to a server. `c`: they are sent to a client.
+/// * `p`: a client and a server talk. The bytes that follow are the sizes of the pieces in which
+///   their bytes arrive.
+/// * `x`: the same, but one byte is changed. Of the bytes that follow, one chooses the record (of
+///   the server's records if it is 128 or more), two choose the place in it, and one is the change.
+///   The sizes come after these four.
 pub fn tls(input: &[u8]) {
     match input {
         [b's', said @ ..] => talks_to_itself(&server, said),
@@ -65,8 +66,8 @@ fn arrives_whole((client, server): &Both) {
     assert!(client.got == ANSWER && server.got == question(), "all has arrived");
 }
 
-/// What arrives may be cut off, and is nothing else; and a reader that is told of a good end has
-/// all.
+/// Checks that each side has got a prefix of what was sent, and all of it if it was told of a clean
+/// end.
 fn arrives_whole_or_ends_badly((client, server): &Both) {
     assert!(ANSWER.starts_with(&client.got) && question().starts_with(&server.got));
     assert!(client.end != Some(Ok(())) || client.got == ANSWER, "the answer was cut off");
@@ -74,7 +75,7 @@ fn arrives_whole_or_ends_badly((client, server): &Both) {
     assert!(client.end.is_some() && server.end.is_some(), "each comes to an end");
 }
 
-/// Bytes that are given at once come to what they come to one by one.
+/// Checks that bytes that arrive at once have the same outcome as bytes that arrive one by one.
 fn talks_to_itself(make: &dyn Fn() -> Connection, said: &[u8]) {
     let outcomes = [usize::MAX, 1].map(|piece| {
         let mut side = Side::new(make());
@@ -96,11 +97,11 @@ struct Side {
     session: Session,
     stage: Stage,
     got: Vec<u8>,
-    /// What this side has sent and has not arrived.
+    /// The bytes that this side has sent and that have not arrived yet.
     sent: Vec<u8>,
-    /// Records that it has sent.
+    /// The number of records that this side has sent.
     records: usize,
-    /// How it ended, or failed.
+    /// The clean end that this side has read, or its error; `None` before that.
     end: Option<Result<(), String>>,
 }
 
@@ -125,7 +126,8 @@ impl Side {
         side
     }
 
-    /// Bytes of the peer arrive: it does what the session wants, until that is more of them.
+    /// Receives bytes of the peer in the pieces that the session asks for, and does what it asks
+    /// for in between.
     fn takes(&mut self, mut bytes: &[u8], room: usize) {
         while self.end.is_none()
             && let Some(most) = self.wants(room)
@@ -139,7 +141,7 @@ impl Side {
         }
     }
 
-    /// The peer closes its side of the socket.
+    /// Tells this side that the peer has closed its side of the socket.
     fn is_left(&mut self) {
         if self.end.is_none() && self.wants(ROOM).is_some() {
             self.receives(&[]);
@@ -154,7 +156,8 @@ impl Side {
         assert!(self.session.held() <= READ, "what is held is bounded");
     }
 
-    /// Goes on until it wants so many bytes of the peer; `None`: it has ended.
+    /// Goes on until the session needs bytes of the peer, and returns the most that it takes.
+    /// Returns `None` if the session has ended.
     fn wants(&mut self, room: usize) -> Option<usize> {
         while self.end.is_none() {
             let most = match self.stage {
@@ -207,7 +210,7 @@ impl Side {
         self.stage = Stage::HasTalked;
     }
 
-    /// What it has sent, with what `change` has done to each record.
+    /// Takes what this side has sent, after `change` was called on each record.
     fn take_sent(&mut self, mut change: impl FnMut(usize, &mut [u8])) -> Vec<u8> {
         let mut sent = std::mem::take(&mut self.sent);
         let mut rest = &mut sent[..];
@@ -224,13 +227,13 @@ impl Side {
 
 const ANSWER: &[u8] = b"an answer";
 
-/// More than a record holds.
+/// Returns the question, which is longer than two records.
 fn question() -> Vec<u8> {
     (0..40_000_u32).map(|n| n as u8).collect()
 }
 
-/// A client asks, a server answers, and each closes its side. `change` sees each record by its
-/// number.
+/// Lets a client ask and a server answer, after which each closes its side. `change` is called on
+/// each record, with its sender and its number.
 fn converse(sizes: &[u8], mut change: impl FnMut(Sender, usize, &mut [u8])) -> Both {
     let (mut client, mut server) = (Side::new(client()), Side::new(server()));
     let mut sizes =

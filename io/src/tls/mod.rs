@@ -1,16 +1,17 @@
 //! TLS streams for async tasks, by rustls (N7).
 //!
-//! A session without its socket is in `session.rs`; here it gets one.
+//! `session.rs` has the session without a socket, and does no I/O. This file connects it to a
+//! socket.
 //!
-//! *Reading.* The socket is read into a buffer of the thread, as much at once as the caller has
-//! room for.
+//! *Reading.* The socket is read into a buffer that the thread keeps, as many bytes at a time as
+//! the caller has room for, but at least 17 KiB and at most 128 KiB.
 //!
-//! *Writing.* Plain bytes are sealed as soon as they are given, up to [`MOST_SEALED`] that the
-//! socket has not taken; then the writer waits. So a peer that takes nothing holds that much, and
-//! no more.
+//! *Writing.* Plain bytes are sealed when they are given, until the sealed bytes that the socket
+//! has not taken reach [`MOST_SEALED`]. Then the writer waits. So a peer that takes nothing
+//! occupies that much memory, and no more.
 //!
-//! Reading and writing may be two tasks (with a `split`): neither takes the waker that the other
-//! one has left with the socket.
+//! Reading and writing may be done by two tasks (with a `split`). Neither task replaces the waker
+//! that the other one has left with the socket.
 
 #[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
@@ -29,11 +30,12 @@ use self::session::{Answer, Handshake, Next, READ, Reading, Session};
 use crate::stream::AsyncStream;
 use crate::thread;
 
-/// Bytes that are sealed and not yet written, at most, but for the overhead of their records.
+/// The most sealed bytes that a stream keeps until the socket has taken them, apart from the
+/// overhead of their records.
 pub const MOST_SEALED: usize = 256 * 1024;
 
-/// The thread's buffer, taken out for as long as a stream is polled. What is called meanwhile (a
-/// waker, a verifier of certificates) may poll another one, which then has a buffer of its own.
+/// The thread's buffer, which is taken out while a stream is polled. A waker or a certificate
+/// verifier that runs meanwhile may poll another stream, which then gets a buffer of its own.
 struct Incoming(Vec<u8>);
 
 impl Incoming {
@@ -51,15 +53,16 @@ impl Drop for Incoming {
     }
 }
 
-/// A TLS connection over a TCP stream, for async tasks. It implements the traits of futures-io and,
-/// with the feature `hyper`, hyper's.
+/// A TLS connection over a TCP stream, for async tasks.
 ///
-/// Closing it tells the peer that nothing more will come; a peer that just goes away is an error of
-/// kind `UnexpectedEof`, since somebody in between may have cut the stream off.
+/// The type implements the traits of futures-io and, with the feature `hyper`, those of hyper.
+/// Closing a stream tells the peer that no more bytes will come. If the peer goes away without
+/// saying so, a read returns an error of kind `UnexpectedEof`, because somebody in between may have
+/// cut the stream off.
 ///
 /// # Examples
 ///
-/// A server with a certificate of its own making, and a client that trusts it.
+/// A server with a self-signed certificate, and a client that trusts it:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -107,24 +110,31 @@ pub struct TlsStream {
 }
 
 impl TlsStream {
-    /// Speaks TLS as a server, and returns when the handshake is done. There is no limit of time:
-    /// see [`dapple::Handle::timeout`].
+    /// Performs a TLS handshake as the server, and returns the stream when it is done.
+    ///
+    /// There is no time limit; see [`dapple::Handle::timeout`].
     ///
     /// # Errors
     ///
-    /// `InvalidData` if the peer does not speak TLS, or shares no version or cipher with us,
-    /// `UnexpectedEof` if it goes away; what the system says.
+    /// Returns `InvalidData` if the peer does not speak TLS, or shares no version or cipher with
+    /// this side. Returns `UnexpectedEof` if the peer goes away, an error of kind `Other` if rustls
+    /// refuses `config`, and the system's error if the socket fails.
     pub async fn accept(stream: AsyncStream, config: Arc<ServerConfig>) -> io::Result<TlsStream> {
         let tls = ServerConnection::new(config).map_err(io::Error::other)?;
         TlsStream::begin(stream, tls.into()).await
     }
 
-    /// Speaks TLS as a client of the server `name`, and returns when the handshake is done. There
-    /// is no limit of time.
+    /// Performs a TLS handshake as a client of the server `name`, and returns the stream when it is
+    /// done.
+    ///
+    /// There is no time limit; see [`dapple::Handle::timeout`].
     ///
     /// # Errors
     ///
-    /// `InvalidData` also if the server's certificate is not good.
+    /// Returns `InvalidData` if the server's certificate is not valid for `name`, if the peer does
+    /// not speak TLS, or if it shares no version or cipher with this side. Returns `UnexpectedEof`
+    /// if the peer goes away, an error of kind `Other` if rustls refuses `config`, and the system's
+    /// error if the socket fails.
     pub async fn connect(
         stream: AsyncStream,
         config: Arc<ClientConfig>,
@@ -149,17 +159,18 @@ impl TlsStream {
         Ok(this)
     }
 
-    /// What was agreed upon: version, cipher, the protocol (ALPN), the peer's certificates.
+    /// Returns the rustls connection, which has the TLS version, the cipher, the protocol (ALPN)
+    /// and the peer's certificates.
     pub fn connection(&self) -> &Connection {
         self.session.connection()
     }
 
-    /// The stream below.
+    /// Returns the TCP stream below the TLS connection.
     pub fn tcp(&self) -> &AsyncStream {
         &self.stream
     }
 
-    /// Gives the session what the socket has, of which no more than `most` is wanted.
+    /// Reads at most `most` bytes from the socket, and gives them to the session.
     fn poll_receive(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<io::Result<()>> {
         let mut incoming = Incoming::take();
         let n = ready!(self.stream.poll_read_slice(cx, &mut incoming.0[..most]))?;
@@ -171,15 +182,15 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Sends an answer to what was received, an alert for example. If it cannot be sent now, the
-    /// next flush will.
+    /// Sends the session's answer to what it has received, for example an alert. If the socket has
+    /// no room for it now, the next flush or write sends it.
     fn send_answer(&mut self, cx: &mut Context<'_>) {
         if let Poll::Ready(Err(error)) = self.poll_send(cx) {
             self.session.fail(error);
         }
     }
 
-    /// Writes what is sealed.
+    /// Writes the sealed bytes to the socket.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.session.send(&mut Outgoing { stream: &self.stream, cx }) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
@@ -187,7 +198,7 @@ impl TlsStream {
         }
     }
 
-    /// Reads into what `take` fills with plain bytes; `room` is what it takes at most.
+    /// Reads up to `room` plain bytes, and gives them to `take`.
     fn poll_plain(
         &mut self,
         cx: &mut Context<'_>,
@@ -220,13 +231,13 @@ impl TlsStream {
     ) -> Poll<io::Result<usize>> {
         loop {
             let n = self.session.seal(&mut seal)?;
-            // As far as it goes: what does not is written by the next flush, or write.
+            // Sends as much as the socket takes. The next flush or write sends the rest.
             let sent = self.poll_send(cx)?;
             if n > 0 {
                 return Poll::Ready(Ok(n));
             }
-            // Nothing more can be sealed before some of it is written, and nothing is written but
-            // all of it.
+            // Nothing more can be sealed before sealed bytes are sent, and `poll_send` is ready
+            // only when all are.
             ready!(sent);
         }
     }
@@ -311,7 +322,7 @@ impl AsyncWrite for TlsStream {
     }
 }
 
-/// hyper's traits; see [`crate::hyper`].
+/// The traits of hyper; see [`crate::hyper`].
 #[cfg(feature = "hyper")]
 mod bridge {
     use hyper::rt::{Read, ReadBufCursor, Write};

@@ -1,8 +1,11 @@
-//! A TLS session without its socket: bytes of the peer go in, plain bytes come out, and the answer
-//! to what is asked of it says what the socket is to do next.
+//! A TLS session without a socket.
 //!
-//! rustls is fed in the pieces that it takes. What is left over when the caller's room is full
-//! stays here; that is at most what one reading got, and nothing while a connection is idle.
+//! Bytes from the peer go in, and plain bytes come out. Each call returns what the socket has to do
+//! next.
+//!
+//! rustls is fed in the pieces that it takes. When the caller's room is full, the bytes that were
+//! not fed stay here. These are at most the bytes of one read of the socket, and none while the
+//! connection is idle.
 
 use std::io::{self, BufRead, Write};
 
@@ -10,19 +13,19 @@ use rustls::Connection;
 
 use super::MOST_SEALED;
 
-/// Bytes that one reading takes from the socket, at most.
+/// The most bytes that one read takes from the socket.
 pub(super) const READ: usize = 128 * 1024;
 
-/// Bytes that one reading asks for, at least: a record is not to be read in two.
+/// The fewest bytes that one read asks for, so that the longest record fits into a single read.
 const LEAST_READ: usize = 17 * 1024;
 
-/// Times that rustls is fed in one call of a reader, at most.
+/// The most times that rustls is fed in one call of a reader.
 const MOST_FED: usize = 32;
 
-/// See the module.
+/// A TLS session; see the module's documentation.
 pub(super) struct Session {
     tls: Connection,
-    /// What was received and not yet fed to rustls, from `fed` on.
+    /// The bytes that were received and, from `fed` on, have not been fed to rustls yet.
     left: Vec<u8>,
     fed: usize,
     failed: Option<Failure>,
@@ -30,11 +33,11 @@ pub(super) struct Session {
     end: End,
 }
 
-/// What went wrong. It is told when all plain bytes that came before it have been taken.
+/// A failure, which is reported after all plain bytes that came before it have been taken.
 enum Failure {
-    /// The peer does not speak TLS as it has to. That is so for good.
+    /// The peer violates the TLS protocol. The failure is permanent.
     Tls(rustls::Error),
-    /// The socket has failed: told once, as the socket says it again.
+    /// The socket has failed. The failure is reported once, as the socket itself reports it again.
     Socket(io::Error),
 }
 
@@ -45,51 +48,55 @@ enum Peer {
     Gone,
 }
 
-/// Whether the peer has been told that nothing more will come.
+/// Whether the peer has been told that no more bytes will come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Open,
     Said,
 }
 
-/// A call of a reader.
+/// One call of a reader.
 pub(super) struct Reading {
-    /// Plain bytes that it takes, at most.
+    /// The number of plain bytes that the caller still has room for.
     room: usize,
-    /// Plain bytes that it has taken.
+    /// The number of plain bytes that the caller has taken.
     taken: usize,
     times_fed: usize,
 }
 
-/// What a handshake needs.
+/// The next step of a handshake.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Handshake {
     Done,
-    /// What is to be sent, all of it.
+    /// All sealed bytes have to be sent.
     Send,
-    /// What the socket has, so many bytes at most.
+    /// The socket has to be read, for at most this number of bytes.
     Read(usize),
 }
 
-/// What a call of a reader comes to.
+/// The outcome of a call of a reader.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// It is over, with so many bytes. None, though there was room: the peer has said that no more
-    /// will come.
+    /// The call is over, with this number of plain bytes. If the number is 0 although there was
+    /// room, the peer has said that no more bytes will come.
     Done(usize),
-    /// There was enough work for one call: it is to be made again, if no bytes were got.
+    /// The call has done enough work, with this number of plain bytes. If that is 0, the reader has
+    /// to call again.
     Later(usize),
-    /// There is an answer to be sent: as far as it goes, now.
+    /// There is an answer to send now, as much of it as the socket takes. The call goes on after
+    /// that.
     Send,
-    /// The socket is to be read, for so many bytes at most. No bytes were got.
+    /// The socket has to be read, for at most this number of bytes. The call has got no plain
+    /// bytes.
     Read(usize),
 }
 
-/// Whether what was received has made something to be sent where there was nothing. If there was
-/// some, the writer is at it, perhaps in another task, which has left its waker: then the answer is
-/// theirs to send, too.
+/// Whether received bytes have led to an answer where nothing waited to be sent.
+///
+/// If something did wait, a writer is about to send it, perhaps in another task that has left its
+/// waker with the socket. That writer sends the answer too.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
@@ -98,7 +105,7 @@ pub(super) enum Answer {
 }
 
 impl Reading {
-    /// For so many plain bytes at most.
+    /// Begins a call of a reader that has room for `room` plain bytes.
     pub(super) fn of(room: usize) -> Reading {
         Reading { room, taken: 0, times_fed: 0 }
     }
@@ -114,11 +121,12 @@ impl Session {
         &self.tls
     }
 
-    /// What the handshake needs; nothing, when it is done.
+    /// Returns the next step of the handshake.
     ///
     /// # Errors
     ///
-    /// What went wrong; `UnexpectedEof` if the peer has closed its side.
+    /// Returns the failure of the session if there is one, and `UnexpectedEof` if the peer has
+    /// closed its side.
     pub(super) fn handshake(&mut self) -> io::Result<Handshake> {
         self.check()?;
         Ok(match (self.tls.is_handshaking(), self.peer) {
@@ -129,11 +137,13 @@ impl Session {
         })
     }
 
-    /// Gives plain bytes to `take`, as far as there are some, and says what more of them needs.
+    /// Gives the plain bytes that are there to `take`, and returns what is needed to get more.
     ///
     /// # Errors
     ///
-    /// What went wrong, when all that came before it has been taken.
+    /// Returns the failure of the session, after all plain bytes that came before it have been
+    /// taken. Returns `UnexpectedEof` if the peer has closed its side without saying that no more
+    /// bytes will come.
     pub(super) fn read(
         &mut self,
         reading: &mut Reading,
@@ -151,10 +161,10 @@ impl Session {
                 }
                 Err(_) if reading.taken > 0 && self.left.is_empty() => break,
                 Err(_) if self.failed.is_some() => break,
-                // What is there is fed for a full buffer; the socket is asked again only for an
-                // empty one.
+                // The bytes that are left are fed until the caller's room is full. The socket is
+                // read again only if the caller has got no bytes at all.
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    // Records without contents are not to hold the worker.
+                    // Records without contents must not occupy the worker for long.
                     reading.times_fed += 1;
                     if reading.times_fed > MOST_FED {
                         return Ok(Next::Later(reading.taken));
@@ -176,7 +186,7 @@ impl Session {
         Ok(Next::Done(reading.taken))
     }
 
-    /// Tells what went wrong.
+    /// Returns the failure of the session, if there is one.
     #[inline]
     fn check(&mut self) -> io::Result<()> {
         match self.failed.take() {
@@ -189,7 +199,7 @@ impl Session {
         }
     }
 
-    /// What the socket has given; nothing: the peer has closed its side.
+    /// Takes bytes that the socket has received. No bytes mean that the peer has closed its side.
     #[inline]
     pub(super) fn receive(&mut self, mut bytes: &[u8]) -> Answer {
         if bytes.is_empty() {
@@ -204,7 +214,7 @@ impl Session {
         answer
     }
 
-    /// The socket has failed.
+    /// Records that the socket has failed.
     pub(super) fn fail(&mut self, error: io::Error) {
         self.failed.get_or_insert(Failure::Socket(error));
     }
@@ -216,19 +226,20 @@ impl Session {
         let answer = self.feed(&mut rest);
         self.fed = left.len() - rest.len();
         match rest.is_empty() {
-            // An idle connection holds nothing.
+            // An idle connection keeps no buffer.
             true => self.fed = 0,
             false => self.left = left,
         }
         answer
     }
 
-    /// Feeds rustls until all is taken, or there is plain text, which has to be taken first.
+    /// Feeds rustls until it has taken all bytes, or there are plain bytes that have to be taken
+    /// first.
     #[inline]
     fn feed(&mut self, from: &mut &[u8]) -> Answer {
         let had_to_write = self.tls.wants_write();
         if let Err(failure) = self.feed_until_plain(from) {
-            // Nothing behind it will be understood.
+            // The bytes behind a failure cannot be decoded.
             *from = &[];
             self.failed.get_or_insert(failure);
         }
@@ -243,7 +254,7 @@ impl Session {
         loop {
             self.tls.read_tls(from).map_err(Failure::Socket)?;
             let state = self.tls.process_new_packets().map_err(Failure::Tls)?;
-            // What comes after the peer's end is nobody's.
+            // Bytes after the peer's end of the stream are dropped.
             if state.peer_has_closed() {
                 *from = &[];
             }
@@ -253,18 +264,18 @@ impl Session {
         }
     }
 
-    /// How many bytes are held that rustls has not taken.
+    /// Returns the length in bytes of the buffer that keeps what rustls has not taken.
     #[cfg(any(test, dapple_fuzzing))]
     pub(super) fn held(&self) -> usize {
         self.left.len()
     }
 
-    /// Seals what `seal` writes, and says how much that was; 0: nothing more before some of what is
-    /// sealed has been sent.
+    /// Seals what `seal` writes, and returns the number of bytes. If that is 0, nothing more can be
+    /// sealed before some of the sealed bytes are sent.
     ///
     /// # Errors
     ///
-    /// What rustls's writer returns.
+    /// Returns the errors of `seal`, which are those of rustls's writer.
     #[inline]
     pub(super) fn seal(
         &mut self,
@@ -273,7 +284,7 @@ impl Session {
         seal(&mut self.tls.writer())
     }
 
-    /// Ends the output: nothing more will be sealed.
+    /// Ends the output and tells the peer so. Nothing is sealed after that.
     pub(super) fn end(&mut self) {
         if self.end == End::Open {
             self.tls.send_close_notify();
@@ -281,11 +292,11 @@ impl Session {
         }
     }
 
-    /// Sends what is sealed until `to` takes no more.
+    /// Sends the sealed bytes until all are sent, or until `to` returns an error.
     ///
     /// # Errors
     ///
-    /// Those of `to`; `WriteZero` if it takes nothing without one.
+    /// Returns the errors of `to`, and `WriteZero` if it takes no bytes.
     #[inline]
     pub(super) fn send(&mut self, to: &mut dyn Write) -> io::Result<()> {
         while self.tls.wants_write() {

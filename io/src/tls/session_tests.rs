@@ -1,10 +1,10 @@
-//! What a session tells, and when.
+//! The outcomes that a session reports, and when it reports them.
 use std::io;
 
 use super::*;
 use crate::tls::fuzzing;
 
-/// A client and a server who have shaken hands.
+/// Returns a client and a server that have completed their handshake.
 fn pair() -> (Session, Session) {
     let mut both = [Session::new(fuzzing::client()), Session::new(fuzzing::server())];
     loop {
@@ -34,7 +34,7 @@ fn sealed(session: &mut Session, what: &[u8]) -> Vec<u8> {
     sent
 }
 
-/// One call of a reader.
+/// Performs one call of a reader.
 fn read(session: &mut Session, room: usize) -> (Vec<u8>, io::Result<Next>) {
     let mut got = Vec::new();
     let next = session.read(&mut Reading::of(room), |plain| got.extend(plain));
@@ -50,7 +50,7 @@ fn n7_what_came_before_a_damaged_record_is_read_before_the_error_and_that_stays(
     let (mut client, mut server) = pair();
     let (good, mut bad) = (sealed(&mut client, b"hello"), sealed(&mut client, b"damaged"));
     *bad.last_mut().unwrap() ^= 1;
-    // In one piece, with more behind it.
+    // The records arrive in one piece, with more bytes behind them.
     let answer = server.receive(&[good, bad, vec![0; 10_000]].concat());
     assert_eq!(answer, Answer::Made, "the peer is told");
     let (got, next) = read(&mut server, 100);
@@ -99,7 +99,7 @@ fn n7_a_small_reader_gets_all_and_what_it_has_no_room_for_stays() {
     assert_eq!(server.held(), 0);
     assert_eq!(read(&mut server, 0).1.unwrap(), Next::Done(0), "no room is no end");
     assert!(matches!(read(&mut server, 1).1.unwrap(), Next::Read(_)));
-    // An error of the socket is told once.
+    // An error of the socket is reported once.
     server.fail(io::ErrorKind::ConnectionReset.into());
     assert_eq!(kind(read(&mut server, 1).1), io::ErrorKind::ConnectionReset);
     assert!(matches!(read(&mut server, 1).1.unwrap(), Next::Read(_)));

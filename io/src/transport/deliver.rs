@@ -1,4 +1,4 @@
-//! Where the messages of a transport go, and how a stream becomes one.
+//! The receivers of a transport's messages, and how a stream becomes a transport.
 
 use dapple::sync::{Arc, AtomicBool, Mutex};
 use dapple::{Color, Cx, Domain};
@@ -9,8 +9,8 @@ use super::{Format, Message, Shared, Transport, TransportOptions};
 use crate::codec::{Codec, Frames};
 use crate::stream::Stream;
 
-/// Somebody who waits for room in a domain. If the event that tells of it is refused, or dropped
-/// unrun, there will be none: the connection closes.
+/// A transport that waits for room in a domain. If the event that reports room is refused, or
+/// dropped unrun, nothing reports it later, so the connection closes.
 struct Room(Option<Transport>);
 
 impl Room {
@@ -31,9 +31,10 @@ impl Drop for Room {
     }
 }
 
-/// Where messages go.
+/// A receiver of messages.
 pub(super) trait Deliver: Send + 'static {
-    /// Says whether there is room for one more. If not, the transport is told when there is.
+    /// Returns `true` if there is room for one more message. Otherwise, the transport is told when
+    /// there is.
     fn has_room(&mut self, transport: &Transport) -> bool;
     fn deliver(&mut self, message: Message, cx: &mut Cx);
 }
@@ -77,9 +78,11 @@ where
 }
 
 impl Stream {
-    /// Delivers each message to `f`, on `color`, in the order of the stream. `f` may post it
-    /// further, to colors or to domains; for replies in order, on whatever color they are made, see
-    /// [`Sequencer`](dapple::Sequencer).
+    /// Delivers each message to `f`, on `color`, in the order of the stream.
+    ///
+    /// Messages are framed by their lengths; see [`Frames`]. `f` may post a message further, to
+    /// colors or to domains. A [`Sequencer`](dapple::Sequencer) puts replies that are made on other
+    /// colors in order.
     #[track_caller]
     pub fn deliver<F>(self, color: &Color, options: TransportOptions, f: F) -> Transport
     where
@@ -89,14 +92,17 @@ impl Stream {
         self.transport(codec, color, options, Box::new(ToHandler(f)))
     }
 
-    /// Delivers each message to a domain: `f` gets it on `color`, looks what it is, and posts the
-    /// event that it stands for, in the context that it needs. That is the step that dequeues the
-    /// message, so the tickets are in the order of the stream. While the domain is full (see
-    /// [`max_uncommitted`](dapple::DomainBuilder::max_uncommitted)) nothing is read.
+    /// Delivers each message to a domain, in the order of the stream.
+    ///
+    /// `f` gets each message on `color`, looks what it is, and posts the event that it stands for,
+    /// in the context that the event needs. That is the step that dequeues the message, so the
+    /// tickets are in the order of the stream. While the domain is full (see
+    /// [`max_uncommitted`](dapple::DomainBuilder::max_uncommitted)), nothing is read. Messages are
+    /// framed by their lengths; see [`Frames`].
     ///
     /// # Examples
     ///
-    /// A counter that any number of connections add to. Each gets its replies in order.
+    /// A counter that any number of connections add to. Each connection gets its replies in order:
     ///
     /// ```
     /// use dapple::Domain;
@@ -141,13 +147,15 @@ impl Stream {
         self.transport(Format::Frames(codec), color, options, Box::new(to))
     }
 
-    /// Delivers each message to `f`, on `color`, in the order of the stream, as `codec` has them.
-    /// See [`deliver`](Self::deliver). [`TransportOptions::max_message`] has no effect: the codec
-    /// has limits of its own.
+    /// Delivers each message to `f`, on `color`, in the order of the stream, with the format of
+    /// `codec`.
+    ///
+    /// This is [`deliver`](Self::deliver) for any format. [`TransportOptions::max_message`] has no
+    /// effect, because the codec has limits of its own.
     ///
     /// # Examples
     ///
-    /// A server that turns lines round:
+    /// A server that reverses lines:
     ///
     /// ```
     /// use std::{io::{BufRead, BufReader, Write}, net::TcpStream};
@@ -203,10 +211,10 @@ impl Stream {
             state: Mutex::default(),
         }));
         let framed = Framed::new(transport.clone(), deliver);
-        // Not under the lock: if it is refused, what the user gave is dropped here.
+        // Outside the lock, because a refused post drops the user's closure here.
         let connection = self.serve_weakly(color, conn, framed);
         let mut state = transport.0.lock();
-        // Whether it is there at all; and what was asked for before it was known.
+        // The connection may be gone already, and something may have asked for a look too early.
         let is_gone = connection.strong_count() == 0;
         state.connection = Some(connection);
         if is_gone || state.is_missed {

@@ -1,5 +1,5 @@
-//! What talks over a transport's connection: takes messages off its input, and delivers them; puts
-//! what was sent into its out-buffer; goes on, or ends, as messages end.
+//! The protocol of a transport's connection. It takes messages off the input, and delivers them. It
+//! puts what was sent into the out-buffer. As messages end, it resumes or ends the connection.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -14,65 +14,65 @@ use super::{Message, Stage, State, Transport};
 use crate::codec::Decoded;
 use crate::stream::{CloseReason, Conn, Protocol};
 
-/// Bytes of room for what is sent that are kept.
+/// The capacity of the buffer of frames that is kept, in bytes.
 const KEPT: usize = 16 * 1024;
 
-/// Messages that one event delivers before others have their turn.
+/// The number of messages that one event delivers before other colors have their turn.
 const BATCH: usize = 64;
 
-/// How long what was sent waits for more of it, about.
+/// The time after which frames no longer wait for more of them.
 const GATHERS: Duration = Duration::from_micros(50);
 
-/// Looks without more, one after the other, that end the wait: an event of a domain, and its
-/// commit, may each stand behind one.
+/// The number of looks in a row without new frames that end the wait. An event of a domain, and its
+/// commit, may each stand behind one look.
 const IN_VAIN: u8 = 4;
 
-/// Bytes that do not wait for more.
+/// The number of bytes at which frames no longer wait for more of them.
 const ENOUGH: usize = 16 * 1024;
 
-/// What talks over the connection.
+/// The protocol of a transport's connection.
 pub(super) struct Framed {
     transport: Transport,
     deliver: Box<dyn Deliver>,
-    /// Bytes of the input that were there when it was last incomplete.
+    /// The length of the input when it was last found incomplete, in bytes.
     seen: usize,
-    /// Messages that were delivered.
+    /// The number of messages that were delivered.
     delivered: u64,
     pause: Pause,
     life: Life,
-    /// What [`wait_for`](super::in_flight::InFlight::wait_for) was told last.
+    /// The last argument of [`wait_for`](super::in_flight::InFlight::wait_for).
     awaited: Option<u64>,
-    /// How many messages had ended when something was written last.
+    /// The number of messages that had ended at the last write.
     ended: u64,
     gathers: Option<Gathers>,
 }
 
-/// What a connection waits for before it delivers more.
+/// What the connection waits for before it delivers more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pause {
     Nothing,
-    /// As many messages are in flight as may be.
+    /// Messages have to end, because the maximum number is in flight.
     InFlight,
     /// The domain is full.
     Room,
 }
 
-/// How far the connection has come.
+/// The stage of the connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Life {
     Runs,
     /// The peer has closed its side.
     Ends,
-    /// The program ends: what is in flight is finished, and no more is delivered.
+    /// The program ends. Messages in flight are finished, and no more are delivered.
     Drains,
 }
 
-/// What was sent waits for more.
+/// The wait of frames for more of them.
 struct Gathers {
     since: Instant,
-    /// How many bytes there were at the last look.
+    /// The number of bytes at the last look.
     bytes: usize,
-    /// Looks, one after the other, that found no more.
+    /// The number of looks in a row that found no more.
     in_vain: u8,
 }
 
@@ -95,7 +95,7 @@ impl Framed {
         self.delivered - self.transport.0.in_flight.ended()
     }
 
-    /// Somebody has changed the state.
+    /// Looks at the state, which something has changed.
     pub(super) fn look(&mut self, conn: &mut Conn, cx: &mut Cx) {
         let shared = Arc::clone(&self.transport.0);
         let state = shared.lock();
@@ -110,7 +110,7 @@ impl Framed {
         self.review(conn);
     }
 
-    /// Says whether what was sent is to wait for more: some is on its way, and has been coming.
+    /// Returns `true` if the frames are to wait for more, because more are being made.
     fn gathers(&mut self, state: &State) -> bool {
         let bytes = state.out.len();
         let may_wait = (1..ENOUGH).contains(&bytes) && state.stage == Stage::Open;
@@ -118,7 +118,7 @@ impl Framed {
         if !may_wait || resumes || self.life != Life::Runs {
             return false;
         }
-        // What has nothing to do with a message goes at once.
+        // Frames that do not answer a message leave at once.
         let ended = self.transport.0.in_flight.ended();
         if self.delivered == ended || self.ended == ended {
             return false;
@@ -130,9 +130,9 @@ impl Framed {
         gathers.in_vain < IN_VAIN && now - gathers.since < GATHERS
     }
 
-    /// Does what the state says.
+    /// Acts on the state.
     fn take_in(&mut self, conn: &mut Conn, mut state: MutexGuard<'_, State>) {
-        // What comes from now on looks again.
+        // Later changes post another look.
         state.is_queued = false;
         self.write_out(&mut state, conn);
         let has_room = std::mem::take(&mut state.has_room);
@@ -153,17 +153,19 @@ impl Framed {
         }
     }
 
-    /// Messages in flight at which it goes on, after there were too many.
+    /// Returns the number of messages in flight at which delivery goes on, after there were too
+    /// many.
     fn low_water(&self) -> u64 {
         self.transport.0.max_in_flight as u64 / 2
     }
 
-    /// Says whether it waits for messages to end, and enough have.
+    /// Returns `true` if the connection waits for messages to end, and enough of them have ended.
     fn is_enough_over(&self) -> bool {
         self.pause == Pause::InFlight && self.in_flight() <= self.low_water()
     }
 
-    /// Goes on, or ends, as messages have ended; and says how many more it waits for.
+    /// Resumes or ends the connection if enough messages have ended, and records how many more it
+    /// waits for.
     fn review(&mut self, conn: &mut Conn) {
         loop {
             if self.is_enough_over() {
@@ -185,7 +187,8 @@ impl Framed {
         }
     }
 
-    /// The peer has closed its side, and nothing is left to be done for it.
+    /// Ends the connection if the peer has closed its side or the program ends, and nothing is left
+    /// to be done.
     fn end_if_over(&mut self, conn: &mut Conn) {
         if self.life == Life::Runs || self.in_flight() > 0 {
             return;
@@ -198,13 +201,13 @@ impl Framed {
         }
     }
 
-    /// What stands at the front of the input.
+    /// Decodes the front of the input.
     fn front(&self, conn: &Conn) -> Decoded {
         let input = conn.input();
         self.transport.0.codec.decode(input, self.seen.min(input.len()))
     }
 
-    /// Takes a message off the input: it is in flight.
+    /// Takes a message off the input. It is in flight from now on.
     fn dequeue(&mut self, conn: &mut Conn, message: Range<usize>, taken: usize) -> Message {
         let bytes = conn.input()[message].to_vec();
         conn.consume(taken);
@@ -216,7 +219,8 @@ impl Framed {
     fn deliver_some(&mut self, conn: &mut Conn, cx: &mut Cx) {
         for _ in 0..BATCH {
             if self.transport.0.stops.load(Ordering::Acquire) {
-                // The caller that looks at the state closes it, and ignores what is left.
+                // The caller acts on the state next. It closes the connection, and ignores the rest
+                // of the input.
                 return conn.pause();
             }
             if conn.is_congested() || self.life == Life::Drains {
@@ -249,24 +253,24 @@ impl Framed {
         conn.come_back();
     }
 
-    /// Delivers some, and writes what was sent meanwhile without a further event.
+    /// Delivers some messages, and writes what was sent meanwhile, without a further event.
     fn deliver_and_write(&mut self, conn: &mut Conn, cx: &mut Cx) {
         let shared = Arc::clone(&self.transport.0);
         let is_ours = !std::mem::replace(&mut shared.lock().is_queued, true);
         self.deliver_some(conn, cx);
         match is_ours {
             true => self.take_in(conn, shared.lock()),
-            // The event that is queued looks at the rest.
+            // The queued event acts on the rest of the state.
             false => self.write_out(&mut shared.lock(), conn),
         }
     }
 
-    /// What was sent goes to the out-buffer.
+    /// Moves the frames into the out-buffer.
     fn write_out(&mut self, state: &mut State, conn: &mut Conn) {
         self.ended = self.transport.0.in_flight.ended();
         if !state.out.is_empty() {
             conn.send_all(&mut state.out);
-            // What was sent at once in a great amount is not kept room for.
+            // The memory of an unusually large batch is not kept.
             if state.out.capacity() > KEPT {
                 state.out = Vec::new();
             }
@@ -276,7 +280,7 @@ impl Framed {
 
 impl Protocol for Framed {
     fn on_open(&mut self, _: &mut Conn, _: &mut Cx) {
-        // What was sent meanwhile.
+        // Something may have been sent or closed before the connection opened.
         let state = self.transport.0.lock();
         if !state.out.is_empty() || state.stage == Stage::Closing {
             self.transport.0.look(state);
@@ -293,7 +297,7 @@ impl Protocol for Framed {
     }
 
     fn on_room(&mut self, conn: &mut Conn, cx: &mut Cx) {
-        // What waits for something else goes on when that comes.
+        // A paused connection is resumed by what it waits for.
         if !conn.is_paused() {
             self.on_data(conn, cx);
         }
@@ -317,7 +321,7 @@ impl Protocol for Framed {
     }
 }
 
-/// However the connection has come to its end.
+/// Ends the transport, for whatever reason the connection has ended.
 impl Drop for Framed {
     fn drop(&mut self) {
         self.is_gone();

@@ -1,23 +1,24 @@
-//! How many messages of a connection are in flight.
+//! The number of messages of a connection that are in flight.
 //!
-//! Messages are delivered on the connection's color, and so counted there, by its holder. They end
-//! anywhere. Who ends one adds it to what has [ended](InFlight::end), and looks whether the color
-//! waits for so many. The color says how many it [waits for](InFlight::wait_for), and then looks
-//! how many have ended. Both are sequentially consistent: if the end is added after the color has
-//! looked, what the color waits for was said before that, and who ends it sees it. So the last end
-//! that is waited for is seen by one of them at least, and nobody takes a lock for the others.
+//! Messages are delivered on the connection's color, so the event that holds the color counts them.
+//! They end on any thread. A thread that ends a message adds it to the number of
+//! [ended](InFlight::end) messages, and then looks whether the color waits for that number. The
+//! color stores the number that it [waits for](InFlight::wait_for), and then looks how many have
+//! ended. All four accesses are sequentially consistent. If an end is added after the color has
+//! looked, the color's number was stored before that, and the thread that ends the message sees it.
+//! So at least one of the two sees the last end that is waited for, and no other end takes a lock.
 
 use dapple::sync::{AtomicU64, Ordering};
 
-/// Nobody waits.
+/// The color waits for nothing.
 const NEVER: u64 = u64::MAX;
 
-/// See the module.
+/// The number of ended messages, and the number that the color waits for.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    /// How many messages have ended.
+    /// The number of messages that have ended.
     ended: AtomicU64,
-    /// At how many of them the color is to be told.
+    /// The number of ended messages at which the color is to be told.
     awaited: AtomicU64,
 }
 
@@ -28,25 +29,25 @@ impl Default for InFlight {
 }
 
 impl InFlight {
-    /// A message has ended. Says whether the color is to be told.
+    /// Records the end of a message. Returns `true` if the caller has to tell the color.
     #[inline]
     pub(super) fn end(&self) -> bool {
-        // Partner: `wait_for`.
+        // Pairs with the store and the load in `wait_for`.
         let ended = self.ended.fetch_add(1, Ordering::SeqCst) + 1;
         ended >= self.awaited.load(Ordering::SeqCst)
     }
 
-    /// How many messages have ended.
+    /// Returns the number of messages that have ended.
     #[inline]
     pub(super) fn ended(&self) -> u64 {
         self.ended.load(Ordering::Acquire)
     }
 
-    /// The color waits until so many have ended, or for nothing. Says whether they have: then
-    /// nobody tells.
+    /// Has the color wait until `ended` messages have ended, or for nothing. Returns `true` if they
+    /// have ended already. The caller must act on that, because no thread may tell the color then.
     pub(super) fn wait_for(&self, ended: Option<u64>) -> bool {
         let awaited = ended.unwrap_or(NEVER);
-        // Partner: `end`.
+        // Pairs with the addition and the load in `end`.
         self.awaited.store(awaited, Ordering::SeqCst);
         self.ended.load(Ordering::SeqCst) >= awaited
     }
@@ -62,8 +63,8 @@ mod tests {
 
     const ROUNDS: u64 = 200_000;
 
-    /// Both begin each round at once: where they differ by less than a step, who is told of the
-    /// second end, or sees it, is one of the two at least.
+    /// Both threads begin each round at once. At least one of them notices the second end: the
+    /// color by looking, or the ender because it is to tell the color.
     #[test]
     fn n4_an_end_that_is_waited_for_is_seen() {
         let in_flight = Arc::new(InFlight::default());

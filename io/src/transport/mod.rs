@@ -1,27 +1,27 @@
 //! Framed messages over a stream, delivered in order (N4).
 //!
-//! A message is as a [codec] has it. Messages are dequeued in events of the
-//! connection's color, of which there is one at a time; in the same step they are posted, and so
-//! get their tickets: the order of delivery is the order of the stream, however many workers
-//! deliver.
+//! A [codec] says where messages begin and end. They are dequeued in events of the connection's
+//! color, of which one runs at a time. The same step posts them, and so takes their tickets. Hence
+//! the order of delivery is the order of the stream, however many workers deliver.
 //!
-//! What is sent gathers in a buffer with a lock of its own, and goes to the connection's out-buffer
-//! in one event for all that has gathered. So replies that are deferred actions leave in the order
-//! of the tickets, a batch at a time. A domain makes its replies one by one, each in an event of
-//! its own, and a write costs several of those; so while messages are in flight, and end,
-//! that event goes behind what is queued on its worker: for 50 us, or once if that takes longer.
+//! Frames to be sent gather in a buffer with a lock of its own. One event moves all gathered frames
+//! to the connection's out-buffer. So replies that are deferred actions leave in the order of the
+//! tickets, a batch at a time. A domain makes its replies one by one, each in an event of its own,
+//! and a write costs as much as several of those events. So while messages are in flight, and end,
+//! that event is posted again behind what is queued on its worker: for 50 us, or once if that takes
+//! longer.
 //!
-//! Back-pressure: the connection is paused, and so not read any more, while its domain is full, or
-//! while too many of its messages are in flight (delivered, and neither they nor their replies
-//! dropped). Output that waits stops reading, too. Nothing is dropped, unless the program ends
-//! (`on_drain`): then what is in flight is finished, and no more is delivered.
+//! Backpressure: the connection is paused, and so not read, while its domain is full, or while too
+//! many of its messages are in flight. A message is in flight from its delivery until the
+//! [`Message`] is dropped. Output that waits stops reading, too. Nothing is dropped, unless the
+//! program ends (`on_drain`): then messages in flight are finished, and no more are delivered.
 //!
 //! When the peer has closed its side, the connection stays until no message is in flight, so that
-//! it gets all its replies.
+//! the peer gets all its replies.
 
-// Where messages go.
+// The receivers of messages.
 mod deliver;
-// What talks over the connection, and how many messages are in flight.
+// The protocol of the connection, and the number of messages in flight.
 mod framed;
 mod in_flight;
 
@@ -36,15 +36,16 @@ use crate::Addr;
 use crate::codec::{self, Codec, Decoded, EncodeError, Frames};
 use crate::stream::{ConnOptions, Connection};
 
-/// Limits of a transport.
+/// The limits of a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransportOptions {
-    /// Longest message, in bytes, in either direction; a peer that announces a longer one is
-    /// closed. By default 1 MiB.
+    /// The maximum length of a message, in bytes, in either direction. A connection whose peer
+    /// announces a longer message is closed. By default 1 MiB.
     pub max_message: usize,
-    /// Messages in flight from which on nothing is read. By default 1,024.
+    /// The number of messages in flight at which reading stops. It goes on when half of that number
+    /// is left. By default 1,024.
     pub max_in_flight: usize,
-    /// Limits of the connection. Its `max_input` is raised to what a message needs.
+    /// The limits of the connection. Its `max_input` is raised to what a message needs.
     pub conn: ConnOptions,
 }
 
@@ -58,9 +59,12 @@ impl Default for TransportOptions {
     }
 }
 
-/// A connection that delivers framed messages, in order, to a domain or to a handler; see
-/// [`Stream::deliver_to`](crate::stream::Stream::deliver_to) and
-/// [`Stream::deliver`](crate::stream::Stream::deliver). Clone it and send it anywhere.
+/// A connection that delivers framed messages, in order, to a domain or to a handler.
+///
+/// It comes from [`Stream::deliver_to`](crate::stream::Stream::deliver_to),
+/// [`Stream::deliver`](crate::stream::Stream::deliver) or
+/// [`Stream::deliver_by`](crate::stream::Stream::deliver_by). Clones refer to the same connection,
+/// and can be sent to any thread.
 ///
 /// Dropping it does not close the connection.
 #[derive(Clone)]
@@ -72,12 +76,12 @@ struct Shared {
     codec: Format,
     max_in_flight: usize,
     in_flight: InFlight,
-    /// Nothing more is to be delivered; what [`State::stage`] says, for who has no lock.
+    /// Whether delivery stops, for readers without the lock. [`State::stage`] says the same.
     stops: AtomicBool,
     state: Mutex<State>,
 }
 
-/// How messages stand in the stream.
+/// The format of messages in the stream.
 enum Format {
     Frames(Frames),
     Other(Box<dyn Codec>),
@@ -99,23 +103,24 @@ impl Format {
     }
 }
 
-/// What is called at the end, and where that was asked for.
+/// A closure to call at the end, and the site that asked for the call.
 type AtEnd = (Site, Box<dyn FnOnce(&mut Cx) + Send>);
 
 #[derive(Default)]
 struct State {
-    /// Frames that are to be sent.
+    /// The frames that are to be sent.
     out: Vec<u8>,
-    /// An event is queued, or runs, that will look here.
+    /// Whether an event that looks here is queued or runs.
     is_queued: bool,
     stage: Stage,
     /// Whether there is room in the domain again.
     has_room: bool,
-    /// Somebody wanted the connection to look here before it was known.
+    /// Whether a look was asked for before the connection was known.
     is_missed: bool,
-    /// Who is to be told when the connection is gone.
+    /// The closures to post when the connection is gone.
     at_end: Vec<AtEnd>,
-    /// How to reach the connection, which holds this, too; `None` before that is known.
+    /// A weak handle of the connection, because the connection owns this state, too. `None` until
+    /// the handle is known.
     connection: Option<Weak<Connection<Framed>>>,
 }
 
@@ -123,13 +128,13 @@ struct State {
 enum Stage {
     #[default]
     Open,
-    /// Somebody has asked for the end.
+    /// `close` was called.
     Closing,
     /// The connection is gone.
     Gone,
 }
 
-/// Why a message was not sent.
+/// The reason why a message was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendError(Unsent);
 
@@ -140,17 +145,18 @@ enum Unsent {
 }
 
 impl SendError {
-    /// Says whether it is longer than [`TransportOptions::max_message`], or than the codec allows.
+    /// Returns `true` if the message is longer than [`TransportOptions::max_message`], or than the
+    /// codec allows.
     pub fn is_too_long(&self) -> bool {
         matches!(self.0, Unsent::Encode(error) if error.is_too_long())
     }
 
-    /// Says whether it has bytes that the codec does not allow in a message.
+    /// Returns `true` if the message has bytes that the codec does not allow.
     pub fn is_invalid(&self) -> bool {
         matches!(self.0, Unsent::Encode(error) if error.is_invalid())
     }
 
-    /// Says whether the connection is gone.
+    /// Returns `true` if the connection is gone, or was told to close.
     pub fn is_closed(&self) -> bool {
         self.0 == Unsent::Closed
     }
@@ -168,13 +174,15 @@ impl fmt::Display for SendError {
 impl std::error::Error for SendError {}
 
 impl Transport {
-    /// Sends a message. Messages leave in the order in which they are sent; what is sent from
-    /// deferred actions of a domain's events, in the order of their tickets.
+    /// Sends a message.
+    ///
+    /// Messages leave in the order in which they are sent. Messages that deferred actions of a
+    /// domain's events send leave in the order of the events' tickets.
     ///
     /// # Errors
     ///
-    /// When the codec does not allow such a message, for instance because it is too long; when the
-    /// connection is closed.
+    /// Returns an error if the codec does not allow the message, for example because it is too
+    /// long, or if the connection is closed or was told to close.
     pub fn send(&self, message: &[u8]) -> Result<(), SendError> {
         let encode_error = |error| SendError(Unsent::Encode(error));
         // A foreign codec does not run under the lock.
@@ -196,7 +204,8 @@ impl Transport {
         Ok(())
     }
 
-    /// Closes the connection when what was sent has been written. Nothing more is delivered.
+    /// Closes the connection when everything that was sent has been written. Nothing more is
+    /// delivered or sent.
     pub fn close(&self) {
         let mut state = self.0.lock();
         if state.stage == Stage::Open {
@@ -206,9 +215,11 @@ impl Transport {
         self.0.look(state);
     }
 
-    /// Posts `f` to the connection's color when the connection is gone: behind the last message
-    /// that was delivered, whichever side has closed it, and whether or not messages are still in
-    /// flight. If it is gone already, that is at once.
+    /// Posts `f` to the connection's color when the connection is gone, or at once if it is gone
+    /// already.
+    ///
+    /// `f` runs after the last message was delivered, whichever side has closed the connection, and
+    /// even if messages are still in flight.
     ///
     /// # Examples
     ///
@@ -240,17 +251,17 @@ impl Transport {
         self.0.tell_end(vec![at_end]);
     }
 
-    /// The address of the peer.
+    /// Returns the address of the peer.
     pub fn peer_addr(&self) -> Addr {
         self.0.peer.clone()
     }
 
-    /// The color of the connection.
+    /// Returns the color of the connection.
     pub fn color(&self) -> &Color {
         &self.0.color
     }
 
-    /// Says whether the connection is gone.
+    /// Returns `true` if the connection is gone.
     pub fn is_closed(&self) -> bool {
         self.0.lock().stage == Stage::Gone
     }
@@ -267,20 +278,20 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection is gone.
+    /// Posts the closures that wait for the end of the connection.
     fn tell_end(&self, at_end: Vec<AtEnd>) {
         for (site, f) in at_end {
             self.color.runtime().post_from(site, &self.color, f);
         }
     }
 
-    /// Has the connection look at the state, if no event is queued that will.
+    /// Has the connection look at the state, unless an event that looks is already queued.
     fn look(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         if state.is_queued || state.stage == Stage::Gone {
             return;
         }
         let Some(connection) = &state.connection else {
-            // Who makes it known looks then.
+            // The code that makes the connection known looks then.
             state.is_missed = true;
             return;
         };
@@ -294,7 +305,7 @@ impl Shared {
         self.post_look(&connection);
     }
 
-    /// Posts the event that was said to be queued.
+    /// Posts the event that `is_queued` stands for.
     fn post_look(self: &Arc<Self>, connection: &Connection<Framed>) {
         let look = Look { shared: Arc::clone(self), runs: false };
         connection.with(move |framed, conn, cx| {
@@ -304,8 +315,8 @@ impl Shared {
         });
     }
 
-    /// Has it posted behind what is queued on this worker. The color's own queue is not behind
-    /// that: its turn goes on.
+    /// Has the event posted behind what is queued on this worker. The end of the color's own queue
+    /// is not far enough, because the color's turn goes on.
     fn post_look_later(self: Arc<Self>, connection: Arc<Connection<Framed>>, cx: &mut Cx) {
         let unrun = Look { shared: Arc::clone(&self), runs: false };
         cx.post_uncolored(move |_| {
@@ -317,7 +328,7 @@ impl Shared {
 }
 
 impl State {
-    /// The connection is gone: nothing is sent any more. What is returned is to be posted.
+    /// Ends the transport. Returns the closures that the caller has to post.
     #[must_use]
     fn ends(&mut self) -> Vec<AtEnd> {
         self.stage = Stage::Gone;
@@ -326,9 +337,10 @@ impl State {
     }
 }
 
-/// An event that looks at the state. If it is refused, or dropped unrun, the connection is gone, or
-/// the runtime of its color has ended; or that is about to end, and an event that it still runs may
-/// post the next one.
+/// An event that looks at the state.
+///
+/// If it is refused, or dropped unrun, the connection is gone, or the runtime of its color has
+/// ended or is about to end. In the last case an event that still runs may post the next one.
 struct Look {
     shared: Arc<Shared>,
     runs: bool,
@@ -336,7 +348,7 @@ struct Look {
 
 impl Drop for Look {
     fn drop(&mut self) {
-        // One that runs has said so, and another may be queued by now.
+        // An event that runs has dealt with `is_queued`, and another may be queued by now.
         if self.runs {
             return;
         }
@@ -345,7 +357,7 @@ impl Drop for Look {
         if self.shared.color.runtime().has_ended() {
             let at_end = state.ends();
             drop(state);
-            // Nobody runs them any more.
+            // The runtime no longer runs them.
             drop(at_end);
         }
     }
@@ -363,22 +375,22 @@ impl Message {
         Message { bytes, transport }
     }
 
-    /// What was sent, without its length.
+    /// Returns the bytes of the message, without its framing.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Sends a message back; see [`Transport::send`].
+    /// Sends a message to the peer, as [`Transport::send`] does.
     ///
     /// # Errors
     ///
-    /// When the codec does not allow such a message, for instance because it is too long; when the
-    /// connection is closed.
+    /// Returns an error if the codec does not allow the message, for example because it is too
+    /// long, or if the connection is closed or was told to close.
     pub fn reply(&self, message: &[u8]) -> Result<(), SendError> {
         self.transport.send(message)
     }
 
-    /// What delivered it.
+    /// Returns the transport that delivered the message.
     pub fn transport(&self) -> &Transport {
         &self.transport
     }

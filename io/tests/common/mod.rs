@@ -1,4 +1,4 @@
-//! What several of these tests begin with.
+//! The common setup of these tests.
 #![allow(dead_code, reason = "each test file is a program of its own, and uses some of it")]
 
 use std::io;
@@ -12,21 +12,21 @@ use std::sync::mpsc;
 use dapple::Runtime;
 use dapple_io::Io;
 
-/// A runtime with so many workers, and its I/O.
+/// Returns a runtime with this number of workers, and its I/O.
 pub fn start(workers: usize) -> (Runtime, Io) {
     let rt = dapple_io::runtime().workers(workers).build().unwrap();
     let io = Io::of(&rt.handle());
     (rt, io)
 }
 
-/// Two connected streams; the first one does not block.
+/// Returns two connected streams, of which the first is non-blocking.
 pub fn pair() -> (UnixStream, UnixStream) {
     let (a, b) = UnixStream::pair().unwrap();
     a.set_nonblocking(true).unwrap();
     (a, b)
 }
 
-/// Two streams that are connected with each other.
+/// Returns two connected TCP streams.
 pub fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -35,7 +35,8 @@ pub fn tcp_pair() -> (TcpStream, TcpStream) {
 
 /// Has a program start with a descriptor as its number 3, the first one that an activator passes.
 pub fn pass_as_3(command: &mut Command, fd: RawFd) {
-    // SAFETY: the calls take numbers only, and may be made between fork and exec.
+    // SAFETY: `dup2` and `fcntl` take numbers only, and are async-signal-safe, so they may be
+    // called between fork and exec.
     unsafe {
         command.pre_exec(move || match libc::dup2(fd, 3) {
             -1 => Err(io::Error::last_os_error()),
@@ -47,7 +48,7 @@ pub fn pass_as_3(command: &mut Command, fd: RawFd) {
     }
 }
 
-/// Holds the default color, and a worker with it, until what is returned is dropped.
+/// Blocks the default color, and a worker with it, until the returned sender is dropped.
 pub fn hold(rt: &Runtime) -> mpsc::Sender<()> {
     let (go, wait) = mpsc::channel::<()>();
     let (begun, has_begun) = mpsc::channel();

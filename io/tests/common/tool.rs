@@ -1,8 +1,8 @@
-//! Programs of the system that a test needs.
+//! Programs that a test needs.
 use std::process::{Command, Stdio};
 
-/// The program's command, if it is there. If not, the test is skipped, and says so; with
-/// `DAPPLE_CLIENTS=require` it fails.
+/// Returns the program's command, if the program is installed. If not, prints that the test is
+/// skipped. With `DAPPLE_CLIENTS=require` it panics instead.
 pub fn tool(name: &str) -> Option<Command> {
     let mut look = Command::new("sh");
     look.args(["-c", "command -v \"$0\"", name]).stdout(Stdio::null());
@@ -13,7 +13,7 @@ pub fn tool(name: &str) -> Option<Command> {
     None
 }
 
-/// Something that the test needs is not there.
+/// Reports that something that the test needs is missing.
 pub fn missing(what: &str) {
     assert_ne!(std::env::var("DAPPLE_CLIENTS").as_deref(), Ok("require"), "{what} is missing");
     eprintln!("skipped: {what} is missing");

@@ -1,4 +1,4 @@
-//! The dashboard: what it answers, and what a browser makes of it.
+//! The dashboard: its answers, and what a browser shows of them.
 
 #[path = "../common/tool.rs"]
 mod tool;
@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::tool::tool;
 
-/// The answer to a request: the status, and all of it.
+/// Returns the status of the answer to a request, and the whole answer.
 fn ask(address: SocketAddr, request: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
@@ -34,7 +34,7 @@ fn data(dashboard: &Dashboard, query: &str) -> Value {
     serde_json::from_str(response.body()).unwrap()
 }
 
-/// Waits until an interval has ended that began after now.
+/// Waits until an interval that began after this call has ended.
 fn next_interval(dashboard: &Dashboard) -> Value {
     let first = data(dashboard, "after=1000000")["next"].as_u64().unwrap();
     let start = Instant::now();
@@ -57,11 +57,11 @@ fn spin(time: Duration) {
 
 /// A runtime with a known load, and its dashboard.
 struct Loaded {
-    /// Lets the domain's event end; dropped first, as the runtime waits for it.
+    /// Lets the domain's event end. It is dropped first, because the runtime waits for that event.
     _leave: mpsc::Sender<()>,
     rt: Runtime,
     dashboard: Dashboard,
-    /// Where the hot color is posted to.
+    /// The line from which events are posted to the hot color.
     line: u32,
     _domain: Domain<u32>,
 }
@@ -117,7 +117,7 @@ fn what_it_tells_is_what_the_metrics_say() {
     for (share, value) in shares.iter().zip(range["quantiles"].as_array().unwrap()) {
         assert_eq!(value.as_u64().unwrap(), known.value_at_quantile(*share), "{share}");
     }
-    // All that has happened is in some second, and in one only.
+    // Each event is counted in exactly one second.
     let rows = data["rows"].as_array().unwrap();
     let names = data["counters"].as_array().unwrap();
     let sum = |name: &str| -> u64 {
@@ -128,7 +128,7 @@ fn what_it_tells_is_what_the_metrics_say() {
     assert!(sum("stalls") >= 1);
     let in_rows: u64 = rows.iter().map(|row| row["series"][2]["count"].as_u64().unwrap_or(0)).sum();
     assert_eq!(in_rows, 1_000);
-    // The cells of the map have each value once, four rows to a doubling.
+    // The cells of the map have each value once, with four rows for each doubling.
     let with = rows.iter().find(|row| row["series"][2]["count"] == 1_000).unwrap();
     let cells: Vec<u64> = with["series"][2]["cells"]
         .as_array()
@@ -138,7 +138,7 @@ fn what_it_tells_is_what_the_metrics_say() {
         .collect();
     let row = |nanos: f64| (nanos.log2() * 4.0) as u64;
     assert_eq!(cells, [row(1e6), 990, row(1e7), 9, row(1e8), 1]);
-    // Busy is what the system says of the threads.
+    // The busy time is the CPU time that the system reports for the threads.
     let busy: f64 = rows
         .iter()
         .map(|row| {
@@ -149,7 +149,7 @@ fn what_it_tells_is_what_the_metrics_say() {
         .sum();
     let used: Duration = metrics.by_worker().iter().map(|worker| worker.cpu_time).sum();
     assert!(busy > 0.02 && busy <= used.as_secs_f64() + 0.01, "{busy} of {used:?}");
-    // The greatest part of the run time is the hot color's, or the one that sleeps.
+    // The hot color and the sleeping one have the greatest parts of the run time.
     let places = data["range"]["places"].as_array().unwrap();
     let hot =
         places.iter().find(|p| p["site"].as_str().unwrap().contains(&format!(":{}:", loaded.line)));
@@ -204,7 +204,7 @@ fn it_listens_on_this_machine_only() {
     assert!(page.contains("content-security-policy: default-src 'none'"), "{page}");
     assert_eq!(get(address, "/data.json?last=60", "localhost").0, 200);
     assert_eq!(get(address, "/nothing", "localhost").0, 404);
-    // The name of another site that leads here.
+    // These are names of other sites, which may resolve to this address.
     assert_eq!(get(address, "/data.json", "evil.example").0, 421);
     assert_eq!(get(address, "/data.json", "127.0.0.1.evil.example").0, 421);
     let post =

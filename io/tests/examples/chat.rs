@@ -1,4 +1,4 @@
-//! The chat: guests by nc, by socat, and at a terminal.
+//! The chat, with guests over TCP, at a terminal, and with files and pipes.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -30,7 +30,7 @@ impl Guest {
     }
 }
 
-/// The client at a terminal of its own, which `script` makes.
+/// Starts the client at a terminal of its own, which `script` makes.
 fn at_a_terminal(name: &str, port: &str) -> Option<(Program, ChildStdin)> {
     let mut script = client("script")?;
     let join = format!("{} join {name} 127.0.0.1:{port}", example("chat").display());
@@ -65,7 +65,7 @@ fn all_who_are_in_the_room_hear_what_is_said() {
         keyboard.write_all(b"hello, room\n").unwrap();
         assert_eq!((ada.hears(), ada.hears()), ("ada: hello, cy".into(), "cy: hello, room".into()));
         assert_eq!(screen.line(), "cy: hello, room");
-        // The end of the input, as it is typed at a terminal.
+        // The end of the input, as a user types it at a terminal.
         keyboard.write_all(&[4]).unwrap();
         assert_eq!(ada.hears(), "* cy goes");
         assert!(screen.process.wait().unwrap().success());
@@ -74,7 +74,7 @@ fn all_who_are_in_the_room_hear_what_is_said() {
         drop(bob);
     }
     assert_eq!(ada.hears(), "* bob goes");
-    // One who says too much at once is gone.
+    // A guest whose line is too long is disconnected.
     let mut dot = Guest::comes(&port, "dot");
     assert_eq!(ada.hears(), "* dot comes");
     dot.says(&"x".repeat(2_000));
@@ -100,7 +100,7 @@ fn the_client_reads_files_and_pipes_as_well() {
     assert!(status.success());
     let heard: Vec<_> = (0..4).map(|_| ada.hears()).collect();
     assert_eq!(heard, ["* eve comes", "eve: one", "eve: two", "* eve goes"]);
-    // A daemon's input ends at once.
+    // The input of a daemon ends at once.
     let status = Command::new(example("chat"))
         .args(["join", "eve", &format!("127.0.0.1:{port}")])
         .stdin(Stdio::null())

@@ -1,5 +1,5 @@
-//! The DNS forwarder, with dig as its client, between it and the name server a proxy that loses
-//! datagrams, doubles them, and changes their order.
+//! The DNS forwarder, with dig as its client. A proxy between the forwarder and the name server
+//! loses, duplicates and reorders datagrams.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{Program, client};
 
-/// Something that runs on a thread, until this is dropped.
+/// A loop that runs on a thread of its own until this is dropped.
 struct Running(Arc<AtomicBool>, Option<thread::JoinHandle<()>>);
 
 impl Running {
@@ -41,7 +41,7 @@ fn socket() -> (UdpSocket, SocketAddr) {
     (socket, address)
 }
 
-/// The name of the question, and where the question ends.
+/// Returns the name of the question, and the offset at which the question ends.
 fn question(message: &[u8]) -> (String, usize) {
     let (mut at, mut labels) = (12, Vec::new());
     while message[at] != 0 {
@@ -52,7 +52,7 @@ fn question(message: &[u8]) -> (String, usize) {
     (labels.join("."), at + 5)
 }
 
-/// A name server that knows `hostN.test`, which has the address 10.0.N/256.N%256.
+/// Starts a name server that knows `hostN.test`, which has the address 10.0.N/256.N%256.
 fn name_server() -> (Running, SocketAddr) {
     let (socket, address) = socket();
     let running = Running::start(move || {
@@ -62,21 +62,22 @@ fn name_server() -> (Running, SocketAddr) {
         let number: u16 =
             name.trim_start_matches("host").trim_end_matches(".test").parse().unwrap();
         let mut answer = message[..end].to_vec();
-        // An answer, recursion is available, one question, one record.
+        // An answer, recursion available, one question, one record.
         answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
         let [high, low] = number.to_be_bytes();
-        // The name of the question, an address of the Internet, 60 seconds, four bytes.
+        // The name of the question, an Internet address, 60 seconds, four bytes.
         answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 10, 0, high, low]);
         socket.send_to(&answer, from).unwrap();
     });
     (running, address)
 }
 
-/// How often the proxy loses a question or its answer at most: the forwarder asks eight times.
+/// The number of times that the proxy loses a question or its answer, at most. The forwarder asks
+/// eight times.
 const LOSSES: u8 = 4;
 
-/// Passes datagrams on to a server and back: of four one is lost, one comes twice, and one comes
-/// after the next one.
+/// Starts a proxy that forwards datagrams to a server and back. Of every four, about one is lost,
+/// one is sent twice, and one is sent after the next one.
 fn lossy_proxy(server: SocketAddr, lost: Arc<AtomicU64>) -> (Running, SocketAddr) {
     let (socket, address) = socket();
     let mut clients: HashMap<[u8; 2], SocketAddr> = HashMap::new();
@@ -98,7 +99,7 @@ fn lossy_proxy(server: SocketAddr, lost: Arc<AtomicU64>) -> (Running, SocketAddr
                 server
             }
         };
-        // Not in step with the questions, or all answers would be lost.
+        // The choice is pseudo-random. In step with the questions, it could lose all answers.
         count =
             count.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let message = message[..n].to_vec();
@@ -132,7 +133,7 @@ fn the_dns_forwarder_answers_dig_though_datagrams_are_lost_and_reordered() {
     let port = dns.port();
     let dig = |numbers: std::ops::Range<u16>| {
         let mut dig = client("dig").unwrap();
-        // dig asks once, and waits: the forwarder asks again.
+        // dig asks once, and waits. The forwarder asks again.
         dig.args(["@127.0.0.1", "-p", &port, "+short", "+tries=1", "+timeout=30"]);
         dig.args(numbers.map(|n| format!("host{n}.test"))).output().unwrap()
     };
@@ -165,7 +166,7 @@ fn the_dns_forwarder_believes_nobody_else() {
         message.extend([0, 0, 1, 0, 1]);
         message
     };
-    // What is too short, or no question, is not passed on.
+    // A message that is too short, or is no question, is not forwarded.
     client.send_to(b"short", address).unwrap();
     let mut answer = ask(7, b"\x01a");
     answer[2] |= 0x80;
@@ -183,12 +184,12 @@ fn the_dns_forwarder_believes_nobody_else() {
         wrong[at] ^= change;
         silent.send_to(&wrong, from).unwrap();
     }
-    // A stranger, who knows the number.
+    // An answer from another address, with the right number.
     let (stranger, _) = socket();
     let mut forged = passed.clone();
     forged[2] |= 0x80;
     stranger.send_to(&forged, from).unwrap();
-    // It asks again, as it has believed none of them.
+    // The forwarder asks again, because it has accepted none of them.
     let (n, _) = silent.recv_from(&mut other).unwrap();
     assert_eq!(other[..n], passed[..]);
     let mut right = passed.clone();

@@ -1,6 +1,5 @@
-//! N10: the examples as programs, under clients of the system: socat, nc, dig, redis-cli, a
-//! terminal. They skip, and say so, when a client is missing; with `DAPPLE_CLIENTS=require` a
-//! missing one is a failure.
+//! N10: the examples as programs, under common clients: socat, nc, dig, redis-cli, a terminal. If a
+//! client is missing, its test is skipped with a message. With `DAPPLE_CLIENTS=require` it fails.
 
 mod chat;
 #[path = "../common/mod.rs"]
@@ -14,16 +13,17 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The path of an example. `cargo test` builds it, but not `cargo test --test examples`.
+/// Returns the path of an example. `cargo test` builds it, but `cargo test --test examples` does
+/// not.
 fn example(name: &str) -> PathBuf {
-    // target/debug/deps/examples-... -> target/debug/examples/NAME
+    // From target/debug/deps/examples-... to target/debug/examples/NAME.
     let test = std::env::current_exe().unwrap();
     let path = test.ancestors().nth(2).unwrap().join("examples").join(name);
     assert!(path.exists(), "{}: cargo build -p dapple-io --examples", path.display());
     path
 }
 
-/// An example that runs, until this is dropped.
+/// A running example, which is killed on drop.
 struct Program {
     process: Child,
     output: BufReader<ChildStdout>,
@@ -40,14 +40,14 @@ impl Program {
         Program { process, output }
     }
 
-    /// The next line that it prints.
+    /// Returns the next line that the program prints.
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 
-    /// Where it listens, by what it prints first.
+    /// Returns the address at which the program listens, which it prints first.
     fn address(&mut self) -> String {
         let line = self.line();
         line.strip_prefix("listening on ").unwrap_or_else(|| panic!("{line}")).to_owned()
@@ -62,7 +62,7 @@ impl Program {
         assert!(Command::new("kill").args([signal, &number]).status().unwrap().success());
     }
 
-    /// Tells it to end, and waits for that.
+    /// Tells the program to end, waits until it has, and returns the rest of its output.
     fn ends(mut self) -> String {
         self.signal("-TERM");
         let mut rest = String::new();
@@ -79,7 +79,7 @@ impl Drop for Program {
     }
 }
 
-/// The client's command, if it is there.
+/// Returns the client's command, if the client is installed.
 fn client(name: &str) -> Option<Command> {
     let found = Command::new("sh").args(["-c", "command -v \"$0\" >/dev/null", name]).status();
     if found.unwrap().success() {
@@ -90,13 +90,13 @@ fn client(name: &str) -> Option<Command> {
     None
 }
 
-/// What a client prints that gets this input.
+/// Returns the output of a client that gets this input.
 fn talk(command: &mut Command, input: &[u8]) -> Vec<u8> {
     let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut stdin = process.stdin.take().unwrap();
     let input = input.to_vec();
     let writes = std::thread::spawn(move || {
-        // It may have ended before.
+        // The client may end before it has read all.
         let _ = stdin.write_all(&input);
     });
     let output = process.wait_with_output().unwrap();
@@ -104,7 +104,7 @@ fn talk(command: &mut Command, input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// Waits up to a minute for something.
+/// Waits up to 60 s until `is` returns `true`.
 fn until(what: &str, mut is: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is() {

@@ -13,11 +13,11 @@ fn the_supervisor_tells_what_programs_print_and_starts_them_again() {
     let begin = Instant::now();
     for _ in 0..3 {
         let mut round: Vec<_> = (0..3).map(|_| supervise.line()).collect();
-        // The last line may come after the news of the end.
+        // The program's last line may be printed after its end is reported.
         round.sort();
         assert_eq!(round, ["job ended: exit status: 3", "job started", "job: working"]);
     }
-    // It waits before it starts again, for longer each time: 100 and 200 ms.
+    // It waits before each restart, twice as long each time: 100 ms and 200 ms.
     assert!(begin.elapsed() >= Duration::from_millis(300));
     let rest = supervise.ends();
     assert!(rest.ends_with("all have ended\n"), "{rest}");
@@ -27,7 +27,7 @@ fn the_supervisor_tells_what_programs_print_and_starts_them_again() {
 fn the_supervisor_ends_its_programs_with_itself_and_restarts_them_on_request() {
     let mut supervise = Program::start("supervise", &["sleeper=echo $$; exec sleep 60"]);
     let mut number = || {
-        // "started", and what it prints.
+        // The line "started", and the program's own line.
         let lines = [supervise.line(), supervise.line()];
         let number = lines.iter().find_map(|line| line.strip_prefix("sleeper: "));
         number.unwrap_or_else(|| panic!("{lines:?}")).to_owned()
@@ -46,7 +46,7 @@ fn the_supervisor_ends_its_programs_with_itself_and_restarts_them_on_request() {
     assert!(!is_there(&second));
 }
 
-/// Asks for the time, and checks that it is about now.
+/// Asks for the time, and checks that the answer is right within 100 s.
 fn asks_for_the_time(port: u16) {
     let mut text = String::new();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
@@ -69,7 +69,7 @@ fn systemd_starts_the_server_when_somebody_connects() {
         .spawn()
         .unwrap();
     let mut told = BufReader::new(activator.stderr.take().unwrap()).lines();
-    // It says when it listens.
+    // The activator prints a line when it listens.
     let mut listens = told.next().unwrap().unwrap();
     while !listens.contains("Listening on") {
         listens = told.next().unwrap().unwrap();
@@ -100,7 +100,7 @@ fn an_activated_server_ends_when_nobody_comes_and_leaves_the_socket() {
         until("the server ends", || server.try_wait().unwrap().is_some());
         assert!(server.wait().unwrap().success());
     }
-    // Started by nobody, it says what is missing.
+    // Without an activator, the program says what is missing.
     let alone = Command::new(example("activated")).output().unwrap();
     assert!(!alone.status.success());
     let told = String::from_utf8_lossy(&alone.stderr);

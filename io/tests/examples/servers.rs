@@ -1,4 +1,5 @@
-//! Echo, forwarder, key-value store.
+//! The echo server, the forwarders, the key-value store, the port from mio, and the embedded
+//! runtime.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -42,7 +43,7 @@ fn passes_on_both_ends(name: &str) {
     let port = server.local_addr().unwrap().port();
     let mut forward = Program::start(name, &["127.0.0.1:0", &format!("localhost:{port}")]);
     let ours = forward.port();
-    // The server answers only when the client's end has come.
+    // The server answers only after the client's end.
     let answers = std::thread::spawn(move || {
         for _ in 0..2 {
             let (mut peer, mut all) = (server.accept().unwrap().0, Vec::new());
@@ -68,7 +69,7 @@ fn passes_on_both_ends(name: &str) {
         }
         None => drop(TcpStream::connect(("127.0.0.1", port))),
     }
-    // Nobody is there any more: the client is told at once.
+    // The server is gone, and the client is told at once.
     drop(answers.join().unwrap());
     let mut refused = TcpStream::connect(("127.0.0.1", ours.parse().unwrap())).unwrap();
     assert_eq!(refused.read(&mut [0; 10]).unwrap_or(0), 0);
@@ -88,7 +89,7 @@ fn takes_no_more_than_the_other_side_takes(name: &str) {
     let port: u16 = forward.port().parse().unwrap();
     let mut client = TcpStream::connect(("127.0.0.1", port)).unwrap();
     let (mut peer, _) = server.accept().unwrap();
-    // The peer reads nothing: what the client can write is bounded by the buffers on the way.
+    // The peer reads nothing, so the buffers on the way bound what the client can write.
     client.set_write_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
     let (chunk, mut written) = (vec![7; 64 * 1024], 0usize);
     while let Ok(n) = client.write(&chunk) {
@@ -104,28 +105,28 @@ fn takes_no_more_than_the_other_side_takes(name: &str) {
     forward.ends();
 }
 
-/// The steps of the port, from one color on.
+/// The steps of the port, from a single color on.
 const STEPS: [&str; 4] = ["kv-serial", "kv-work", "kv-connections", "kv-shards"];
 
-/// The file that a step saves to.
+/// Returns the file that a step saves to.
 fn saved_in(folder: &TempDir) -> PathBuf {
     folder.path().join("saved")
 }
 
-/// A step that saves to this folder.
+/// Starts a step that saves to this folder.
 fn start_kv(step: &str, folder: &TempDir) -> Program {
     Program::start(step, &["127.0.0.1:0", saved_in(folder).to_str().unwrap()])
 }
 
-/// Sends requests, all at once, and then its end; what comes back, up to the server's end, is what
-/// is wanted.
+/// Sends all requests at once, then closes the sending side, and checks that everything up to the
+/// server's end is `wanted`.
 fn exchange(port: &str, requests: &str, wanted: &str) {
     let mut stream = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream.set_write_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut replies = Vec::new();
     let mut writer = stream.try_clone().unwrap();
-    // A server that is not read from reads no more itself.
+    // A server whose replies are not read stops reading, so another thread writes.
     std::thread::scope(|scope| {
         scope.spawn(move || {
             writer.write_all(requests.as_bytes()).unwrap();
@@ -140,7 +141,7 @@ fn exchange(port: &str, requests: &str, wanted: &str) {
     assert!(replies == wanted, "at {at}: {:?} for {:?}", part(&replies), part(wanted));
 }
 
-/// A request of words.
+/// Returns a request that consists of these words.
 fn words(text: &str) -> String {
     let words: Vec<_> = text.split(' ').collect();
     let each = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len()));
@@ -160,7 +161,7 @@ fn the_key_value_server_answers_pipelined_requests_in_their_order_in_each_step()
             requests += &words(&format!("GET {key}"));
             wanted += &format!("+OK\r\n${}\r\n{value}\r\n", n + 1);
             if n % 100 == 0 {
-                // What takes long, and what is written to a file, have their places, too.
+                // Long computations and saves have their places in the order, too.
                 requests += &words(&format!("STRETCH {key} {}", 1_000 * n));
                 requests += &words(&format!("TTL {key}"));
                 requests += &words("SAVE");
@@ -171,13 +172,13 @@ fn the_key_value_server_answers_pipelined_requests_in_their_order_in_each_step()
         requests += &words("PING");
         wanted += "+PONG\r\n";
         exchange(&port, &requests, &wanted);
-        // What is no request ends its connection, after the replies to what came before.
+        // An invalid request closes its connection, after the replies to the requests before it.
         let mut requests = words("GET key3") + &words("STRETCH key3 200000") + &words("SAVE");
         let hash = stretched(b"xxxx", 200_000);
         let wanted = format!("$4\r\nxxxx\r\n$16\r\n{hash}\r\n+OK\r\n");
         requests += "GET / HTTP/1.1\r\n\r\n";
         exchange(&port, &requests, &wanted);
-        // What was saved is there after the next start, and so is what is left of a key's time.
+        // Saved data is there after the next start, and so is the rest of a key's time.
         let requests =
             words("SET brief soon EX 1") + &words("SET kept yes EX 100") + &words("SAVE");
         exchange(&port, &requests, "+OK\r\n+OK\r\n+OK\r\n");
@@ -201,7 +202,7 @@ fn the_key_value_server_keeps_the_order_of_replies_that_it_cannot_send_at_once_i
     for step in STEPS {
         let folder = tempfile::tempdir().unwrap();
         let mut kv = start_kv(step, &folder);
-        // As long as a request may be, but for what stands around the value.
+        // About as long as a request may be, with some bytes for the rest of the request.
         let long = "y".repeat(1024 * 1024 - 100);
         let value = "x".repeat(50_000);
         let (set, got) = (format!("SET long {long}"), format!("${}\r\n{long}\r\n", long.len()));
@@ -211,7 +212,7 @@ fn the_key_value_server_keeps_the_order_of_replies_that_it_cannot_send_at_once_i
             requests += &words("GET key");
             wanted += &format!("$50000\r\n{value}\r\n");
         }
-        // More is asked for while the replies before it leave, and while it is computed.
+        // More requests arrive while earlier replies are sent, and during a computation.
         requests += &words("STRETCH key 30000000");
         wanted += &format!("$16\r\n{}\r\n", stretched(value.as_bytes(), 30_000_000));
         requests += &words("PING").repeat(200);
@@ -247,7 +248,7 @@ fn the_key_value_server_saves_what_was_there_last_in_each_step() {
             let set = words(&format!("SET key{client} 20"));
             assert!(saved.contains(&set), "{step}: {saved}");
         }
-        // A file that was cut is not taken for a shorter one, wherever it was.
+        // A truncated file is refused, wherever it was cut.
         let end = saved.rfind("*1").unwrap();
         for cut in [saved.len() - 3, end, end - 3, 3, 0] {
             std::fs::write(&file, &saved[..cut]).unwrap();
@@ -265,13 +266,13 @@ fn the_key_value_server_saves_what_was_there_last_in_each_step() {
     }
 }
 
-/// What STRETCH replies.
+/// Returns the reply to STRETCH.
 fn stretched(value: &[u8], rounds: u64) -> String {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
     hashed(value.iter().fold(0xcbf2_9ce4_8422_2325, step), rounds)
 }
 
-/// What so many rounds make of a number, as the servers print it.
+/// Hashes a number in `rounds` rounds, and returns the hash as the servers print it.
 fn hashed(first: u64, rounds: u64) -> String {
     let again = |hash: u64, _| (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     format!("{:016x}", (0..rounds).fold(first, again))
@@ -296,7 +297,7 @@ fn the_key_value_server_serves_clients_of_redis_in_each_step() {
             let told = String::from_utf8_lossy(&told.stdout);
             assert_eq!(told.matches("requests per second").count(), 3, "{told}");
         }
-        // The figures name the places of the program.
+        // The figures name the sites of the program.
         let Some(mut cli) = client("redis-cli") else { return };
         let told = String::from_utf8(talk(cli.args(["-p", &port]), b"FIGURES\n")).unwrap();
         assert!(told.contains("workers, up") && told.contains("posted at"), "{told}");
@@ -335,14 +336,14 @@ fn the_server_on_mio_and_its_port_answer_the_same() {
                 });
             }
         });
-        // What is no number ends its connection, and no other.
+        // A line that is no number closes its own connection only.
         let mut odd = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
         odd.write_all(b"many\n").unwrap();
         let mut rest = Vec::new();
         let _ = odd.read_to_end(&mut rest);
         assert!(rest.is_empty());
         exchange(&port, "0\n", "0000000000000001\n");
-        // The other one knows no end.
+        // The server on mio does not handle SIGTERM.
         if program == "mio-after" {
             server.ends();
         }

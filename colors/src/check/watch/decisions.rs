@@ -1,4 +1,4 @@
-//! Watches what the order decides.
+//! Checks each decision of the order.
 
 use super::{At, Seat, Watch};
 use crate::check::State;
@@ -73,7 +73,8 @@ impl<S: State> Watch<S> {
         Ok(())
     }
 
-    /// What the commit was for has been done. Is the event gone? If not, it is to be alone.
+    /// Ends a commit, and returns `true` if the event is gone. Otherwise the event is about to be
+    /// alone.
     pub(in crate::check) fn committed(&mut self) -> bool {
         let ticket = self.committing.take().expect("a commit has begun");
         let At::Ended { then, .. } = self.seat(ticket).at else {
@@ -107,7 +108,7 @@ impl<S: State> Watch<S> {
     }
 }
 
-/// Drops what is hidden, for all from `first` on, by a later entry.
+/// Drops the marks that a later mark hides from every ticket from `first` on.
 fn forget<T>(marks: &mut Vec<(u64, T)>, first: u64) {
     let keep = marks.iter().rposition(|(by, _)| *by < first).unwrap_or(0);
     marks.drain(..keep);

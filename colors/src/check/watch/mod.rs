@@ -1,8 +1,10 @@
-//! Watches the rules, from their text: who was let in, who waits without need, who commits.
+//! Watches the rules, from their text: which event was let in, which one waits without need, which
+//! one commits.
 //!
-//! The watch keeps its own list of the uncommitted events. The world tells it each request and each
-//! decision, before it acts on them. Entry is looked up in the list for each event anew, where the
-//! order has gates; poison is looked up among the tickets that left it and those that ended it.
+//! The watch keeps its own list of the uncommitted events. The world reports each request and each
+//! decision, before it acts on them. The order uses gates for entry; the watch instead searches its
+//! list for each event anew. It looks up poison among the tickets that poisoned the state and those
+//! that repaired it.
 
 mod decisions;
 
@@ -10,14 +12,14 @@ use super::State;
 use super::violation::{Broken, Checked, Rule};
 use crate::{Abandoned, Context, Mode, Ticket};
 
-/// Where an event is.
+/// The position of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum At {
     In(Context),
     Waits(Context),
-    /// In global. What it has deferred is still to run.
+    /// The event is in global, and its deferred actions have not run yet.
     ToBeAlone,
-    /// In global. That has run.
+    /// The event is in global, and its deferred actions have run.
     Flushed,
     Covered,
     Ended {
@@ -30,12 +32,12 @@ enum At {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Seat {
     ticket: Ticket,
-    /// How high it may still go, from none.
+    /// The highest context that the event may still reach from none.
     may: Context,
     at: At,
     is_exempt: bool,
     was_alone: bool,
-    /// The highest context that it has been in.
+    /// The highest context that the event has been in.
     reached: Context,
 }
 
@@ -44,13 +46,14 @@ pub(in crate::check) struct Watch<S> {
     mode: Mode,
     taken: u64,
     seats: Vec<Seat>,
-    /// States that events in global have left, by ticket. Those that nobody can read any more are
-    /// dropped.
+    /// The states that events in global have left, by ticket. States that no event can read any
+    /// longer are dropped.
     left: Vec<(u64, S)>,
-    /// Where poison begins, and where it ends, by ticket.
+    /// Where poison begins (`true`) and ends (`false`), by ticket.
     poison: Vec<(u64, bool)>,
     committing: Option<Ticket>,
-    /// The sub-event that is to follow: its parent, what it declared, and whether poison covers it.
+    /// The sub-event that has to follow: its parent, what it declared, and whether poison covers
+    /// it.
     expected: Option<(Ticket, Context, bool)>,
 }
 
@@ -84,7 +87,7 @@ impl<S: State> Watch<S> {
         Ok(())
     }
 
-    /// How high an event may still go.
+    /// Returns the highest context that the event may still reach.
     pub(in crate::check) fn may(&mut self, ticket: Ticket) -> Context {
         self.seat(ticket).may
     }
@@ -114,7 +117,8 @@ impl<S: State> Watch<S> {
         self.seat(ticket).at = At::Ended { then, panicked: false };
     }
 
-    /// An event has been abandoned. The state is the one before, if the caller restores it.
+    /// Checks the outcome of an event that was abandoned. `restores`: the caller restores the
+    /// state.
     pub(in crate::check) fn abandoned(
         &mut self,
         ticket: Ticket,
@@ -134,7 +138,7 @@ impl<S: State> Watch<S> {
         Ok(())
     }
 
-    /// It has panicked, and has let go of the state.
+    /// Records that the event has panicked and has released the state.
     pub(in crate::check) fn panicked(&mut self, ticket: Ticket, state: &S, poisons: bool) {
         if self.seat(ticket).at == At::In(Context::Global) {
             self.left.push((ticket.number(), state.clone()));
@@ -152,9 +156,9 @@ impl<S: State> Watch<S> {
         }
     }
 
-    // What is so between two transitions.
+    // Checks between two transitions.
 
-    /// Nothing more is decided: checks that all has happened that may.
+    /// Checks that everything that may happen has happened, when the order decides nothing more.
     pub(in crate::check) fn settled(&self) -> Checked {
         if let Some((parent, ..)) = self.expected {
             return Err(Broken::by(Rule::I1, parent, "its sub-event does not begin"));
@@ -178,7 +182,7 @@ impl<S: State> Watch<S> {
         Err(Broken::by(rule, first.ticket, what))
     }
 
-    /// What an event in anon has to read.
+    /// Returns the state that an event in anon has to read.
     pub(in crate::check) fn reads(&self, ticket: Ticket) -> &S {
         let own = self.seats.iter().any(|s| s.ticket == ticket && s.reached == Context::Global);
         let end = ticket.number() + u64::from(own);
@@ -190,7 +194,7 @@ impl<S: State> Watch<S> {
         self.seats.len()
     }
 
-    /// I3: who keeps the event from entering, and how.
+    /// I3: returns the event that keeps this one from entering, and how it does so.
     fn hindrance(&self, ticket: Ticket, context: Context) -> Option<(Ticket, &'static str)> {
         use Context::*;
         let earlier = self.seats.iter().take_while(|seat| seat.ticket < ticket);
@@ -204,8 +208,8 @@ impl<S: State> Watch<S> {
         earlier.filter_map(|seat| Some((seat.ticket, does(seat)?))).next()
     }
 
-    /// Nobody keeps the event from entering, and still it waits. The rule depends on what the
-    /// earlier ones do.
+    /// Returns the violation for an event that waits although nothing keeps it from entering. The
+    /// rule depends on what the earlier events do.
     fn waits_in_vain(&self, ticket: Ticket, context: Context) -> Broken {
         let earlier = || self.seats.iter().take_while(|seat| seat.ticket < ticket);
         let panicked = |s: &Seat| matches!(s.at, At::Covered | At::Ended { panicked: true, .. });
@@ -222,7 +226,7 @@ impl<S: State> Watch<S> {
         Broken::by(rule, ticket, format!("it waits for {context} in vain: {why}"))
     }
 
-    /// I12: says whether the last mark before the event is one of poison.
+    /// I12: returns `true` if the last mark before the event is one of poison.
     fn is_covered(&self, ticket: Ticket) -> bool {
         let is_exempt = self.seats.iter().any(|s| s.ticket == ticket && s.is_exempt);
         let last = self.poison.iter().rfind(|(by, _)| *by < ticket.number());

@@ -1,4 +1,4 @@
-//! What a world does when its order has decided something.
+//! How a world carries out what its order decides.
 
 use super::{Live, Origin, Phase, World};
 use crate::check::State;

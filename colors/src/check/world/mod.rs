@@ -1,7 +1,8 @@
 //! A world: everything at one moment, and the transitions that lead on from it.
 //!
-//! The world does what a domain does around its order: it holds versions, runs steps, keeps what is
-//! deferred, and runs it at the commit. Each request and each decision goes past the watch.
+//! The world does what a domain does around its order: it keeps versions, runs steps, stores
+//! deferred actions and runs them at the commit. It reports each request and each decision to the
+//! watch.
 
 mod decisions;
 mod transitions;
@@ -18,27 +19,27 @@ use super::violation::{Broken, Checked, Rule};
 use super::watch::Watch;
 use crate::{Context, Ticket};
 
-/// What can happen next.
+/// A transition that can happen next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Choice {
-    /// The next event is posted.
+    /// The next event of the scenario is posted.
     Post,
     /// This event goes on.
     Go(Ticket),
 }
 
-/// What is to be done with an event when it goes on.
+/// What an event does when it goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
-    /// It is where it is, and its next step is to come.
+    /// The event has not asked yet for what its next step needs.
     Between,
-    /// It is where its next step runs.
+    /// The event is in the context that its next step needs.
     Inside,
-    /// It waits for the order: to enter, to be alone, to commit.
+    /// The event waits for the order: to enter, to be alone, or to commit.
     Waits,
-    /// It has panicked, or is covered by poison.
+    /// The event has panicked, or poison covers it.
     Gone,
-    /// Its commit has begun.
+    /// The event's commit has begun.
     Commits,
 }
 
@@ -51,30 +52,30 @@ struct Live {
     phase: Phase,
     version: Option<usize>,
     deferred: Vec<Action>,
-    /// How many of them no panic drops.
+    /// The number of deferred actions that a panic does not drop.
     safe: usize,
     posts: usize,
     kept: Vec<i64>,
 }
 
-/// Where a ticket comes from. It says which event it is, in any interleaving.
+/// The origin of a ticket. It identifies the event in any interleaving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Origin {
-    /// The scenario posts it.
+    /// The scenario posts the event, at this index.
     Listed(usize),
-    /// It is the sub-event that comes after this one.
+    /// The event is the sub-event that follows this ticket.
     After(Ticket),
-    /// This event has posted it, as its n-th.
+    /// The event is the n-th post, counted from 0, of this ticket.
     PostedBy(Ticket, usize),
 }
 
-/// What has happened.
+/// What has happened so far.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Log {
-    /// By ticket: its origin, and its script.
+    /// The origin and the script of each ticket.
     pub(super) tickets: Vec<(Origin, usize)>,
     pub(super) effects: Vec<(Ticket, Rc<str>)>,
-    /// By ticket.
+    /// What each ticket saw.
     pub(super) saw: Vec<Vec<Rc<str>>>,
 }
 
@@ -84,7 +85,7 @@ pub(super) struct World<S, O: Steps> {
     versions: Versions<S, O::Pins>,
     /// The uncommitted events, by ticket.
     live: Vec<Live>,
-    /// How many the scenario has posted.
+    /// The number of events that the scenario has posted.
     posted: usize,
     /// The event that has just committed, and goes on in a sub-event.
     parent: Option<Live>,
@@ -92,7 +93,7 @@ pub(super) struct World<S, O: Steps> {
     pub(super) log: Log,
 }
 
-/// More decisions than any transition can give.
+/// A number of decisions that no transition reaches.
 const DECISIONS: usize = 10_000;
 
 impl<S: State, O: Steps> World<S, O> {
@@ -114,7 +115,8 @@ impl<S: State, O: Steps> World<S, O> {
         post.into_iter().chain(goes.map(|live| Choice::Go(live.ticket)))
     }
 
-    /// The state at an end. Some event may be unfinished, though nothing can happen any more.
+    /// Returns the state at an end. Fails if an event is unfinished although nothing can happen
+    /// next.
     pub(super) fn end(&mut self) -> Checked<&S> {
         if let Some(live) = self.live.first() {
             return Err(Broken::by(Rule::I1, live.ticket, "it is unfinished, and the order stops"));
@@ -122,7 +124,7 @@ impl<S: State, O: Steps> World<S, O> {
         Ok(self.versions.written())
     }
 
-    /// The event's name, and its next step.
+    /// Returns the event's name and the number of its next step.
     pub(super) fn place(
         &self,
         ticket: Ticket,
@@ -135,7 +137,7 @@ impl<S: State, O: Steps> World<S, O> {
         Some((name.to_string(), next))
     }
 
-    /// Goes on, does all that is decided then, and checks what is between two transitions.
+    /// Applies a choice, does everything that the order decides then, and checks the world.
     pub(super) fn apply(
         &mut self,
         scenario: &Scenario<S>,
@@ -184,13 +186,13 @@ impl<S: State, O: Steps> World<S, O> {
         Ok(())
     }
 
-    /// The event in global leaves it, and what it has written is what others read now.
+    /// Publishes what the event in global has written, as the event leaves global.
     fn publish(&mut self) -> Checked {
         let freed = self.versions.publish();
         self.free(freed)
     }
 
-    /// The event leaves the context that it is in.
+    /// Takes the event out of its context.
     fn let_go(&mut self, i: usize) -> Checked {
         let live = &mut self.live[i];
         let before = std::mem::replace(&mut live.context, Context::None);

@@ -78,7 +78,7 @@ impl<S: State, O: Steps> World<S, O> {
         }
     }
 
-    /// Asks for what the step needs, or runs it if the event is where it runs.
+    /// Asks for what the step needs, or runs the step if the event is already in the right context.
     fn begin(
         &mut self,
         i: usize,
@@ -187,7 +187,7 @@ impl<S: State, O: Steps> World<S, O> {
         Ok(())
     }
 
-    /// Keeps what a step did apart from the state.
+    /// Records what a step did besides changing the state.
     fn keep(&mut self, i: usize, scenario: &Scenario<S>, made: Made) {
         let live = &mut self.live[i];
         let log = &mut self.log;

@@ -1,9 +1,9 @@
 //! The memory of a set.
 //!
-//! A set of two colors is one slot of the slab of events: what is counted, its event, its colors,
-//! and its two requests, which are links of the colors' queues. A larger set has a slot, and a box
-//! for its colors and requests. So a request leads to its set: from its place in the slot, or by a
-//! pointer behind it.
+//! A set of two colors is one slot of the slab of events. It contains the counts, the set's event,
+//! the colors, and the two requests, which are links of the colors' queues. A larger set has a
+//! slot, and a box for its colors and requests. A request leads to its set: from its place in the
+//! slot, or by the pointer behind it in the box.
 
 use std::mem::offset_of;
 use std::ptr::NonNull;
@@ -17,11 +17,11 @@ use crate::color::marks::{CLASS, class_of_tag, class_tag};
 use crate::color::queue::Link;
 use crate::event::{Event, Header, Memory, Owned, RequestPlace, Word};
 
-/// What every set begins with. Nothing of it is changed, but what is counted.
+/// The first field of every set. Only its counts change.
 #[repr(C)]
 pub(super) struct Head {
     count: SetCount,
-    /// The event, its class, and whether the set is [`Many`].
+    /// The event, with the class of the set and whether it is a [`Many`] as tags.
     event: Word,
 }
 
@@ -32,24 +32,24 @@ const _: () = assert!(align_of::<Event>() > (MANY | CLASS));
 #[repr(C)]
 struct Pair {
     head: Head,
-    /// The one that was named first comes first.
+    /// The colors. The one that was named first comes first.
     wants: [Want; 2],
-    /// The requests in the order of their colors.
+    /// The requests, in the order of their colors.
     requests: [Header; 2],
 }
 
-/// A larger set.
+/// A set of more than two colors.
 #[repr(C)]
 struct Many {
     head: Head,
-    /// A box, in the order of colors, to be found quickly. It is not kept as one, as its requests
-    /// stand in queues.
+    /// A leaked box in the order of the colors, so that a color is found by binary search. It is no
+    /// `Box`, because its requests are links of queues.
     members: NonNull<[Member]>,
-    /// Where the color stands that was named first.
+    /// The index of the color that was named first.
     lead: usize,
 }
 
-/// A color of a larger set.
+/// A color of a larger set, with its request.
 #[repr(C)]
 struct Member {
     request: Header,
@@ -57,16 +57,18 @@ struct Member {
     want: Want,
 }
 
-/// What is only read of either.
+/// The immutable part of a set.
 enum Shape<'a> {
     Pair(&'a [Want; 2]),
-    /// The members, and which one's color was named first.
+    /// The members, and the index of the color that was named first.
     Many(&'a [Member], usize),
 }
 
-/// A set, by its address. Who uses one is a keeper of its memory (see `count`): a request that has
-/// not arrived, the event, or a request that had to stay; and the poster, if it has come to a
-/// request that it has not counted yet.
+/// A set, by its address.
+///
+/// A `Block` is used only while the set's memory is kept (see `count`): by a request that has not
+/// arrived, by the event, by a request that had to stay in its queue, and by the poster while it
+/// has come to a request that it has not counted yet.
 #[derive(PartialEq, Eq)]
 pub(super) struct Block(pub(super) NonNull<Head>);
 
@@ -74,7 +76,7 @@ pub(super) struct Block(pub(super) NonNull<Head>);
 pub(super) struct RequestLink(pub(super) NonNull<Link>);
 
 impl Block {
-    /// A set of two colors in their order; `lead`: which one was named first.
+    /// Creates a set of two colors in their order. `lead` is the index of the color named first.
     #[inline]
     pub(super) fn pair(
         memory: Memory,
@@ -94,7 +96,8 @@ impl Block {
         Block(memory.hold(pair).cast())
     }
 
-    /// A set of more than two colors in their order; `lead`: which one was named first.
+    /// Creates a set of more than two colors in their order. `lead` is the index of the color named
+    /// first.
     pub(super) fn many(
         memory: Memory,
         event: Owned,
@@ -114,16 +117,17 @@ impl Block {
         Block(memory.hold(Many { head, members, lead }).cast())
     }
 
-    /// The set of a request.
+    /// Returns the set of a request.
     ///
     /// # Safety
     ///
-    /// The link is a request's, of a set that is still there; and the caller is a keeper.
+    /// The link is that of a request, and its set's memory is kept until the caller is done with
+    /// it.
     #[inline]
     pub(super) unsafe fn of_request(link: NonNull<Link>) -> Block {
         let header = Header::of(link);
-        // SAFETY: the caller says that the request is there; the pointer to it was made from one to
-        // all of its set's memory, or of the members.
+        // SAFETY: the caller guarantees that the request is alive. The pointer to it was made from
+        // a pointer to all of its set's memory, or of the members.
         unsafe {
             let back = match header.as_ref().request_place() {
                 RequestPlace::First => offset_of!(Pair, requests),
@@ -141,7 +145,7 @@ impl Block {
 
     #[inline]
     fn head(&self) -> &Head {
-        // SAFETY: who uses a block is a keeper of its memory.
+        // SAFETY: a `Block` is used only while the set's memory is kept.
         unsafe { self.0.as_ref() }
     }
 
@@ -157,7 +161,8 @@ impl Block {
 
     #[inline]
     fn shape(&self) -> Shape<'_> {
-        // SAFETY: as in `head`; the tag tells what it is, and the members live as long.
+        // SAFETY: the set's memory is kept, and its members live as long. The tag says which type
+        // it is.
         unsafe {
             match self.is_many() {
                 false => Shape::Pair(&self.0.cast::<Pair>().as_ref().wants),
@@ -169,33 +174,34 @@ impl Block {
         }
     }
 
-    /// The class that it runs in.
+    /// Returns the class in which the set runs.
     #[inline]
     pub(super) fn class(&self) -> Priority {
         class_of_tag(self.head().event.tags(CLASS))
     }
 
-    /// Its event.
+    /// Takes the event of the set.
     ///
     /// # Safety
     ///
-    /// All requests have arrived, and this is asked once.
+    /// All requests have arrived, and this is called once.
     #[inline]
     pub(super) unsafe fn take_event(&self) -> Owned {
         let event = self.head().event.without(MANY | CLASS);
-        // SAFETY: it was made of an event, which is the set's until now.
+        // SAFETY: the word was made from an event, which the set has owned until now.
         unsafe { Owned::of_raw(event.as_pointer().expect("a set has an event")) }
     }
 
-    /// The link of one of its requests, which are in the order of colors.
+    /// Returns the link of the request at this index, in the order of the colors.
     ///
     /// # Panics
     ///
-    /// When it has fewer.
+    /// Panics if the set has fewer requests.
     #[inline]
     pub(super) fn link(&self, at: usize) -> RequestLink {
         assert!(at < self.len(), "a set has as many requests as colors");
-        // SAFETY: a field, or a member, of memory that is there, made of a pointer to all of it.
+        // SAFETY: the index is in bounds, and the pointer is made from one to all of the set's
+        // memory or of its members.
         RequestLink(unsafe {
             match self.is_many() {
                 false => {
@@ -207,7 +213,7 @@ impl Block {
         })
     }
 
-    /// How many colors it has.
+    /// Returns the number of colors.
     #[inline]
     pub(super) fn len(&self) -> usize {
         match self.shape() {
@@ -216,7 +222,7 @@ impl Block {
         }
     }
 
-    /// Calls `f` with all its colors.
+    /// Calls `f` with each color.
     #[inline]
     pub(super) fn for_each(&self, mut f: impl FnMut(Want)) {
         match self.shape() {
@@ -225,7 +231,7 @@ impl Block {
         }
     }
 
-    /// The color that was named first.
+    /// Returns the color that was named first.
     #[inline]
     pub(super) fn first(&self) -> Want {
         match self.shape() {
@@ -234,7 +240,8 @@ impl Block {
         }
     }
 
-    /// What it wants of a color, if that is one of its. `serial`: the number of a color.
+    /// Returns what the set wants of a color, if it is one of the set's. `serial` returns the
+    /// number of a color.
     pub(super) fn find(&self, cell: &ColorCell, serial: impl Fn(Want) -> u64) -> Option<Want> {
         let is_it = |want: &Want| want.is_of(cell);
         match self.shape() {
@@ -246,14 +253,14 @@ impl Block {
         }
     }
 
-    /// One keeper less. The memory, if it was the last one.
+    /// Releases one keeper. Returns the memory if it was the last one.
     #[inline]
     pub(super) fn release(self) -> Option<Memory> {
         if !self.count().release() {
             return None;
         }
-        // SAFETY: the last keeper has gone, so nobody uses the set any more. It was memory for an
-        // event; the members of a larger set were a box. There is nothing else to be dropped.
+        // SAFETY: the last keeper has gone, so nothing uses the set. Its memory was a slot for an
+        // event, and the members of a larger set were a box. Nothing else in it needs a drop.
         unsafe {
             if self.is_many() {
                 drop(Box::from_raw(self.0.cast::<Many>().as_ref().members.as_ptr()));
@@ -264,10 +271,10 @@ impl Block {
 }
 
 impl Head {
-    /// Of a set that will be in this memory.
+    /// Creates the head of a set that `memory` is about to store.
     #[inline]
     fn new(memory: &Memory, mut event: Owned, tags: usize, colors: usize) -> Head {
-        // SAFETY: this is the set's event, and the set knows it alone.
+        // SAFETY: the word is that of the set to which this event belongs, and of no other event.
         unsafe { event.set_claims(Word::pointer(memory.address::<Head>())) };
         let event = Word::pointer(event.into_raw()).tagged(tags);
         Head { count: SetCount::new(colors as u32), event }

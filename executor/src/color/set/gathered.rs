@@ -1,4 +1,4 @@
-//! A set on its way: gathering its colors, having them all, and giving them back.
+//! The stages of a set: it gathers its colors, has them all, and releases them.
 
 use std::ptr::NonNull;
 
@@ -11,31 +11,33 @@ use crate::color::held::{Held, Reader, Reserved};
 use crate::color::queue::Link;
 use crate::event::{Memory, Owned, Word};
 
-/// A request that has come to the front of its queue, and has not arrived: the set has the color,
-/// or is a reader of it.
+/// A request that has come to the front of its queue and has not arrived. The set has the color, or
+/// is a reader of it.
 #[must_use = "a request that does not arrive keeps its set waiting"]
 pub(crate) struct SetRequest(Block);
 
-/// A request that had to stay in its queue, and keeps the memory of its set, which may be over.
+/// A request that had to stay in its queue and keeps the memory of its set, which may be over.
 pub(in crate::color) struct StayedRequest(Block);
 
-/// A set whose last request has arrived: it has all its colors.
+/// A set that has all its colors, because its last request has arrived.
 #[must_use = "it gives its colors back"]
 pub(crate) struct Gathered(Block);
 
-/// One color of a set that gives them back, with what the set has of it.
+/// A color that a set releases, with the right of the set to it.
 pub(crate) enum Given {
     Held(Reserved),
     Reader(Reader),
 }
 
 impl SetRequest {
+    /// Takes the request.
+    ///
     /// # Safety
     ///
-    /// The link is that of a request which has come to the front of its queue now.
+    /// The link is that of a request that has just come to the front of its queue.
     #[inline]
     pub(in crate::color) unsafe fn of(link: NonNull<Link>) -> SetRequest {
-        // SAFETY: passed on from the caller; a set is there until its last request has arrived.
+        // SAFETY: the link is a request's, whose set is alive until its last request has arrived.
         SetRequest(unsafe { Block::of_request(link) })
     }
 
@@ -44,7 +46,7 @@ impl SetRequest {
         self.0 == *block
     }
 
-    /// The set does not wait for the color any more.
+    /// Notes that the set no longer waits for the color.
     #[inline]
     pub(in crate::color) fn has_come_to(&self, color: &ColorCell) {
         let class = self.0.class();
@@ -53,46 +55,50 @@ impl SetRequest {
         }
     }
 
-    /// The link of the request stays in its queue, though it is over.
+    /// Keeps the memory of the set, because the link of this request stays in its queue.
     #[cold]
     pub(in crate::color) fn stays(&self) {
         self.0.count().keep();
     }
 
-    /// The request has arrived. If it was the last one, this is the event that is to be queued, and
-    /// its class; it has all colors of the set.
+    /// Counts the request as arrived. If it was the last one, returns the set's event and its
+    /// class: the event has all colors of the set and must be queued.
     #[inline]
     pub(crate) fn arrive(self) -> Option<(Owned, Priority)> {
         match self.0.count().arrive(1) {
             Arrived::Waits => None,
-            // SAFETY: all requests have arrived, each by a value of which there is one.
+            // SAFETY: all requests have arrived. Each arrives once, so only the last one takes the
+            // event.
             Arrived::Complete => Some((unsafe { self.0.take_event() }, self.0.class())),
         }
     }
 }
 
 impl StayedRequest {
-    /// The request of a set that gives the color back stays in its queue.
+    /// Keeps the memory of a set that releases its colors, because the link of this request stays
+    /// in its queue.
     ///
     /// # Safety
     ///
     /// The link is that of a request, and its set is not over.
     #[cold]
     pub(in crate::color) unsafe fn stays(link: NonNull<Link>) {
-        // SAFETY: passed on from the caller; the set itself is a keeper.
+        // SAFETY: the link is a request's, and its set, which is not over, is itself a keeper.
         unsafe { Block::of_request(link) }.count().keep();
     }
 
+    /// Takes the request back when it leaves its queue.
+    ///
     /// # Safety
     ///
-    /// The link is that of a request that had to stay, and leaves its queue now.
+    /// The link is that of a request that had to stay, and is leaving its queue now.
     #[cold]
     pub(in crate::color) unsafe fn of(link: NonNull<Link>) -> StayedRequest {
-        // SAFETY: passed on from the caller; the request keeps the memory.
+        // SAFETY: the link is a request's that had to stay, and so keeps the memory of the set.
         StayedRequest(unsafe { Block::of_request(link) })
     }
 
-    /// The memory of the set, if this was the last thing in it that is used.
+    /// Releases the keeper. Returns the memory of the set if this was the last one.
     #[cold]
     pub(in crate::color) fn release(self) -> Option<Memory> {
         self.0.release()
@@ -100,9 +106,12 @@ impl StayedRequest {
 }
 
 impl Gathered {
+    /// Takes the set out of the word of its event.
+    ///
     /// # Safety
     ///
-    /// The word is that of a set's event, which has arrived, and this is the only such value of it.
+    /// The word is that of a set's event whose requests have all arrived, and no other `Gathered`
+    /// of this set exists.
     #[inline]
     pub(in crate::color) unsafe fn of(word: Word) -> Option<Gathered> {
         word.as_pointer().map(|set| Gathered(Block(set)))
@@ -112,44 +121,44 @@ impl Gathered {
         self.0.into_word()
     }
 
-    /// A color of it.
+    /// Returns one of the set's colors.
     #[inline]
     fn color(&self, want: Want) -> &ColorCell {
-        // SAFETY: the set has the color, so it is there.
+        // SAFETY: the set has the color, which therefore is alive.
         unsafe { &*want.as_ptr().as_ptr() }
     }
 
-    /// The highest class among its colors.
+    /// Returns the highest class among the colors.
     pub(in crate::color) fn class(&self) -> Priority {
         let mut class = Priority::Low;
         self.0.for_each(|want| class = class.or_higher(self.color(want).priority()));
         class
     }
 
-    /// The worker to which one of its colors is bound.
+    /// Returns the worker to which one of the colors is bound.
     pub(in crate::color) fn bound_to(&self) -> Option<usize> {
         let mut worker = None;
         self.0.for_each(|want| worker = worker.or(self.color(want).bound_to()));
         worker
     }
 
-    /// The color that was named first.
+    /// Returns the color that was named first.
     #[inline]
     pub(crate) fn first(&self) -> &ColorCell {
         self.color(self.0.first())
     }
 
-    /// What the set may do with a color.
+    /// Returns the set's access to a color, if it is one of the set's.
     pub(crate) fn access(&self, color: &ColorCell) -> Option<Access> {
         self.0.find(color, |want| self.color(want).serial()).map(Want::access)
     }
 
-    /// The set's event has ended: `give` gets all colors. The answer is the set's memory, unless a
-    /// request had to stay in a queue.
+    /// Releases all colors, by passing each to `give`, after the set's event has ended. Returns the
+    /// set's memory, unless a request had to stay in a queue.
     #[inline]
     pub(crate) fn give_back(self, mut give: impl FnMut(Given)) -> Option<Memory> {
-        // SAFETY: it has all colors, each by the request that arrived for it: an exclusive one is
-        // held, of a shared one it is a reader; each is given once.
+        // SAFETY: the set has all colors by its requests: it holds the exclusive ones and is a
+        // reader of the shared ones. Each color is passed on once.
         unsafe {
             self.0.for_each(|want| {
                 give(match want.access() {

@@ -1,26 +1,27 @@
-//! Color sets: an event that needs several colors at once (C6).
+//! Color sets: events that need several colors at once (C6).
 //!
 //! See [`dapple_colors::set`] for the algorithm, and why sets that meet do not wait for each other
-//! in a circle. A set has its closure's event, which stands in no color's queue, and a *request* in
-//! the queue of each of its colors. The memory of the set holds its requests, its colors, and what
-//! is counted: [`block`]. What is still to come, and how long the memory is there: [`count`].
+//! in a circle. The closure of a set is an event that stands in no color's queue. In the queue of
+//! each of its colors the set has a *request*. The memory of the set contains its requests, its
+//! colors and its counts, see [`block`]. The requests that are still to arrive, and the lifetime of
+//! the memory, are counted in [`count`].
 //!
 //! # Who may touch what
 //!
-//! The set is written by the poster before the first request is in a queue. After that its requests
-//! are links of the queues, and each is marked as spent by the holder of its color; `missing` is
-//! counted down by the same holders; the rest, but for who keeps the memory, is immutable. Who
-//! counts it down to none has the set, its event and, by the requests, all the colors: an exclusive
-//! one is held, with the request, which is spent, at its head; of a shared one it is a reader.
+//! The poster writes the set before the first request is in a queue. After that the requests are
+//! links of the queues, and the holder of each color marks its request as spent. The same holders
+//! count down `missing`. The rest is immutable, except for the count of the keepers. The thread
+//! that counts `missing` down to zero has the set, its event and all the colors. It holds each
+//! exclusive color, with the spent request at its head, and it is a reader of each shared one.
 //!
-//! A poster that finds some of its colors idle holds them, and does what their holder would do.
-//! What arrives in this way is counted once, when the poster has been at all its colors; if that is
-//! all of them, nobody else has come to the set, and nothing is counted at all.
+//! A poster that finds some of its colors idle holds them, and does what their holder would do. It
+//! counts the requests that arrive in this way once, after it has been at all its colors. If these
+//! are all requests of the set, nobody else has come to the set and nothing needs to be counted.
 //!
-//! A color cannot die while a request is in its queue, or a reader in it, as its grave waits for
+//! A color cannot die while it has a request in its queue or a reader, because its grave waits for
 //! both. So a set needs no handles.
 //!
-//! The locks of the posters order their places; what they order is argued in `dapple_colors::set`.
+//! Posters order their places by locks. `dapple_colors::set` argues what that order achieves.
 
 #[cfg(not(loom))]
 mod block;

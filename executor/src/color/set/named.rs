@@ -1,4 +1,4 @@
-//! The colors of a set, and what for.
+//! The colors of a set, each with the access that the set wants.
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -7,7 +7,7 @@ use dapple_colors::Access;
 
 use crate::color::cell::ColorCell;
 
-/// One color of a set, and what for: the lowest bit says that it is shared.
+/// One color of a set and its access: the lowest bit of the pointer says that it is shared.
 #[derive(Clone, Copy)]
 pub(super) struct Want(NonNull<u8>);
 
@@ -24,7 +24,7 @@ impl Want {
     #[inline]
     pub(super) fn as_ptr(self) -> NonNull<ColorCell> {
         let plain = self.0.as_ptr().map_addr(|a| a & !SHARED);
-        // SAFETY: it is the pointer that `new` began with, which was not null.
+        // SAFETY: without the bit this is the pointer passed to `new`, which was not null.
         unsafe { NonNull::new_unchecked(plain) }.cast()
     }
 
@@ -42,7 +42,7 @@ impl Want {
     }
 }
 
-/// A color that a set names, while somebody keeps it.
+/// A color that a set names, while something keeps it alive.
 #[derive(Clone, Copy)]
 pub(crate) struct Named<'a>(pub(super) Want, PhantomData<&'a ColorCell>);
 
@@ -54,7 +54,7 @@ impl<'a> Named<'a> {
 
     #[inline]
     pub(crate) fn cell(&self) -> &'a ColorCell {
-        // SAFETY: it was made of a reference that lives as long.
+        // SAFETY: the pointer was made from a reference with the lifetime `'a`.
         unsafe { self.0.as_ptr().as_ref() }
     }
 
@@ -65,7 +65,7 @@ impl<'a> Named<'a> {
 }
 
 impl dapple_colors::set::Want for Named<'_> {
-    /// The one order of all colors.
+    /// The number of the color, which defines the one order of all colors.
     type Key = u64;
     #[inline]
     fn key(&self) -> u64 {

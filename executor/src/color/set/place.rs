@@ -1,5 +1,5 @@
-//! Posting a set: its places in the queues of its colors, and what the poster does with those that
-//! were idle.
+//! Posting a set: it takes places in the queues of its colors, and the poster goes on with the
+//! colors that were idle.
 
 use dapple_colors::{Access, Arrived, Priority};
 
@@ -13,26 +13,27 @@ use crate::event::{Memory, Owned};
 use crate::lock::Flag;
 use crate::sync::{Reached, reached};
 
-/// A set that is being posted. It counts the requests that its poster comes to.
+/// A set that is being posted. It counts the requests to which its poster comes.
 #[must_use = "requests that have arrived are told"]
 pub(crate) struct NewSet {
     block: Block,
     arrived: usize,
 }
 
-/// The place of a set in the queue of one of its colors, which is to be taken.
+/// A place in the queue of one of the set's colors, which is about to be taken.
 pub(crate) struct SetPlace<'a> {
     named: Named<'a>,
-    /// The request. `None`: it has its place.
+    /// The link of the request, or `None` if it has its place.
     link: Option<RequestLink>,
-    /// The color was idle: who posts holds it.
+    /// The color, if it was idle, so that the poster holds it.
     held: Option<Held>,
 }
 
 impl NewSet {
-    /// Makes a set of two colors, in their order, in `memory`; and its places. `event` is what runs
-    /// when it has them; `lead`: which of them was named first; `class`: in which class it runs, if
-    /// there are any.
+    /// Creates a set of two colors, in their order, in `memory`, and its places.
+    ///
+    /// `event` runs when it has both colors. `lead` is the index of the color that was named first.
+    /// `class` is the class in which the set runs, or `None` if the runtime does not use classes.
     #[inline]
     pub(crate) fn pair<'a>(
         memory: Memory,
@@ -47,7 +48,7 @@ impl NewSet {
         (NewSet { block, arrived: 0 }, places)
     }
 
-    /// Makes a set of more than two colors, in their order, each named once; and its places.
+    /// Creates a set of more than two colors, in their order, each named once, and its places.
     pub(crate) fn many<'a>(
         memory: Memory,
         event: Owned,
@@ -62,24 +63,27 @@ impl NewSet {
         (NewSet { block, arrived: 0 }, places)
     }
 
-    /// The poster has come to one of the requests.
+    /// Counts a request to which the poster has come.
     #[inline]
     pub(crate) fn has_come_to(&mut self, request: SetRequest) {
         debug_assert!(request.is_of(&self.block), "it is a request of this set");
         self.arrived += 1;
     }
 
-    /// The requests that the poster has come to have arrived. If they were the last ones, this is
-    /// the event that is to be queued, and its class; it has all colors of the set.
+    /// Counts the requests to which the poster has come as arrived. If they were the last ones,
+    /// returns the set's event and its class: the event has all colors of the set and must be
+    /// queued.
     #[inline]
     pub(crate) fn arrive(self) -> Option<(Owned, Priority)> {
         let NewSet { block, arrived } = self;
-        // Without one, the set is with others, and may be over. With all, nobody else has come to
-        // the set, nor will: there is nothing to count.
+        // If the poster has come to none, the other holders have the set, which may already be
+        // over. If it has come to all, nobody else has come to the set or ever will, so nothing
+        // needs to be counted.
         let is_complete = arrived > 0
             && (arrived == block.len()
                 || block.count().arrive(arrived as u32) == Arrived::Complete);
-        // SAFETY: all requests have arrived, each by a value of which there is one.
+        // SAFETY: all requests have arrived. Each arrives once, so only the last one takes the
+        // event.
         is_complete.then(|| (unsafe { block.take_event() }, block.class()))
     }
 }
@@ -90,8 +94,8 @@ impl<'a> SetPlace<'a> {
         SetPlace { named, link: Some(link), held: None }
     }
 
-    /// Takes the place, for a set of this class, under the locks of all its colors. `None`: all
-    /// colors are of the normal class.
+    /// Takes the place, for a set of this class, while the locks of all its colors are held. `None`
+    /// means that all colors are of the normal class.
     #[inline]
     pub(crate) fn take(&mut self, class: Option<Priority>) {
         let Some(link) = self.link.take() else { return };
@@ -104,22 +108,22 @@ impl<'a> SetPlace<'a> {
         if was_raised {
             reached(Reached::ColorRaised);
         }
-        // SAFETY: it is the request of a set that is being posted, and takes its place once, in the
-        // queue of the color for which it was made.
+        // SAFETY: the link is that of a request of the set that is being posted. It takes its place
+        // once, in the queue of the color for which it was made.
         self.held = unsafe { cell.push_link(link.0) };
         if was_raised && self.held.is_none() {
-            // It may stand in a lane of a lower class.
+            // The color may be queued in the lane of a lower class.
             cell.core().fleet.has_raised();
         }
     }
 
-    /// Its color, and what the set wants of it.
+    /// Returns the color, and what the set wants of it.
     #[inline]
     pub(crate) fn named(&self) -> Named<'_> {
         self.named
     }
 
-    /// The color, if it was idle, and what the set wants of it.
+    /// Takes the color, if it was idle, and returns it with the access that the set wants.
     #[inline]
     pub(crate) fn take_held(&mut self) -> Option<(Held, Access)> {
         Some((self.held.take()?, self.named.access()))

@@ -1,4 +1,4 @@
-//! Contexts, commits, and what was read.
+//! The checkers for contexts, for commits, and for the values that were read.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -9,15 +9,15 @@ use super::facts::{Decided, Deciding, Facts};
 use crate::sim::log::Use;
 use crate::sync::DomainStep;
 
-/// Where an event is.
+/// The position of an event in its domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum In {
     None,
     Anon,
     Global,
-    /// It waits to be alone.
+    /// The event waits to be alone.
     Waiting,
-    /// It has left the state.
+    /// The event has released the state.
     Left,
 }
 
@@ -25,46 +25,48 @@ enum In {
 #[derive(Debug)]
 struct Guest {
     is_in: In,
-    /// How high it may still go.
+    /// The highest context that the event may still reach.
     reach: Context,
     repairs: bool,
     was_abandoned: bool,
-    /// What it has deferred, and what of that has not begun.
+    /// The deferred actions that have neither begun nor been dropped.
     deferred: Vec<u32>,
     follows: Option<Context>,
 }
 
-/// What happens to poison at a place of the order.
+/// A change of the poison at a ticket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Poison {
     Begins,
     Ends,
 }
 
-/// The order of one domain, as the rules have it.
+/// The order of one domain, as the rules describe it.
 struct Domain {
     mode: Mode,
     guests: BTreeMap<u64, Guest>,
     last: Option<u64>,
     committed: Option<u64>,
-    /// Whose turn it is to commit.
+    /// The ticket of the event that commits now.
     committing: Option<u64>,
-    /// What the sub-events may reach that are to begin.
+    /// The contexts that the next sub-events may reach, in the order in which they begin.
     follow: VecDeque<Context>,
-    /// Where poison begins, and where it ends, by tickets: it covers what is behind.
+    /// The tickets at which poison begins and ends. Poison covers the tickets after the one at
+    /// which it begins.
     poison: BTreeMap<u64, Poison>,
-    /// The first event of which an action was dropped.
+    /// The ticket of the first event whose action was dropped at its commit.
     dropped: Option<u64>,
 }
 
-/// How a rule was broken, if it was this one.
+/// The rule that was broken, and how.
 type Result = std::result::Result<(), (Rule, String)>;
 
 fn require(rule: Rule, holds: bool, what: impl FnOnce() -> String) -> Result {
     if holds { Ok(()) } else { Err((rule, what())) }
 }
 
-/// How each rule was broken first. What poison covers is not looked at: it has rules of its own.
+/// Returns how each rule was broken first. Events that poison covers are not checked, as they
+/// follow other rules.
 pub(super) fn broken(facts: &Facts) -> BTreeMap<Rule, String> {
     let mut first: BTreeMap<Rule, String> = wrong_values(facts).collect();
     let mut domains: BTreeMap<u32, Domain> = BTreeMap::new();
@@ -120,14 +122,14 @@ impl Domain {
         }
     }
 
-    /// Says whether poison covers the event with this ticket.
+    /// Returns `true` if poison covers the event with this ticket.
     fn covers(&self, ticket: u64) -> bool {
         let repairs = self.guests.get(&ticket).is_some_and(|guest| guest.repairs);
         let last = self.poison.range(..ticket).next_back();
         !repairs && last.is_some_and(|(_, poison)| *poison == Poison::Begins)
     }
 
-    /// Says whether there is one with this ticket already.
+    /// Adds an event to the order. Returns `true` if its ticket was there already.
     fn enters_order(&mut self, ticket: u64, reach: Context) -> bool {
         let before = self.guests.insert(
             ticket,
@@ -175,7 +177,7 @@ impl Domain {
         }
     }
 
-    /// What is in the way of an event that enters a context.
+    /// Returns the ticket of an event that is in the way of one that enters a context.
     fn in_the_way(&self, ticket: u64, context: Context) -> Option<u64> {
         let earlier = |(other, guest): (&u64, &Guest)| {
             let is_in_the_way = match (context, guest.is_in) {
@@ -187,7 +189,8 @@ impl Domain {
             };
             is_in_the_way.then_some(*other)
         };
-        // Somebody who is in global, or in anon beside a writer, is in the way of all.
+        // A later event is in the way if it is in global, or if it is in anon and excludes a
+        // writer.
         let later = |(other, guest): (&u64, &Guest)| {
             let is_in_the_way = match guest.is_in {
                 In::Global => true,
@@ -196,7 +199,7 @@ impl Domain {
             };
             is_in_the_way.then_some(*other)
         };
-        // What poison covers enters nothing any more.
+        // An event that poison covers no longer enters anything.
         let mut before = self.guests.range(..ticket);
         let before = before.find_map(|guest| earlier(guest).filter(|other| !self.covers(*other)));
         before.or_else(|| self.guests.range(ticket + 1..).find_map(later))
@@ -302,13 +305,13 @@ impl Domain {
         let commits = self.committing.take() == Some(ticket);
         let left = guest.deferred.len();
         if guest.is_in == In::Waiting {
-            // It goes on alone.
+            // The event goes on, alone.
             return require(Rule::I9, left == 0, || {
                 format!("has deferred {left} that did not run")
             });
         }
         let (was_abandoned, follows) = (guest.was_abandoned, guest.follows);
-        // Of an event that poison covers nothing follows.
+        // No sub-event follows an event that poison covers.
         let follows = follows.filter(|_| !self.covers(ticket));
         self.guests.remove(&ticket);
         self.follow.extend(follows);
@@ -319,12 +322,13 @@ impl Domain {
         })
     }
 
-    /// An action is dropped unrun, as nothing runs any more, or poison covers its event.
+    /// Removes an action that is dropped without having run, because the runtime ends or poison
+    /// covers its event.
     fn drops(&mut self, ticket: u64, action: u32) {
         let Some(guest) = self.guests.get_mut(&ticket) else { return };
         guest.deferred.retain(|other| *other != action);
-        // What an event has deferred that has panicked is dropped, and others go on; and what one
-        // has that poison covers.
+        // The actions of an event that has panicked, or that poison covers, are dropped while later
+        // events go on.
         let ends = self.committing == Some(ticket) && !guest.was_abandoned;
         if ends && !self.covers(ticket) {
             self.dropped.get_or_insert(ticket);
@@ -350,11 +354,11 @@ impl Domain {
     }
 }
 
-/// A ticket, the place in the history, and the value that was written there.
+/// A ticket, the position in the history, and the value that was written there.
 type Written<'a> = (u64, usize, &'a str);
 
-/// How what was read by events of domains, in anon (I5) or anywhere (I13), first was not what the
-/// last earlier event has written under the label.
+/// Returns how a value that was read first differed from what the last earlier event had written
+/// under the label: by events in anon (I5), and in any context (I13).
 fn wrong_values(facts: &Facts) -> impl Iterator<Item = (Rule, String)> {
     let mut written: BTreeMap<(u32, &str), Vec<Written<'_>>> = BTreeMap::new();
     let undone = undone(facts);
@@ -389,8 +393,9 @@ fn wrong_values(facts: &Facts) -> impl Iterator<Item = (Rule, String)> {
     first.into_iter()
 }
 
-/// Events that have panicked in global, and left the state as it was before: what poisons the
-/// domain is still there for the one that repairs it.
+/// Returns the events that have panicked in global and left the state as it was before. An event
+/// that poisons the domain is not among them: the event that repairs the domain still sees what it
+/// wrote.
 fn undone(facts: &Facts) -> BTreeSet<(u32, u64)> {
     let mut is_in: BTreeMap<(u32, u64), Context> = BTreeMap::new();
     let mut undone = BTreeSet::new();
@@ -410,7 +415,7 @@ fn undone(facts: &Facts) -> BTreeSet<(u32, u64)> {
     undone
 }
 
-/// In which context each event was, and since which record.
+/// The contexts that each event entered, each with the position in the history.
 struct Contexts(BTreeMap<(u32, u64), Vec<(usize, Context)>>);
 
 impl Contexts {

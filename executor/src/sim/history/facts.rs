@@ -1,4 +1,4 @@
-//! Events and their times, out of the records of a run.
+//! The events of a run and their times, derived from its records.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::sim::log::{Log, Record, What};
 use crate::sim::names::Who;
 use crate::sync::{Arc, DomainStep, Point, Sort};
 
-/// Something that the order of a domain has decided.
+/// A decision in the order of a domain, or the start or the drop of an action.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Decided {
     pub(super) domain: u32,
@@ -20,47 +20,48 @@ pub(super) struct Decided {
     pub(super) nth: usize,
 }
 
-/// What it is.
+/// The content of a [`Decided`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Deciding {
-    /// A step of the event with the ticket; for a deferral the number of the action.
+    /// A step of the event with the ticket. For a deferral, the number of the action.
     Step(DomainStep, Option<u32>),
-    /// The action of this number begins, in whichever domain has it.
+    /// The action of this number begins, in whichever domain deferred it.
     Acts(u32),
-    /// It is dropped unrun.
+    /// The action of this number is dropped without having run.
     Drops(u32),
 }
 
-/// A time that somebody spends: from, until.
+/// A stretch of time, from its start to its end, in nanoseconds.
 pub(super) type Span = (u64, u64);
 
-/// See the module.
+/// Everything that the checkers know about a run: see the [module](self).
 #[derive(Default)]
 pub(super) struct Facts {
     pub(super) events: Vec<Event>,
     pub(super) values: Vec<Value>,
     pub(super) decided: Vec<Decided>,
-    /// The runtime of each worker, and after how long what waits behind another one is taken by it.
+    /// The runtime of each worker, and its steal delay in nanoseconds, if it steals.
     pub(super) workers: BTreeMap<u32, (u32, Option<u64>)>,
-    /// When each worker slept.
+    /// The times during which each worker slept.
     pub(super) sleeps: BTreeMap<u32, Vec<Span>>,
-    /// Pauses but those at the start of an event, and all of them; each sorted, without overlaps.
+    /// The pauses except those at the start of an event. Like `pauses`, which has all, it is sorted
+    /// and has no overlaps.
     pub(super) pauses_between: Vec<Span>,
     pub(super) pauses: Vec<Span>,
-    /// How long the run is until now.
+    /// The virtual time of the last record in nanoseconds.
     pub(super) now: u64,
 }
 
-/// What is known while the records are read.
+/// The state of the reader of the records.
 #[derive(Default)]
 struct Reading {
     facts: Facts,
-    /// Where each event stands among the facts, by its number.
+    /// The index of each event in `facts`, by its number.
     places: Vec<Option<usize>>,
-    /// Since when each worker sleeps.
+    /// The time since which each worker has slept.
     parks: BTreeMap<u32, u64>,
     fibers: BTreeMap<u32, Arc<str>>,
-    /// Events of domains that have not been in a context yet.
+    /// The events of domains that have not entered a context yet.
     tickets: BTreeMap<(u32, u64), usize>,
 }
 
@@ -116,7 +117,7 @@ impl Reading {
         }
     }
 
-    /// Something that concerns domains. An action is no event of its own.
+    /// Adds a decision that concerns a domain. An action does not count as an event of its own.
     fn decides(&mut self, decided: Decided, event: Option<u32>, moment: Moment) {
         let place = event.and_then(|number| self.places.get(number as usize).copied().flatten());
         let ticket = (decided.domain, decided.ticket);
@@ -213,7 +214,7 @@ impl Reading {
 }
 
 impl Facts {
-    /// Those of the records from this one on.
+    /// Derives the facts from the records, beginning with the one at index `from`.
     pub(super) fn of(log: &Log, from: usize) -> Facts {
         let mut reading = Reading::default();
         for (nth, record) in log.records().iter().skip(from).enumerate() {
@@ -229,7 +230,7 @@ impl Facts {
         facts
     }
 
-    /// An event, as a message names it.
+    /// Returns the name of an event in a message.
     pub(super) fn describe(&self, event: &Event) -> String {
         let label = event.label.as_ref().map_or_else(String::new, |label| format!(" ({label})"));
         match &event.site {
@@ -239,7 +240,7 @@ impl Facts {
     }
 }
 
-/// All the time that is in some of these spans, without overlaps, sorted.
+/// Returns the union of some spans, sorted and without overlaps.
 fn union(mut spans: Vec<Span>) -> Vec<Span> {
     spans.sort_unstable();
     let mut union: Vec<Span> = Vec::new();
@@ -252,13 +253,13 @@ fn union(mut spans: Vec<Span>) -> Vec<Span> {
     union
 }
 
-/// How much of a time is in none of these spans, which are sorted and do not overlap.
+/// Returns the part of a time that is in none of these spans, which are sorted and do not overlap.
 pub(super) fn outside(spans: &[Span], (from, until): Span) -> u64 {
     let inside: u64 = within(spans, (from, until));
     until.saturating_sub(from).saturating_sub(inside)
 }
 
-/// How much of a time is in these spans, which are sorted and do not overlap.
+/// Returns the part of a time that is in these spans, which are sorted and do not overlap.
 pub(super) fn within(spans: &[Span], (from, until): Span) -> u64 {
     let first = spans.partition_point(|span| span.1 <= from);
     let these = spans[first..].iter().take_while(|span| span.0 < until);

@@ -1,11 +1,13 @@
-//! What happened in a run, for rules to be checked by.
+//! The history of a run, and the checkers of the rules.
 //!
-//! The checkers know the rules and the history, and nothing of how the runtime keeps the rules:
+//! The checkers know the rules and the history. They know nothing about the way in which the
+//! runtime keeps the rules:
 //!
-//! * [`facts`]: events, with when they were posted, began and ended, out of the records;
-//! * [`order`]: one at a time, and in their order (C1, C2, C5, C6);
-//! * [`waits`]: who waits too long (C7, E4), and what is left (E11, E16);
-//! * [`domains`]: contexts, commits, and what was read (I1-I9, I13).
+//! * [`facts`]: the events, with the times at which they were posted, began and ended, from the
+//!   records;
+//! * [`order`]: mutual exclusion and order (C1, C2, C5, C6);
+//! * [`waits`]: events that wait too long (C7, E4), and those that are left over (E11, E16);
+//! * [`domains`]: contexts, commits, and the values that were read (I1-I9, I13).
 
 mod domains;
 mod facts;
@@ -28,11 +30,11 @@ use super::log::{Keeps, Use};
 use crate::site::Site;
 use crate::sync::{Arc, Sort};
 
-/// What happens in a run from [`Sim::history`] on.
+/// The history of a run, from the call of [`Sim::history`] on.
 ///
 /// # Examples
 ///
-/// A value that is copied out of the domain that it is of, and written back:
+/// A value that is copied out of its domain, and written back:
 ///
 /// ```
 /// use dapple::{Domain, Runtime, sim};
@@ -47,7 +49,7 @@ use crate::sync::{Arc, Sort};
 ///         count.anon(move |cx| {
 ///             let seen = *cx.state();
 ///             cx.defer(move |_| writes.global(move |cx| {
-///                 *cx.state_mut() = seen + 1;         // another one may have written meanwhile
+///                 *cx.state_mut() = seen + 1;         // another event may have written
 ///                 sim::wrote("count", cx.state_mut());
 ///             }));
 ///         });
@@ -61,40 +63,49 @@ use crate::sync::{Arc, Sort};
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct History<'a> {
-    /// The first record that is of it.
+    /// The index of the first record of this history.
     from: usize,
     sim: PhantomData<&'a Sim>,
 }
 
-/// A rule of those in `docs/RULES.md`, as far as a history tells whether it was kept.
+/// A rule of `docs/RULES.md` that a history can check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Rule {
     /// Exclusive events of one color never overlap.
     C1,
-    /// What was posted to a color before something else ends before that begins.
+    /// Of two events that are posted to a color, one after the other, the first ends before the
+    /// second begins, unless both are shared.
     C2,
     /// A shared event never overlaps an exclusive one of its color.
     C5,
     /// The event of a set has all of its colors.
     C6,
-    /// No event starves: [`History::MOST_OVERTAKING`] others at most that were posted later begin
-    /// before one that may. Those that begin while somebody is paused do not count.
+    /// No event starves.
+    ///
+    /// At most [`History::MOST_OVERTAKING`] events that were posted later begin before an event
+    /// that may begin. Events that begin while a fiber is paused do not count.
     C7,
-    /// No event that has begun has waited for [`History::LONGEST_BESIDE_IDLE`], or for ten times
-    /// the steal delay, beside a worker of its runtime that slept and may steal; for each event
-    /// that blocked for a steal delay meanwhile it may be three of these longer. Pauses of workers
-    /// between events do not count, nor do events of colors that are bound to a worker.
+    /// No event waits long beside an idle worker that may take it.
+    ///
+    /// The limit is [`History::LONGEST_BESIDE_IDLE`] or ten steal delays, whichever is longer, and
+    /// three steal delays more for each event that blocked for a steal delay in the meantime. Time
+    /// counts only while a worker of the event's runtime slept that may steal. Events that have not
+    /// begun are not checked, nor are events of colors that are bound to a worker. Pauses of
+    /// workers between events do not count.
     E4,
-    /// After a shutdown each event that was posted has run, or was dropped, once; blocking work has
-    /// at least begun. What was deferred in a domain has run for the first tickets, and was dropped
-    /// for all others.
+    /// After a shutdown each event that was posted has either run or been dropped.
+    ///
+    /// Blocking work has at least begun. In each domain the deferred actions have run for the first
+    /// tickets, and were dropped for all others.
     E11,
-    /// At rest each event that was posted has ended, but those of a domain that wait for their
+    /// At rest each event that was posted has ended, except events of a domain that wait for their
     /// context.
     E16,
-    /// Tickets are a total order, and what is posted to a domain before something else has the
-    /// smaller one. (What poison covers is looked at by no rule of domains.)
+    /// Tickets are a total order.
+    ///
+    /// Of two events that are posted to a domain, one after the other, the first has the smaller
+    /// ticket. No rule of domains is checked for events that poison covers.
     I1,
     /// No step is illegal, such as from anon to global.
     I2,
@@ -102,24 +113,26 @@ pub enum Rule {
     I3,
     /// No event goes higher than it has declared.
     I4,
-    /// What was read in anon under a label is what the last earlier event has written.
+    /// A value that was read in anon under a label is the one that the last earlier event has
+    /// written.
     I5,
     /// The state is released before the commit.
     I6,
-    /// Events commit in the order of their tickets, one after the other, and their actions run
-    /// then, in the order in which they were deferred.
+    /// Events commit in the order of their tickets, one after the other.
+    ///
+    /// The actions of an event run in its turn, in the order in which they were deferred.
     I7,
     /// No action runs while its event is in the state.
     I8,
-    /// An event that is alone is the only one in the domain, and all earlier ones have committed.
+    /// An event that is alone is the only one in the domain, and all earlier events have committed.
     I9,
-    /// What was read under a label is what one would have read if the events had run one by one, in
-    /// the order of their tickets.
+    /// A value that was read under a label is the same as if the events had run one by one, in the
+    /// order of their tickets.
     I13,
 }
 
 impl Rule {
-    /// Those that hold at any time.
+    /// The rules that hold at any time.
     pub const ALWAYS: &[Rule] = &[
         Rule::C1,
         Rule::C2,
@@ -140,12 +153,12 @@ impl Rule {
     ];
 }
 
-/// A rule that was not kept, and by what.
+/// A rule that was broken, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// Which one.
+    /// The rule that was broken.
     pub rule: Rule,
-    /// What happened.
+    /// A description of what happened.
     pub what: String,
 }
 
@@ -157,12 +170,12 @@ impl fmt::Display for Broken {
 
 impl std::error::Error for Broken {}
 
-/// When something happened: the how-manieth record it is, and the virtual time.
+/// A moment of a run: the position in the history, and the virtual time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment {
-    /// The history is a sequence; this is the place in it.
+    /// The position in the history, which is a sequence of records.
     pub nth: usize,
-    /// Virtual time since the start of the run.
+    /// The virtual time since the start of the run.
     pub at: Duration,
 }
 
@@ -170,64 +183,68 @@ pub struct Moment {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// Its number in this run.
+    /// The number of the event in this run.
     pub number: u32,
-    /// The label of its color, if it has begun.
+    /// The label of the event's color, if it has one and the event has begun.
     pub label: Option<Arc<str>>,
-    /// The numbers of its colors, and what it may do with them.
+    /// The numbers of the event's colors, and its access to each.
     pub colors: Vec<(u32, Access)>,
-    /// When it was appended to the first of its colors; `None`: it has no color, or its timer has
-    /// not fired.
+    /// The moment at which the event was appended to the first of its colors.
+    ///
+    /// `None` if the event has no color, or if its timer has not fired.
     pub appended: Option<Moment>,
-    /// When the call that posted it was over.
+    /// The moment at which the call that posted the event was over.
     pub posted: Option<Moment>,
-    /// When it began.
+    /// The moment at which the event began.
     pub began: Option<Moment>,
-    /// When it ended.
+    /// The moment at which the event ended.
     pub ended: Option<Moment>,
-    /// When it was dropped unrun.
+    /// The moment at which the event was dropped without having run.
     pub dropped: Option<Moment>,
-    /// The thread that it ran on.
+    /// The name of the thread that the event ran on.
     pub thread: Option<Arc<str>>,
-    /// Where it was posted, if it has begun.
+    /// The site where the event was posted, if it has begun.
     pub site: Option<Site>,
-    /// What it is.
+    /// The kind of the event.
     pub kind: Sort,
-    /// A color of it is bound to a worker.
+    /// Whether one of the event's colors is bound to a worker.
     pub(super) is_bound: bool,
-    /// When it was appended to each of its colors.
+    /// The moments at which the event was appended to each of its colors.
     pub(super) places: Vec<Moment>,
-    /// It is of a domain.
+    /// Whether the event belongs to a domain.
     pub(super) has_ticket: bool,
-    /// When it was first in anon or global, or was about to begin there.
+    /// The moment at which the event first entered anon or global, or was admitted to it before it
+    /// began.
     pub(super) entered: Option<Moment>,
     pub(super) fiber: u32,
 }
 
-/// A value that was read or written; see [`read`](super::read).
+/// A value that the program has reported as read or written: see [`read`](super::read).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Value {
-    /// What was read or written.
+    /// The label, which names the thing that was read or written.
     pub label: String,
-    /// The value, as `Debug` has it.
+    /// The value, formatted with `Debug`.
     pub value: String,
-    /// Which of the two.
+    /// Whether the value was read or written.
     pub how: Use,
-    /// The number of the event that did it.
+    /// The number of the event that read or wrote the value.
     pub event: Option<u32>,
-    /// When.
+    /// The moment of the access.
     pub when: Moment,
-    /// The domain and the ticket of the event that did it, if it had looked at a domain's state
-    /// before, in the same step.
+    /// The domain and the ticket of the event, if it had accessed the state of a domain before, in
+    /// the same step.
     pub ticket: Option<(u32, u64)>,
 }
 
 impl<'a> History<'a> {
-    /// For rule C7: this many events. A lower class is served once in 17 turns, each of which may
-    /// have 64 events; so this is what about fifty others, before it in its class, may cost.
+    /// The number of later events that may overtake one event, for [`Rule::C7`].
+    ///
+    /// A lower class is served once in 17 turns, each of which may have 64 events. So the limit
+    /// allows about fifty entries of the same class ahead of the event.
     pub const MOST_OVERTAKING: usize = 50_000;
-    /// For rule E4.
+    /// The time that an event may wait beside an idle worker, for [`Rule::E4`].
     pub const LONGEST_BESIDE_IDLE: Duration = Duration::from_millis(10);
 
     pub(super) fn begin(_: &'a Sim) -> Self {
@@ -238,52 +255,54 @@ impl<'a> History<'a> {
         History { from: from.expect("a body runs in a run"), sim: PhantomData }
     }
 
-    /// The events until now, in the order in which they were made.
+    /// Returns the events so far, in the order in which they were made.
     pub fn events(&self) -> Vec<Event> {
         self.facts().events
     }
 
-    /// What was read and written until now.
+    /// Returns the values that were read and written so far, in order.
     pub fn values(&self) -> Vec<Value> {
         self.facts().values
     }
 
-    /// Says whether a rule has been kept until now. [`Rule::E16`] is to be asked for at rest, as
-    /// after [`Runtime::wait_idle`](crate::Runtime::wait_idle), and [`Rule::E11`] after a shutdown.
+    /// Checks whether a rule has been kept so far.
+    ///
+    /// [`Rule::E16`] may be checked only at rest, for example after
+    /// [`Runtime::wait_idle`](crate::Runtime::wait_idle), and [`Rule::E11`] only after a shutdown.
     ///
     /// # Errors
     ///
-    /// How it was broken first.
+    /// Returns how the rule was broken first.
     pub fn check_rule(&self, rule: Rule) -> Result<(), Broken> {
         let facts = self.facts();
         check(&facts, &domains::broken(&facts), rule)
     }
 
-    /// Checks those rules that hold at any time.
+    /// Checks the rules that hold at any time.
     ///
     /// # Panics
     ///
-    /// If one of them is broken: the message says how.
+    /// Panics if one of the rules is broken. The message says how.
     #[track_caller]
     pub fn check(&self) {
         self.check_these(&[]);
     }
 
-    /// Checks those rules that hold at any time, and [`Rule::E16`].
+    /// Checks the rules that hold at any time, and [`Rule::E16`].
     ///
     /// # Panics
     ///
-    /// If one of them is broken: the message says how.
+    /// Panics if one of the rules is broken. The message says how.
     #[track_caller]
     pub fn check_at_rest(&self) {
         self.check_these(&[Rule::E16]);
     }
 
-    /// Checks those rules that hold at any time, and [`Rule::E11`].
+    /// Checks the rules that hold at any time, and [`Rule::E11`].
     ///
     /// # Panics
     ///
-    /// If one of them is broken: the message says how.
+    /// Panics if one of the rules is broken. The message says how.
     #[track_caller]
     pub fn check_ended(&self) {
         self.check_these(&[Rule::E11]);
@@ -297,7 +316,7 @@ impl<'a> History<'a> {
             if let Err(broken) = check(&facts, &in_domains, *rule) {
                 panic!("{broken}");
             }
-            // It takes its time, and gets on.
+            // A check takes real time, and the watchdog must see progress.
             world(|world| world.heart.goes_on(None));
         }
     }
@@ -308,7 +327,7 @@ impl<'a> History<'a> {
     }
 }
 
-/// `in_domains`: how each rule of domains was broken.
+/// Checks one rule. `in_domains` says how each rule of domains was broken.
 fn check(facts: &Facts, in_domains: &BTreeMap<Rule, String>, rule: Rule) -> Result<(), Broken> {
     let what = match rule {
         Rule::C1 | Rule::C5 | Rule::C6 => order::overlap(facts, rule),

@@ -1,4 +1,4 @@
-//! One at a time, and in their order.
+//! The checkers for mutual exclusion and order.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,12 @@ use dapple_colors::Access;
 use super::facts::Facts;
 use super::{Event, Moment, Rule};
 
-/// Two events of one color at once, of which one is exclusive. Which rule that breaks: C6 if one of
-/// them is of a set, C5 if one is shared, and C1 otherwise. An event that runs inside of another
-/// one, on the same thread, has suspended that one.
+/// Describes two events of one color that ran at the same time although one of them is exclusive,
+/// if that breaks `rule`.
+///
+/// The broken rule is C6 if one of the events is a set's, C5 if one is shared, and C1 otherwise. An
+/// event that runs inside of another one, on the same thread, has suspended that one, and breaks no
+/// rule.
 pub(super) fn overlap(facts: &Facts, rule: Rule) -> Option<String> {
     let mut changes: Vec<(usize, bool, usize)> = Vec::new();
     for (index, event) in facts.events.iter().enumerate() {
@@ -49,16 +52,16 @@ pub(super) fn overlap(facts: &Facts, rule: Rule) -> Option<String> {
     None
 }
 
-/// An event that began before another one had ended, which had been posted to the same color before
-/// it, with one of them exclusive.
+/// Describes an event that began before an earlier event of the same color had ended, where one of
+/// the two is exclusive.
 pub(super) fn overtaking(facts: &Facts) -> Option<String> {
     for queue in queues(facts).values() {
-        // Those whose posts were over come first; of these, who ends last.
+        // The events whose post is over, in the order of those moments.
         let mut posted: Vec<&Queued> = queue.iter().collect();
         posted.retain(|other| facts.events[other.event].posted.is_some());
         posted.sort_by_key(|other| facts.events[other.event].posted);
         let mut posted = posted.into_iter().peekable();
-        // Who ends last, of all and of the exclusive ones, on each thread.
+        // On each fiber the event that ends last: of all events, and of the exclusive ones.
         let mut last: [BTreeMap<u32, usize>; 2] = Default::default();
         for Queued { event, access, place } in queue {
             let event = &facts.events[*event];
@@ -87,13 +90,13 @@ pub(super) fn overtaking(facts: &Facts) -> Option<String> {
     None
 }
 
-/// Says whether one of the two may have run inside of the other one: inside of an event of a color
-/// that is bound to its thread others of it may run (E18).
+/// Returns `true` if one of the two events may have run inside of the other one. Inside of an event
+/// of a color that is bound to its thread, other events of that color may run (E18).
 fn may_be_inside(one: &Event, two: &Event) -> bool {
     one.fiber == two.fiber && one.is_bound && two.is_bound
 }
 
-/// The place at which an event was over.
+/// Returns the position in the history at which an event was over.
 fn ended(event: &Event) -> usize {
     event.ended.or(event.dropped).map_or(usize::MAX, |moment| moment.nth)
 }
@@ -102,11 +105,11 @@ fn ended(event: &Event) -> usize {
 pub(super) struct Queued {
     pub(super) event: usize,
     pub(super) access: Access,
-    /// When it was appended there.
+    /// The moment at which the event was appended to the queue.
     place: Moment,
 }
 
-/// For each color its events, in the order in which they were appended.
+/// Returns the events of each color, in the order in which they were appended.
 pub(super) fn queues(facts: &Facts) -> BTreeMap<u32, Vec<Queued>> {
     let mut queues: BTreeMap<u32, Vec<Queued>> = BTreeMap::new();
     for (index, event) in facts.events.iter().enumerate() {

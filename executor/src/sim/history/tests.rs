@@ -1,4 +1,4 @@
-//! Each checker finds a history that breaks its rule, and nothing in one that keeps it.
+//! Each checker reports a history that breaks its rule, and nothing for one that keeps it.
 
 use dapple_colors::{Access, Context, Mode};
 
@@ -8,7 +8,7 @@ use crate::sim::log::{Keeps, Log, Use, What};
 use crate::sim::names::Who;
 use crate::sync::{DomainStep, Sort};
 
-/// A history that is written by hand; a microsecond passes with each record.
+/// A history that is written by hand. One microsecond passes with each record.
 struct Story {
     log: Log,
     now: u64,
@@ -87,7 +87,7 @@ impl Story {
         self.record(0, What::Uses { label, value, how, event: None, ticket: Some((0, ticket)) })
     }
 
-    /// The rules that are broken.
+    /// Returns the rules that are broken.
     fn broken(&self) -> Vec<Rule> {
         let facts = Facts::of(&self.log, 0);
         let in_domains = domains::broken(&facts);
@@ -113,7 +113,7 @@ fn e13_exclusive_events_at_once_break_c1() {
     let mut story = Story::new();
     story.post(1, &[ONE]).post(2, &[ONE]).begin(1, 1).begin(2, 2).end(1, 1).end(2, 2);
     assert_eq!(story.broken(), [Rule::C1, Rule::C2]);
-    // Inside of an event of the same thread is not beside it, for colors that are bound to it.
+    // For colors that are bound to a thread, an event may run inside of another one on that thread.
     for (is_bound, broken) in [(true, vec![]), (false, vec![Rule::C1])] {
         let mut story = Story::new();
         story.post_bound(1, is_bound).begin(1, 1).post_bound(2, is_bound).run(1, 2).end(1, 1);
@@ -126,7 +126,7 @@ fn e13_an_event_that_overtakes_breaks_c2() {
     let mut story = Story::new();
     story.post(1, &[ONE]).post(2, &[ONE]).run(1, 2).run(1, 1);
     assert_eq!(story.broken(), [Rule::C2]);
-    // Shared ones have no order among themselves, but with others.
+    // Shared events have no order among themselves, but they have one with exclusive events.
     let mut story = Story::new();
     story.post(1, &[READS]).post(2, &[READS]).run(1, 2).run(1, 1);
     assert_eq!(story.broken(), []);
@@ -141,7 +141,7 @@ fn e13_posts_at_the_same_time_have_no_order() {
     story.record(0, What::Makes { event: 1, sort: Sort::Posted });
     let access = Access::Exclusive;
     story.record(0, What::Posts { event: 1, color: 1, access, is_bound: false });
-    // The call that posted the first one is not over when the second is appended.
+    // The call that posted the first event is not over when the second event is appended.
     story.post(2, &[ONE]).record(0, What::Posted { event: 1 });
     story.run(1, 2).run(1, 1);
     assert_eq!(story.broken(), []);
@@ -186,13 +186,13 @@ fn e13_an_event_that_waits_beside_an_idle_worker_breaks_e4() {
     story.record(2, What::Parks).post(1, &[ONE]).passes(30).run(1, 1);
     story.record(2, What::Wakes);
     assert_eq!(story.broken(), [Rule::E4]);
-    // A worker of another runtime does not help, nor does one that never steals.
+    // A worker of another runtime does not help.
     let mut story = Story::new();
     story.works(1, 7).works(2, 8);
     story.record(2, What::Parks).post(1, &[ONE]).passes(30).run(1, 1);
     story.record(2, What::Wakes);
     assert_eq!(story.broken(), []);
-    // Nor does anybody run what is bound.
+    // No other worker runs an event that is bound.
     let mut story = Story::new();
     story.works(1, 7).works(2, 7).record(2, What::Parks);
     let (color, access) = (1, Access::Exclusive);
@@ -200,7 +200,7 @@ fn e13_an_event_that_waits_beside_an_idle_worker_breaks_e4() {
     story.record(0, What::Posts { event: 1, color, access, is_bound: true });
     story.passes(30).run(1, 1).record(2, What::Wakes);
     assert_eq!(story.broken(), []);
-    // One that waits for its color does not wait for a worker.
+    // An event that waits for its color does not wait for a worker.
     let mut story = Story::new();
     story.works(1, 7).works(2, 7);
     story.post(1, &[ONE]).begin(1, 1).record(2, What::Parks).post(2, &[ONE]).passes(30);
@@ -224,7 +224,7 @@ fn e13_an_event_that_is_lost_breaks_e11_and_e16() {
     assert_eq!(story.broken(), [Rule::E11]);
 }
 
-/// A domain with two events, which may go up to global.
+/// Returns a domain with two events, which may both reach global.
 fn domain(mode: Mode) -> Story {
     let mut story = Story::new();
     story.decides(0, DomainStep::Made(mode));
@@ -274,7 +274,7 @@ fn e13_an_entry_before_an_earlier_event_breaks_i3() {
         story.decides(1, DomainStep::Renounces(Context::None)).decides(2, enters);
         assert_eq!(story.broken(), []);
     }
-    // A reader is in a writer's way in one mode only.
+    // A reader is in the way of a writer in read_write mode only.
     for (mode, broken) in [(Mode::Snapshot, vec![]), (Mode::ReadWrite, vec![Rule::I3])] {
         let mut story = domain(mode);
         story.decides(1, ANON).decides(2, GLOBAL);
@@ -319,7 +319,7 @@ fn e13_commits_out_of_order_break_i7() {
     let mut story = domain(Mode::Snapshot);
     story.decides(1, LEAVES).decides(2, LEAVES).decides(2, DomainStep::Commits);
     assert_eq!(story.broken(), [Rule::I7]);
-    // The actions of an event run in its turn, and in their order.
+    // The actions of an event run in its turn, in the order in which they were deferred.
     for order in [[10, 11], [11, 10]] {
         let mut story = domain(Mode::Snapshot);
         story.defers(1, 10).defers(1, 11).decides(1, LEAVES).decides(1, DomainStep::Commits);
@@ -369,21 +369,21 @@ fn e13_actions_behind_dropped_ones_break_e11() {
 
 #[test]
 fn e13_what_a_panic_drops_breaks_nothing() {
-    // In none or anon: the others go on.
+    // After a panic in none or anon the other events go on.
     let mut story = domain(Mode::Snapshot);
     story.defers(1, 10).defers(2, 20).decides(1, ANON).decides(1, DomainStep::Abandons);
     story.record(0, What::Drops { event: 10 }).decides(1, DomainStep::Commits);
     story.decides(1, DomainStep::Committed).decides(2, LEAVES).decides(2, DomainStep::Commits);
     story.acts(20).decides(2, DomainStep::Committed);
     assert_eq!(story.broken(), []);
-    // What was deferred before global was left still runs.
+    // Actions that were deferred before the event left global still run.
     let mut story = domain(Mode::Snapshot);
     story.decides(1, GLOBAL).defers(1, 10).decides(1, DomainStep::Downgrades).defers(1, 11);
     story.decides(1, DomainStep::Abandons).record(0, What::Drops { event: 11 });
     story.decides(1, DomainStep::Commits).acts(10).decides(1, DomainStep::Committed);
     assert_eq!(story.broken(), []);
-    // What was written in global by a transaction that failed is not what the next one reads, but
-    // what the event itself has read; without one it is what the repair reads.
+    // The next event does not read what a failed transaction wrote in global, though the failed
+    // event itself has read it. Without a transaction the repair reads it.
     for poisons in [false, true] {
         let mut story = domain(Mode::Snapshot);
         story.decides(1, GLOBAL).uses(Use::Written, "1", 1).uses(Use::Read, "1", 1);
@@ -453,7 +453,7 @@ fn e13_what_waits_for_its_context_is_at_rest() {
 
 #[test]
 fn e13_poison_has_a_place_in_the_order() {
-    // A repair that panics repairs nothing: what is behind it is still covered.
+    // A repair that panics repairs nothing: the later events are still covered.
     let mut story = domain(Mode::Snapshot);
     story.decides(1, GLOBAL).decides(1, DomainStep::Abandons).decides(1, DomainStep::Poisons);
     story.decides(3, DomainStep::Repairs).decides(3, GLOBAL).decides(3, DomainStep::Abandons);
@@ -469,7 +469,7 @@ fn e13_poison_has_a_place_in_the_order() {
     story.decides(5, DomainStep::Repairs).decides(5, GLOBAL).defers(5, 50).decides(5, LEAVES);
     story.decides(5, DomainStep::Commits).acts(50).decides(5, DomainStep::Committed);
     assert_eq!(story.broken(), []);
-    // What poison covers is in nobody's way; what stands before it is looked at as ever.
+    // A covered event is in nobody's way. Events before the poison are checked as usual.
     let mut story = Story::new();
     story.decides(0, DomainStep::Made(Mode::Snapshot));
     for ticket in 1..=3 {

@@ -1,4 +1,4 @@
-//! Who waits too long, and what is left at the end.
+//! The checkers for events that wait too long, and for those that are left over at the end.
 
 use std::collections::BTreeMap;
 
@@ -13,20 +13,23 @@ fn nanos(moment: Moment) -> u64 {
     moment.at.as_nanos() as u64
 }
 
-/// Since when nothing but the runtime kept each event from running, for those that were posted and
-/// of which that is known.
+/// Returns the time since which each event could have run, in nanoseconds, for posted events of
+/// which it is known.
+///
+/// Since that time only the runtime kept the event from running.
 fn ready(facts: &Facts) -> BTreeMap<usize, u64> {
     let mut ready: BTreeMap<usize, u64> = BTreeMap::new();
     for (index, event) in facts.events.iter().enumerate() {
         let posted = event.appended.or(event.posted).filter(|_| event.kind == Sort::Posted);
-        // What wants a context waits for that, which is none of the workers' doing.
+        // An event that wants a context waits for other events of the domain, and not for a worker.
         let entered = event.entered.filter(|entered| event.began.is_none_or(|b| *entered < b));
         if let Some(since) = posted.filter(|_| !event.has_ticket || event.began.is_some()) {
             ready.insert(index, nanos(since.max(entered.unwrap_or(since))));
         }
     }
     for queue in queues(facts).values() {
-        // When all before it are over, and when all exclusive ones are.
+        // The times at which all earlier events were over, and at which all earlier exclusive
+        // events were over.
         let mut free: [Option<u64>; 2] = [Some(0); 2];
         for Queued { event: index, access, .. } in queue {
             match free[usize::from(*access == Access::Shared)] {
@@ -47,13 +50,13 @@ fn ready(facts: &Facts) -> BTreeMap<usize, u64> {
     ready
 }
 
-/// Until when an event has waited.
+/// Returns the time until which an event has waited, in nanoseconds.
 fn until(facts: &Facts, event: &Event) -> u64 {
     let begun = event.began.or(event.dropped);
     begun.map_or(facts.now, nanos)
 }
 
-/// An event that waits while many others begin, which were posted later (C7).
+/// Describes an event that waits while many others begin that were posted later (C7).
 pub(super) fn starving(facts: &Facts) -> Option<String> {
     let runtime = |event: &Event| facts.workers.get(&event.fiber).map(|(runtime, _)| *runtime);
     let mut begun: Vec<(u64, u64, Option<u32>)> = facts
@@ -85,7 +88,7 @@ pub(super) fn starving(facts: &Facts) -> Option<String> {
     None
 }
 
-/// An event that waits beside a worker of its runtime that sleeps, and would take it (E4).
+/// Describes an event that waits beside a sleeping worker of its runtime that could take it (E4).
 pub(super) fn beside_idle(facts: &Facts) -> Option<String> {
     let limit = History::LONGEST_BESIDE_IDLE.as_nanos() as u64;
     let least = facts.workers.values().filter_map(|(_, delay)| *delay).min().unwrap_or(0);
@@ -93,7 +96,7 @@ pub(super) fn beside_idle(facts: &Facts) -> Option<String> {
         .events
         .iter()
         .filter_map(|event| Some((event.began.map(nanos)?, event.ended.map_or(facts.now, nanos))));
-    // What may block others.
+    // The events that may block others.
     let long: Vec<Span> =
         spans.filter(|(began, ended)| ended.saturating_sub(*began) >= least).collect();
     for (index, since) in ready(facts) {
@@ -103,7 +106,8 @@ pub(super) fn beside_idle(facts: &Facts) -> Option<String> {
         if wait.1.saturating_sub(since) <= limit {
             continue;
         }
-        // It is taken from behind one event that blocks, and may come behind the next one.
+        // An event is taken from behind one that blocks, and may then come to stand behind the next
+        // one.
         let blocks = |(began, ended): &&Span| {
             *began < wait.1 && *ended > since && ended.saturating_sub(*began) >= *delay
         };
@@ -127,8 +131,8 @@ pub(super) fn beside_idle(facts: &Facts) -> Option<String> {
     None
 }
 
-/// An event that was posted, and has neither run nor was dropped; or both (E11). Blocking work that
-/// has begun may go on when a shutdown is over.
+/// Describes an event that was posted, and has either neither run nor been dropped, or both (E11).
+/// Blocking work that has begun may still run when a shutdown is over.
 pub(super) fn lost(facts: &Facts) -> Option<String> {
     let mut posted = facts.events.iter().filter(|event| is_posted(event));
     let has_run = |event: &Event| match event.kind {
@@ -140,11 +144,12 @@ pub(super) fn lost(facts: &Facts) -> Option<String> {
     Some(format!("{} {how}", facts.describe(lost)))
 }
 
-/// An event that was posted, and has not ended (E16).
+/// Describes an event that was posted, and has not ended (E16).
 pub(super) fn not_at_rest(facts: &Facts) -> Option<String> {
     let mut posted = facts.events.iter().filter(|event| is_posted(event));
     let is_left = |event: &&Event| {
-        // What waits for its context may wait for a task that sleeps, which does not count.
+        // An event that waits for its context may wait for a task that sleeps, which does not
+        // count.
         let waits = event.has_ticket && event.began.is_none() && event.entered.is_none();
         event.ended.is_none() && event.dropped.is_none() && !waits
     };

@@ -1,9 +1,9 @@
-//! A base: its events, by what they wait for, and how far its loop is.
+//! A base: its events, sorted by what they wait for, and the progress of its loop.
 //!
-//! All of it is under one lock, which is given up while a program's function runs. The events are
-//! the program's memory: it keeps each where it is from `event_add` until it has been deleted, as
-//! libevent demands. What the loop runs stands in `current`; a deletion of that on another thread
-//! waits until it has returned.
+//! One lock protects the whole state. It is released while a function of the program runs. Events
+//! are memory of the program, which must not move or free an event between `event_add` and its
+//! deletion, as libevent demands. `State::current` names the callback that the loop runs. A
+//! deletion of that event on another thread waits until the callback has returned.
 
 use std::collections::HashMap;
 use std::ffi::{c_int, c_short};
@@ -28,24 +28,26 @@ use super::tied::Ties;
 use super::time::{self, Precision};
 use super::workers::Workers;
 
-/// `EVENT_BASE_FLAG_*`, as far as they mean something here.
+/// The `EVENT_BASE_FLAG_*` that have an effect here.
 pub(super) const FLAG_IGNORE_ENV: c_int = 0x02;
 pub(super) const FLAG_NO_CACHE_TIME: c_int = 0x08;
 pub(super) const FLAG_PRECISE_TIMER: c_int = 0x20;
 
 const _: () = assert!(align_of::<Base>() <= align_of::<libc::max_align_t>());
 
-/// Priorities, at most.
+/// The limit on the number of priorities, which must stay below it.
 pub(super) const MOST_PRIORITIES: usize = 256;
 
-/// The base that a pointer leads to, for functions that libevent does not have: a program may have
-/// been linked so that its bases are libevent's. `None`: it is null, or such a base, which is said.
+/// Returns the base at a pointer if it is one of ours, and warns if it is one of libevent's.
+///
+/// It is for functions that libevent does not have: a program may have been linked so that its
+/// bases are libevent's. Returns `None` for null and for a base of libevent's.
 ///
 /// # Safety
 ///
-/// It is null, or leads to a base, of ours or of libevent's.
+/// `base` is null, or leads to a live base of ours or of libevent's.
 pub(super) unsafe fn of_ours<'a>(base: *const Base, call: &str) -> Option<&'a Base> {
-    // SAFETY: the caller says so.
+    // SAFETY: the caller guarantees that `base` is null or leads to a live base.
     let ours = unsafe { if_ours(base) };
     if ours.is_none() && !base.is_null() {
         warn(&format!(
@@ -55,13 +57,15 @@ pub(super) unsafe fn of_ours<'a>(base: *const Base, call: &str) -> Option<&'a Ba
     ours
 }
 
-/// The base that a pointer leads to; `None`: it is null, or a base of libevent's.
+/// Returns the base at a pointer, or `None` if it is null or a base of libevent's.
 ///
 /// # Safety
 ///
-/// It is null, or leads to a base, of ours or of libevent's.
+/// `base` is null, or leads to a live base of ours or of libevent's.
 pub(super) unsafe fn if_ours<'a>(base: *const Base) -> Option<&'a Base> {
-    // SAFETY: the caller says so; a base of libevent's is larger than the number.
+    // SAFETY: the caller guarantees that a non-null `base` leads to a live base. Every base,
+    // libevent's too, is larger than the number that is read here. Only a base of ours starts with
+    // `MAGIC`.
     unsafe {
         match base.is_null() || base.cast::<u64>().read() != MAGIC {
             true => None,
@@ -70,15 +74,16 @@ pub(super) unsafe fn if_ours<'a>(base: *const Base) -> Option<&'a Base> {
     }
 }
 
-/// The base of an event; `None`: it has none, or one that has been freed.
+/// Returns the base at a pointer, or `None` if it is null or that base is one of the last freed.
 ///
 /// # Safety
 ///
-/// It is null, or leads to a base, which may have been freed not long ago.
+/// `base` is null, or leads to a base that is live or is still listed in `FREED`.
 #[inline]
 pub(super) unsafe fn unless_freed<'a>(base: *const Base) -> Option<&'a Base> {
     let is_freed = NEWEST.load(Ordering::Relaxed) != base as usize && was_freed(base);
-    // SAFETY: the caller says so.
+    // SAFETY: the base is not among the freed ones, so by the caller's guarantee it is null or
+    // live.
     if is_freed { None } else { unsafe { base.as_ref() } }
 }
 
@@ -87,23 +92,23 @@ fn was_freed(base: *const Base) -> bool {
     GONE.load(Ordering::Acquire) > 0 && FREED.iter().any(is_it)
 }
 
-/// The base of functions that name none: what `event_init` has made last. By the name of libevent's
-/// own, so that a reader of that reads this.
+/// The base of functions that take none: the one that `event_init` made last. It has the name of
+/// libevent's own variable, so code that reads that variable reads this one.
 #[unsafe(no_mangle)]
 #[allow(non_upper_case_globals, reason = "it is libevent's name")]
 static event_global_current_base_: AtomicPtr<Base> = AtomicPtr::new(null_mut());
 
-/// What a base begins with.
+/// The first field of every base of ours, by which it is told from a base of libevent's.
 const MAGIC: u64 = 0x6461_7070_6c65_0201;
 
-/// The bases that were freed last, by their addresses: programs delete events after their base,
-/// which libevent forgives. 0: none.
+/// The addresses of the last 8 bases that were freed; 0 marks an empty entry. Programs delete
+/// events after their base was freed, which libevent forgives.
 static FREED: [AtomicUsize; 8] = [const { AtomicUsize::new(0) }; 8];
 
-/// How many bases have been freed.
+/// The number of bases that have been freed.
 static GONE: AtomicUsize = AtomicUsize::new(0);
 
-/// The base that was made last, by its address, while it is there. 0: none.
+/// The address of the base that was made last, until it is freed; 0 if there is none.
 static NEWEST: AtomicUsize = AtomicUsize::new(0);
 
 /// `struct event_base`.
@@ -111,16 +116,16 @@ static NEWEST: AtomicUsize = AtomicUsize::new(0);
 pub(crate) struct Base {
     magic: u64,
     pub(super) wishes: Wishes,
-    /// The thread that runs the loop, by what `thread_token` says; 0: none.
+    /// The `thread_token` of the thread that runs the loop; 0 if no thread does.
     looping: AtomicUsize,
-    /// An event of it has, or had, a color.
+    /// An event of this base has, or once had, a color.
     has_colors: AtomicBool,
     state: Mutex<State>,
-    /// What the loop ran has returned.
+    /// Notified when a callback has returned while threads wait for that.
     pub(super) returned: Condvar,
 }
 
-/// What the loop has been told, which is read without the lock.
+/// The requests to the loop, which are read and written without the lock.
 #[derive(Default)]
 pub(super) struct Wishes {
     pub(super) ends: AtomicBool,
@@ -128,82 +133,83 @@ pub(super) struct Wishes {
     pub(super) continues: AtomicBool,
 }
 
-/// What tells threads apart; it may be asked for in the handler of a signal.
+/// Returns a number that tells threads apart. Signal handlers may call it.
 #[inline]
 fn thread_token() -> usize {
     thread_local!(static TOKEN: u8 = const { 0 });
     TOKEN.with(|token| std::ptr::from_ref(token) as usize)
 }
 
-/// See the module.
+/// The state of a base, which its lock protects.
 pub(super) struct State {
-    /// The base that this is the state of.
+    /// The base that has this state.
     pub(super) own_base: *mut Base,
     pub(super) poller: Poller,
     pub(super) fds: Table,
     pub(super) signals: Table,
     pub(super) signal_pipe: Option<SignalPipe>,
     pub(super) timeouts: Heap,
-    /// Boxes, as events and programs point to them.
+    /// The lists of common timeouts. They are boxes, because events and programs point to them.
     pub(super) commons: Vec<*mut Common>,
-    /// What is active, by priority.
+    /// The active callbacks, one queue for each priority.
     pub(super) active: Vec<Queue>,
-    /// What becomes active when the loop comes round.
+    /// The callbacks that become active when the loop begins its next round.
     pub(super) later: Queue,
-    /// How many are active, now or later.
+    /// The number of callbacks in `active` and `later`.
     pub(super) active_count: usize,
-    /// How often events stand somewhere, but for internal ones; and the most there were.
+    /// The number of `STANDS` flags that are set on events which are not internal, and the maximum.
     pub(super) event_count: Counted,
     pub(super) active_events: Counted,
-    /// What keeps the loop running besides.
+    /// The number of further reasons to keep the loop running, which upper layers add and remove.
     pub(super) virtual_events: Counted,
-    /// What runs now; null: nothing.
+    /// The callback that the loop runs; null if it runs none.
     pub(super) current: *mut Callback,
-    /// The argument of what runs, if it may be a bufferevent; 0: it is not.
+    /// The argument of the running callback if that may be a bufferevent; otherwise 0.
     pub(super) current_argument: usize,
-    /// The argument of what runs, if it may be a listener, and its descriptor.
+    /// The argument of the running callback, which may be a listener, and its descriptor.
     pub(super) current_listener: (usize, c_int),
-    /// The priority of what runs.
+    /// The priority of the running callback.
     pub(super) running_priority: Option<u8>,
-    /// Threads that wait for it to return.
+    /// The number of threads that wait for a running callback to return.
     pub(super) waiters: usize,
-    /// Deferred callbacks that have been activated in this round of the loop.
+    /// The number of deferred callbacks that were activated in this round of the loop.
     pub(super) deferred: usize,
     pub(super) is_running: bool,
-    /// The thread of the loop.
+    /// The thread that runs the loop.
     pub(super) thread: Option<ThreadId>,
-    /// What wakes the loop; made when it is first needed.
+    /// The wakeup of the loop, made when it is first needed.
     pub(super) notify: Option<Notifier>,
     pub(super) time: Option<Timeval>,
     pub(super) wall_offset: Timeval,
     pub(super) config: Limits,
-    /// What `event_base_once` has made, and has not fired.
+    /// The events of `event_base_once` that have not fired.
     pub(super) once: Vec<*mut Event>,
     pub(super) ready: Vec<Ready>,
-    /// The runtime, if there is a color.
+    /// The runtime, which starts with the first color.
     pub(super) workers: Option<Arc<Workers>>,
-    /// How many workers it is to have; `None`: one per core.
+    /// The number of workers that the program asks for; `None` for the default.
     pub(super) wanted_workers: Option<usize>,
-    /// What is known of events that have a color, by their addresses.
+    /// The data about events and callbacks with a color, by their addresses.
     pub(super) colored: HashMap<usize, Colored>,
     pub(super) ties: Ties,
-    /// What is active, was posted to its color, and has not begun.
+    /// The active callbacks that were posted to their color and have not begun, in that order.
     pub(super) posted: InOrder,
-    /// It is about to be freed.
+    /// The base is about to be freed.
     pub(super) is_ending: bool,
     pub(super) garbage: Garbage,
-    /// Numbers of additions and deletions of events with colors, and of runs of their callbacks.
+    /// The last number given to an addition or deletion of an event with a color, and to a run of
+    /// its callback.
     pub(super) generations: u64,
     pub(super) runs: u64,
-    /// Callbacks with colors that run now.
+    /// The callbacks with a color that run now.
     pub(super) running: Vec<Run>,
-    /// The loop ends when something has run.
+    /// The loop returns after one callback has run (`EVLOOP_ONCE`).
     pub(super) is_once: bool,
-    /// When the offset of the time of day was last looked at.
+    /// The time, in seconds, at which `wall_offset` was last computed.
     wall_seen: i64,
 }
 
-/// How much there is, and the most that there was.
+/// A current number and the maximum that it has reached.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counted {
     pub(super) now: i32,
@@ -217,19 +223,19 @@ impl Counted {
     }
 }
 
-/// What wakes the loop from another thread.
+/// The wakeup of the loop from another thread.
 pub(super) struct Notifier {
     pub(super) bell: Bell,
-    /// It was rung, and the loop has not heard it.
+    /// The bell was rung, and the loop has not yet heard it.
     pub(super) is_pending: bool,
 }
 
-/// What a configuration says about the loop.
+/// The limits and flags that a configuration sets for the loop.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     pub(super) flags: c_int,
-    /// Callbacks of one round of the loop, and the time after which descriptors are looked at
-    /// again, for priorities from this one on.
+    /// The callbacks that run, and the time that passes, before the loop looks at descriptors
+    /// again. Both apply from priority `from_priority` on.
     pub(super) callbacks: usize,
     pub(super) interval: Option<Timeval>,
     pub(super) from_priority: c_int,
@@ -250,24 +256,28 @@ impl Default for Limits {
     }
 }
 
-// SAFETY: what its pointers lead to is used under its lock, or by the thread that runs the loop.
+// SAFETY: the targets of its pointers are used only under its lock, or by the thread that runs its
+// loop.
 unsafe impl Send for Base {}
-// SAFETY: see above.
+// SAFETY: all that other threads can reach is atomic or under the lock; for its pointers see
+// `Send`.
 unsafe impl Sync for Base {}
 
 impl Base {
-    /// A base in memory from where the program has told libevent to get it; null: there is none, or
-    /// the system refuses the poller.
+    /// Makes a base, in memory from the allocator that the program has given to libevent.
+    ///
+    /// Returns null if there is no memory, or if the system refuses the poller.
     pub(super) fn make(method: Method, config: Limits) -> *mut Base {
         let Some(base) = Base::new(method, config) else { return null_mut() };
         let memory = allocate(size_of::<Base>()).cast::<Base>();
-        // It may be where one was that has been freed.
+        // The memory may be that of a freed base, which must no longer count as freed.
         for freed in &FREED {
             let own = memory as usize;
             let _ = freed.compare_exchange(own, 0, Ordering::AcqRel, Ordering::Relaxed);
         }
         if !memory.is_null() {
-            // SAFETY: the memory is fresh, and as large and as aligned as malloc has it.
+            // SAFETY: the memory is fresh, is large enough for a base, and has the alignment of
+            // malloc, which suffices (asserted at the top of this file).
             unsafe {
                 memory.write(base);
                 (*memory).lock().own_base = memory;
@@ -277,24 +287,26 @@ impl Base {
         memory
     }
 
-    /// Ends a base, and gives its memory back.
+    /// Drops a base and frees its memory.
     ///
     /// # Safety
     ///
-    /// It is from [`make`](Self::make), and not used again.
+    /// `base` is from [`make`](Self::make), and is not used again.
     pub(super) unsafe fn destroy(base: *mut Base) {
-        // SAFETY: the caller says so.
+        // SAFETY: the caller guarantees that the base is live and is not used again.
         unsafe {
             std::ptr::drop_in_place(base);
-            // Later callers may look at this.
+            // A caller that has an outdated pointer may still read this field.
             (*base).magic = 0;
         }
-        // Before the memory is another thread's, which may make a base of it.
+        // This precedes `free`: after that, another thread may get the memory and make a base in
+        // it.
         let own = base as usize;
         let _ = NEWEST.compare_exchange(own, 0, Ordering::Relaxed, Ordering::Relaxed);
         let at = GONE.fetch_add(1, Ordering::AcqRel) % FREED.len();
         FREED[at].store(own, Ordering::Release);
-        // SAFETY: the caller says so.
+        // SAFETY: `make` got the memory from `allocate`, and the caller guarantees that nobody uses
+        // it again.
         unsafe { free(base.cast()) };
     }
 
@@ -351,26 +363,30 @@ impl Base {
         })
     }
 
-    /// Says whether the calling thread runs the loop.
+    /// Returns `true` if the calling thread runs the loop.
     pub(super) fn is_looping_here(&self) -> bool {
         self.looping.load(Ordering::Relaxed) == thread_token()
     }
 
-    /// Says whether no other thread runs callbacks of this base: what stands nowhere does not run,
-    /// and need not be waited for.
+    /// Returns `true` if no other thread runs callbacks of this base.
+    ///
+    /// Then the callback of an event that is neither pending nor active does not run, and need not
+    /// be waited for.
     #[inline]
     pub(super) fn is_of_this_thread(&self) -> bool {
-        // Acquire: what another loop has done to events is seen when it has ended.
+        // Acquire pairs with the release store in `set_looping`: after a loop has ended, its
+        // changes to events are visible here. The load of `has_colors` pairs with the store in
+        // `use_colors`.
         let looping = self.looping.load(Ordering::Acquire);
         (looping == 0 || looping == thread_token()) && !self.has_colors.load(Ordering::Acquire)
     }
 
-    /// Events may have colors from now on.
+    /// Notes that events of this base may have colors from now on.
     pub(super) fn use_colors(&self) {
         self.has_colors.store(true, Ordering::Release);
     }
 
-    /// The calling thread runs the loop from now on, or nobody does.
+    /// Records that the calling thread runs the loop, or that no thread does.
     pub(super) fn set_looping(&self, loops: Loops) {
         let token = if loops == Loops::Here { thread_token() } else { 0 };
         self.looping.store(token, Ordering::Release);
@@ -382,7 +398,7 @@ impl Base {
         Locked { mutex: &self.state, guard: Some(guard) }
     }
 
-    /// Waits until what runs has returned, as `runs` says.
+    /// Waits until the callback has returned, that is until `runs` returns `false`.
     pub(super) fn wait_for_return<'a>(
         &'a self,
         mut state: Locked<'a>,
@@ -397,22 +413,25 @@ impl Base {
     }
 }
 
-/// Who runs the loop.
+/// Where the loop runs, for [`Base::set_looping`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loops {
     Here,
     Nowhere,
 }
 
-/// The state of a base, locked. What has become garbage is dropped when the lock has been left.
+/// The locked state of a base. Its drop releases the lock, and then drops what has become garbage.
 pub(super) struct Locked<'a> {
     mutex: &'a Mutex<State>,
-    /// `None`: it is given up.
+    /// `None` while the lock is released.
     guard: Option<MutexGuard<'a, State>>,
 }
 
 impl Locked<'_> {
-    /// Waits until the condition is told; or not at all, if that was not possible at once.
+    /// Waits for a notification of `told`.
+    ///
+    /// If there is garbage, it is dropped without the lock instead, and this returns without
+    /// waiting. The caller's loop then tests its condition again.
     fn wait(mut self, told: &Condvar) -> Self {
         let Some(mut guard) = self.guard.take() else { return self };
         let garbage = std::mem::take(&mut guard.garbage);
@@ -455,7 +474,7 @@ impl Drop for Locked<'_> {
     }
 }
 
-/// The base that is meant by a pointer that may be null.
+/// Returns `base`, or the current base if it is null.
 pub(super) fn or_current(base: *mut Base) -> *mut Base {
     match base.is_null() {
         true => event_global_current_base_.load(Ordering::Acquire),
@@ -467,7 +486,7 @@ pub(super) fn set_current(base: *mut Base) {
     event_global_current_base_.store(base, Ordering::Release);
 }
 
-/// The base is freed: nobody means it by naming none.
+/// Clears the current base if it is this one, which is being freed.
 pub(super) fn forget_current(base: *mut Base) {
     let _ = event_global_current_base_.compare_exchange(
         base,
@@ -478,7 +497,7 @@ pub(super) fn forget_current(base: *mut Base) {
 }
 
 impl State {
-    /// Now, as often as it is asked for in one round of the loop the same.
+    /// Returns the time that is kept for this round of the loop, or else reads the clock.
     pub(super) fn now(&mut self) -> Timeval {
         if let Some(time) = self.time {
             return time;
@@ -486,13 +505,13 @@ impl State {
         time::now(self.config.precision())
     }
 
-    /// Keeps the time until the loop waits again.
+    /// Reads the clock, and keeps that time until the loop waits again.
     pub(super) fn keep_time(&mut self) {
         self.time = None;
         if self.config.flags & FLAG_NO_CACHE_TIME == 0 {
             self.time = Some(time::now(self.config.precision()));
         }
-        // The time of day may be set, and goes on while the machine sleeps.
+        // Every 5 s: the time of day may be set, and it goes on while the machine sleeps.
         if let Some(now) = self.time
             && now.tv_sec - self.wall_seen >= 5
         {
@@ -501,12 +520,12 @@ impl State {
         }
     }
 
-    /// Says whether the thread that asks runs the loop, or nobody does.
+    /// Returns `true` if the calling thread runs the loop, or if no thread does.
     pub(super) fn is_in_loop_thread(&self) -> bool {
         self.thread.is_none_or(|thread| thread == std::thread::current().id())
     }
 
-    /// Says whether something is there for which the loop goes on.
+    /// Returns `true` if there is a reason for the loop to go on, apart from active callbacks.
     pub(super) fn has_events(&self) -> bool {
         let is_posted = self.workers.as_ref().is_some_and(|workers| workers.posted.count() > 0);
         is_posted
@@ -515,7 +534,7 @@ impl State {
             || !self.running.is_empty()
     }
 
-    /// How often something with a color has run.
+    /// Returns the number of callbacks with a color that have run, and of posts that have ended.
     pub(super) fn colored_runs(&self) -> u64 {
         let posted = self.workers.as_ref().map_or(0, |workers| workers.posted.over());
         self.runs.wrapping_add(posted)
@@ -527,19 +546,19 @@ impl State {
         }
     }
 
-    /// It stands somewhere from now on, as its flag says.
+    /// Sets the flag that says where the event or callback stands, and counts it.
     pub(super) fn enter(&mut self, callback: &mut Callback, flag: c_short) {
         self.count(callback, 1);
         callback.flags |= flag;
     }
 
-    /// It does not any more.
+    /// Clears the flag that says where the event or callback stands, and counts it.
     pub(super) fn leave(&mut self, callback: &mut Callback, flag: c_short) {
         self.count(callback, -1);
         callback.flags &= !flag;
     }
 
-    /// Asks the system for what the events of a descriptor want now.
+    /// Asks the poller for what the events of a descriptor wait for now.
     pub(super) fn change(&mut self, fd: c_int, before: Wanted) -> Result<(), c_int> {
         let after = self.fds.get(fd).map(super::fds::Slot::wanted).unwrap_or_default();
         self.poller.change(fd, before, after)

@@ -1,8 +1,7 @@
-//! The functions of bases and their configurations: `event2/event.h`, and those of
-//! `event_compat.h`.
+//! The exported functions of bases and configurations, also those of `event_compat.h`.
 //!
-//! What they rely on stands in [`events`](super::events); a configuration is one from
-//! `event_config_new`, and not freed.
+//! Their safety rules are in [`events`](super::events). A configuration is null, or one from
+//! `event_config_new` that has not been freed.
 
 #![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
 
@@ -36,9 +35,9 @@ pub struct Config {
     limits: Limits,
 }
 
-/// A base that must be there; the process ends with a message that names the call if it is not.
+/// Returns the base at a pointer; null ends the process with a message that names the call.
 pub(super) unsafe fn must<'a>(base: *const Base, call: &str) -> &'a Base {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a null or live pointer (see `events`).
     unsafe { base.as_ref() }.unwrap_or_else(|| fatal(&format!("{call}: there is no event_base")))
 }
 
@@ -51,7 +50,7 @@ pub extern "C" fn event_config_new() -> *mut Config {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_config_free(config: *mut Config) {
     if !config.is_null() {
-        // SAFETY: see the module.
+        // SAFETY: `event_config_new` made the box, and the caller does not use it again.
         drop(unsafe { Box::from_raw(config) });
     }
 }
@@ -64,7 +63,7 @@ pub unsafe extern "C" fn event_config_avoid_method(
     if config.is_null() || method.is_null() {
         return -1;
     }
-    // SAFETY: see the module; the method is a string.
+    // SAFETY: the caller guarantees a live configuration and a string that ends with a zero.
     unsafe { (*config).avoided.push(CStr::from_ptr(method).to_bytes().to_vec()) };
     0
 }
@@ -74,7 +73,7 @@ pub unsafe extern "C" fn event_config_require_features(
     config: *mut Config,
     features: c_int,
 ) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a null or live pointer (see `events`).
     let Some(config) = (unsafe { config.as_mut() }) else { return -1 };
     config.features = features;
     0
@@ -82,7 +81,7 @@ pub unsafe extern "C" fn event_config_require_features(
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_config_set_flag(config: *mut Config, flag: c_int) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a null or live pointer (see `events`).
     match unsafe { config.as_mut() } {
         Some(config) => config.limits.flags |= flag,
         None => return -1,
@@ -90,7 +89,7 @@ pub unsafe extern "C" fn event_config_set_flag(config: *mut Config, flag: c_int)
     0
 }
 
-/// For systems that have several queues of the kernel's.
+/// Accepts the hint and ignores it: it is for systems with several event queues in the kernel.
 #[unsafe(no_mangle)]
 pub extern "C" fn event_config_set_num_cpus_hint(config: *mut Config, _: c_int) -> c_int {
     if config.is_null() { -1 } else { 0 }
@@ -106,7 +105,7 @@ pub unsafe extern "C" fn event_config_set_max_dispatch_interval(
     if config.is_null() {
         return -1;
     }
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a live configuration, and an interval that is null or readable.
     unsafe {
         (*config).limits.interval = read_time(interval);
         (*config).limits.callbacks = usize::try_from(callbacks).unwrap_or(usize::MAX);
@@ -117,7 +116,7 @@ pub unsafe extern "C" fn event_config_set_max_dispatch_interval(
 
 #[unsafe(no_mangle)]
 pub extern "C" fn event_base_new() -> *mut Base {
-    // SAFETY: there is no configuration.
+    // SAFETY: null stands for no configuration.
     unsafe { event_base_new_with_config(null()) }
 }
 
@@ -125,7 +124,7 @@ pub extern "C" fn event_base_new() -> *mut Base {
 pub unsafe extern "C" fn event_base_new_with_config(config: *const Config) -> *mut Base {
     door("event_base_new_with_config", || {
         check_version();
-        // SAFETY: see the module.
+        // SAFETY: the caller guarantees a null or live pointer (see `events`).
         let config = unsafe { config.as_ref() };
         let mut limits = config.map_or_else(Limits::default, |config| config.limits);
         let asks_env = limits.flags & FLAG_IGNORE_ENV == 0;
@@ -161,7 +160,7 @@ pub extern "C" fn event_init() -> *mut Base {
     base
 }
 
-/// Whether a base that is freed runs the finalizers that are left.
+/// Whether freeing a base runs the finalizers that have not run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Finalizers {
     Run,
@@ -173,7 +172,7 @@ unsafe fn free_base(base: *mut Base, finalizers: Finalizers) {
     if base.is_null() {
         return warn("event_base_free: no base to free");
     }
-    // SAFETY: see the module: nobody uses the base any more. Finalizers may, until they have run.
+    // SAFETY: only this function, and the finalizers that it runs, use the base (see `events`).
     unsafe {
         let of = &*base;
         let (workers, loops_here) = {
@@ -184,7 +183,7 @@ unsafe fn free_base(base: *mut Base, finalizers: Finalizers) {
             return warn("event_base_free: a callback cannot free an event_base that has colors");
         }
         forget_current(base);
-        // What runs until then makes no new ones.
+        // Callbacks that still run start no workers from now on.
         of.lock().is_ending = true;
         let posted = workers.as_ref().map(|workers| Arc::clone(&workers.posted));
         if let Some(workers) = &workers {
@@ -195,7 +194,7 @@ unsafe fn free_base(base: *mut Base, finalizers: Finalizers) {
         drop(workers);
         of.lock().end();
         loop {
-            // Finalizers may have others run.
+            // A finalizer may activate further callbacks.
             let active = of.lock().next_active();
             let callback = match active.is_null() {
                 true => of.lock().next_posted(),
@@ -226,9 +225,9 @@ unsafe fn free_base(base: *mut Base, finalizers: Finalizers) {
 
 /// # Safety
 ///
-/// The callback is there, and has a finalizer.
+/// The callback is live and has a finalizer.
 unsafe fn run_finalizer(callback: *mut Callback) {
-    // SAFETY: the caller says so; the closure says which it is.
+    // SAFETY: the callback is live, and its closure says which field of `call` is set.
     unsafe {
         let (kind, call, arg) = ((*callback).closure, (*callback).call, (*callback).arg);
         match kind {
@@ -252,18 +251,18 @@ unsafe fn run_finalizer(callback: *mut Callback) {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_free(base: *mut Base) {
-    // SAFETY: see the module.
+    // SAFETY: the base is null or live, and the caller does not use it again (see `events`).
     door("event_base_free", || unsafe { free_base(base, Finalizers::Run) });
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_free_nofinalize(base: *mut Base) {
-    // SAFETY: see the module.
+    // SAFETY: the base is null or live, and the caller does not use it again (see `events`).
     door("event_base_free_nofinalize", || unsafe { free_base(base, Finalizers::Forget) });
 }
 
 impl State {
-    /// Deletes all events that wait for something.
+    /// Deletes all events that are pending or active.
     fn end(&mut self) {
         if let Some(notify) = self.notify.take() {
             notify.bell.delete(self);
@@ -283,7 +282,7 @@ impl State {
         }
     }
 
-    /// Something that is active, now or later; null: nothing is.
+    /// Returns a callback that is active or is to become so, or null if there is none.
     fn next_active(&self) -> *mut Callback {
         let queues = self.active.iter().chain([&self.later]);
         queues.map(Queue::first).find(|first| !first.is_null()).unwrap_or(null_mut())
@@ -293,14 +292,14 @@ impl State {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_reinit(base: *mut Base) -> c_int {
     door("event_reinit", || {
-        // SAFETY: see the module.
+        // SAFETY: the caller guarantees that `base` is null or live (see `events`).
         let Some(base) = (unsafe { base.as_ref() }) else { return -1 };
         let mut state = base.lock();
         if state.workers.is_some() {
             warn("event_reinit: colors do not survive a fork");
             return -1;
         }
-        // The old one is the parent's, too: nothing of it is changed.
+        // The parent uses the old poller too, so nothing is removed from it.
         let Some(poller) = Poller::new(state.poller.method()) else { return -1 };
         state.poller = poller;
         let watched: Vec<_> = state.fds.all().map(|(fd, _)| fd).collect();
@@ -318,7 +317,7 @@ pub unsafe extern "C" fn event_reinit(base: *mut Base) -> c_int {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evthread_make_base_notifiable(base: *mut Base) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees that `base` is null or live (see `events`).
     door("evthread_make_base_notifiable", || match unsafe { base.as_ref() } {
         Some(base) if base.lock().prepare_wake() => 0,
         _ => -1,
@@ -327,7 +326,7 @@ pub unsafe extern "C" fn evthread_make_base_notifiable(base: *mut Base) -> c_int
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_loop(base: *mut Base, how: c_int) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees that `base` is null or live (see `events`).
     door("event_base_loop", || match unsafe { base.as_ref() } {
         Some(base) => base.run(how),
         None => -1,
@@ -336,34 +335,34 @@ pub unsafe extern "C" fn event_base_loop(base: *mut Base, how: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_dispatch(base: *mut Base) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the base, given or current, is null or live (see `events`).
     unsafe { event_base_loop(base, 0) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_dispatch() -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the current base is null or live.
     unsafe { event_base_loop(or_current(null_mut()), 0) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_loop(how: c_int) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the current base is null or live.
     unsafe { event_base_loop(or_current(null_mut()), how) }
 }
 
-/// The time of `event_base_loopexit` has come.
+/// The callback of `event_base_loopexit`: its time has come.
 unsafe extern "C" fn exit(_: c_int, _: c_short, base: *mut c_void) {
-    // SAFETY: the base is there while its loop runs.
+    // SAFETY: the loop of the base calls this, and the base lives while its loop runs.
     unsafe { (*base.cast::<Base>()).wishes.ends.store(true, Ordering::Relaxed) };
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_loopexit(base: *mut Base, after: *const Timeval) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees that `base` is null or live, and `after` null or readable.
     unsafe {
         if after.is_null() && base.as_ref().is_some_and(Base::is_looping_here) {
-            // At the end of the round, without the lock: a handler of a signal may call this.
+            // The loop ends after this round. No lock: a signal handler may call this.
             (*base).wishes.ends.store(true, Ordering::Relaxed);
             return 0;
         }
@@ -373,14 +372,14 @@ pub unsafe extern "C" fn event_base_loopexit(base: *mut Base, after: *const Time
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_loopexit(after: *const Timeval) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the base, given or current, is null or live (see `events`).
     unsafe { event_base_loopexit(or_current(null_mut()), after) }
 }
 
-/// Tells the loop of a base something, and wakes it; -1: there is no base. On the thread of the
-/// loop it takes no lock, as a handler of a signal may call it.
+/// Sets a request to the loop of a base and wakes it. Returns -1 if `base` is null. On the loop's
+/// thread it takes no lock, because a signal handler may call it.
 unsafe fn tell_loop(base: *mut Base, call: &str, wish: fn(&Wishes) -> &AtomicBool) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees that `base` is null or live (see `events`).
     door(call, || match unsafe { base.as_ref() } {
         Some(base) => {
             wish(&base.wishes).store(true, Ordering::Relaxed);
@@ -395,37 +394,37 @@ unsafe fn tell_loop(base: *mut Base, call: &str, wish: fn(&Wishes) -> &AtomicBoo
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_loopbreak(base: *mut Base) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the base, given or current, is null or live (see `events`).
     unsafe { tell_loop(base, "event_base_loopbreak", |wishes| &wishes.breaks) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_loopbreak() -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the base, given or current, is null or live (see `events`).
     unsafe { event_base_loopbreak(or_current(null_mut())) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_loopcontinue(base: *mut Base) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the base, given or current, is null or live (see `events`).
     unsafe { tell_loop(base, "event_base_loopcontinue", |wishes| &wishes.continues) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_got_break(base: *mut Base) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the base is null, which `must` reports, or live (see `events`).
     c_int::from(unsafe { must(base, "event_base_got_break") }.wishes.breaks.load(Ordering::Relaxed))
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_got_exit(base: *mut Base) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the base is null, which `must` reports, or live (see `events`).
     c_int::from(unsafe { must(base, "event_base_got_exit") }.wishes.ends.load(Ordering::Relaxed))
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_get_running_event(base: *mut Base) -> *mut Event {
-    // SAFETY: see the module; what runs is there, and an event if it says so.
+    // SAFETY: what runs is live, and an event if `INIT` is set. For the base see `must`.
     unsafe {
         let state = must(base, "event_base_get_running_event").lock();
         let current = state.current;
@@ -436,20 +435,20 @@ pub unsafe extern "C" fn event_base_get_running_event(base: *mut Base) -> *mut E
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_get_method(base: *const Base) -> *const c_char {
-    // SAFETY: see the module.
+    // SAFETY: the base is null, which `must` reports, or live (see `events`).
     unsafe { must(base, "event_base_get_method").lock().poller.method().name().as_ptr() }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_get_method() -> *const c_char {
-    // SAFETY: see the module.
+    // SAFETY: the current base is null or live.
     unsafe { event_base_get_method(or_current(null_mut())) }
 }
 
-/// A list of strings that ends with a null pointer, and does not change.
+/// A constant list of strings that ends with a null pointer.
 struct Names([*const c_char; 3]);
 
-// SAFETY: the strings are constants.
+// SAFETY: the pointers lead to constant strings, and nothing writes to the list.
 unsafe impl Sync for Names {}
 
 #[unsafe(no_mangle)]
@@ -460,7 +459,7 @@ pub extern "C" fn event_get_supported_methods() -> *mut *const c_char {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_get_features(base: *const Base) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the base is null, which `must` reports, or live (see `events`).
     unsafe { must(base, "event_base_get_features").lock().poller.method().features() }
 }
 
@@ -477,7 +476,7 @@ pub extern "C" fn event_get_version_number() -> u32 {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_priority_init(base: *mut Base, priorities: c_int) -> c_int {
     door("event_base_priority_init", || {
-        // SAFETY: see the module.
+        // SAFETY: the base is null, which `must` reports, or live (see `events`).
         let mut state = unsafe { must(base, "event_base_priority_init").lock() };
         let wanted = usize::try_from(priorities).unwrap_or(0);
         if state.active_count > 0 || !(1..MOST_PRIORITIES).contains(&wanted) {
@@ -490,13 +489,13 @@ pub unsafe extern "C" fn event_base_priority_init(base: *mut Base, priorities: c
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_priority_init(priorities: c_int) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the current base is null or live.
     unsafe { event_base_priority_init(or_current(null_mut()), priorities) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_get_npriorities(base: *mut Base) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the base is null, which `must` reports, or live (see `events`).
     unsafe { must(or_current(base), "event_base_get_npriorities").lock().active.len() as c_int }
 }
 
@@ -505,7 +504,7 @@ pub unsafe extern "C" fn event_base_gettimeofday_cached(
     base: *mut Base,
     now: *mut Timeval,
 ) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the base is null or live, and the caller guarantees that `now` can be written to.
     unsafe {
         let kept = or_current(base).as_ref().and_then(|base| {
             let state = base.lock();
@@ -518,7 +517,7 @@ pub unsafe extern "C" fn event_base_gettimeofday_cached(
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_gettime_monotonic(base: *mut Base, now: *mut Timeval) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees that `base` is null or live, and `now` null or writable.
     unsafe {
         let (Some(base), false) = (base.as_ref(), now.is_null()) else { return -1 };
         *now = time::now(base.lock().config.precision());
@@ -528,7 +527,7 @@ pub unsafe extern "C" fn event_gettime_monotonic(base: *mut Base, now: *mut Time
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_update_cache_time(base: *mut Base) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the base that is given, or the current one, is null or live (see `events`).
     let Some(base) = (unsafe { or_current(base).as_ref() }) else { return -1 };
     let mut state = base.lock();
     if state.is_running {
@@ -543,7 +542,7 @@ pub unsafe extern "C" fn event_base_init_common_timeout(
     duration: *const Timeval,
 ) -> *const Timeval {
     door("event_base_init_common_timeout", || {
-        // SAFETY: see the module.
+        // SAFETY: `base` is null or live, and `duration` null or readable (see `events`).
         unsafe {
             let Some(duration) = read_time(duration).map(plain) else { return null() };
             let carry = duration.tv_usec / 1_000_000;
@@ -564,13 +563,13 @@ pub unsafe extern "C" fn event_base_init_common_timeout(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_active_by_fd(base: *mut Base, fd: c_int, what: c_short) {
     door("event_base_active_by_fd", || {
-        // SAFETY: see the module.
+        // SAFETY: the base is null, which `must` reports, or live (see `events`).
         let mut state = unsafe { must(base, "event_base_active_by_fd").lock() };
         if what & EV_TIMEOUT == 0 {
             state.ready_for(fd, what & (EV_IO | EV_ET));
         } else {
             for event in all_events(&state) {
-                // SAFETY: what stands somewhere is there.
+                // SAFETY: an event that is pending or active is live.
                 if unsafe { (*event).fd == fd && (*event).has(flags::TIMEOUT) } {
                     state.activate(event, EV_TIMEOUT, 1);
                 }
@@ -581,7 +580,7 @@ pub unsafe extern "C" fn event_base_active_by_fd(base: *mut Base, fd: c_int, wha
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_active_by_signal(base: *mut Base, signal: c_int) {
-    // SAFETY: see the module.
+    // SAFETY: the base is null, which `must` reports, or live (see `events`).
     door("event_base_active_by_signal", || unsafe {
         must(base, "event_base_active_by_signal").lock().signal_came(signal, 1)
     });

@@ -1,9 +1,9 @@
 //! Events that have a color: their callbacks run on it, on any worker.
 //!
-//! What they wait for is watched by the runtime's reactors, which post to the color; timeouts,
-//! signals and activations stay the base's, which posts. Either way [`Base::fire`] runs on the
-//! color, and asks whether the event is still the one that was meant: a deletion, or another
-//! addition, changes its generation.
+//! The runtime's reactors watch the descriptors of these events and post to the color. Timeouts,
+//! signals and activations remain the base's, which posts to the color, too. Either way
+//! [`Base::fire`] runs on the color. It first checks that the event is still the one that was
+//! meant: a deletion, or another addition, changes the event's generation.
 
 use std::ffi::{c_int, c_short};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -26,15 +26,15 @@ use super::libevent::{free, warn};
 use crate::door::{number_of, set_errno};
 use crate::runtime::colors::{Color, on};
 
-/// What is known of an event that has a color.
+/// The data about an event or callback that has a color.
 pub(super) struct Colored {
     pub(super) color: Arc<Color>,
     registration: Option<Registration>,
-    /// It waits for its descriptor, if it has one.
+    /// The event is added: it waits for its descriptor, if it has one.
     is_watched: bool,
-    /// Changes when it is deleted, or added.
+    /// Changes whenever the event is added or deleted.
     generation: u64,
-    /// Changes when what was posted for an activation is no longer meant.
+    /// Changes when a posted activation becomes void.
     activation: u64,
     pub(super) stays: Stays,
 }
@@ -43,12 +43,13 @@ pub(super) struct Colored {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stays {
     No,
-    /// It is tied, to this argument: see [`tied`](super::tied).
+    /// The event is tied, by this argument: see [`tied`](super::tied).
     Tied(usize),
 }
 
-/// What has been deleted, and is dropped when the lock has been left: a registration's callback may
-/// wait for the lock.
+/// Deleted registrations and data, to be dropped after the lock is released.
+///
+/// Dropping a registration may wait for its callback, which may wait for the lock.
 #[derive(Default)]
 pub(super) struct Garbage(Vec<Registration>, Vec<Colored>);
 
@@ -58,7 +59,7 @@ impl Garbage {
     }
 }
 
-/// An event as those have it who may come too late.
+/// An event as a posted closure knows it. The closure may run after the event was deleted.
 #[derive(Clone, Copy)]
 struct Target {
     base: usize,
@@ -66,30 +67,30 @@ struct Target {
     generation: u64,
 }
 
-/// What runs on a color: the event or callback, the number of the run, and its thread.
+/// A run of a callback on a color: the event or callback, the number of the run, and its thread.
 pub(super) type Run = (usize, u64, ThreadId);
 
-/// Why an event fires.
+/// The reason why an event fires.
 #[derive(Clone, Copy)]
 enum Why {
-    /// Its descriptor is ready.
+    /// Its descriptor is ready for this.
     Ready(c_short),
-    /// It was activated, as this number says.
+    /// It was activated; the number is `Colored::activation` at that time.
     Active(u64),
 }
 
-/// A descriptor of the program's. It is open as long as it is watched, as libevent demands.
+/// A descriptor of the program. It stays open while it is watched, as libevent demands.
 struct Watched(c_int);
 
 impl AsFd for Watched {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the program keeps it open until the event has been deleted.
+        // SAFETY: libevent demands that the program keeps it open until the event has been deleted.
         unsafe { BorrowedFd::borrow_raw(self.0) }
     }
 }
 
 impl State {
-    /// What is known of an event's color, if it has one.
+    /// Returns the data about the color of an event or callback, if it has one.
     pub(super) fn colored(&mut self, callback: *mut Callback) -> Option<&mut Colored> {
         match self.colored.is_empty() {
             true => None,
@@ -97,9 +98,9 @@ impl State {
         }
     }
 
-    /// The event has this color from now on; `None`: none. False: it stands somewhere.
+    /// Gives an event a color, or none. Returns `false` if the event is pending or active.
     pub(super) fn set_color(&mut self, event: *mut Event, color: Option<Arc<Color>>) -> bool {
-        // SAFETY: see `core`.
+        // SAFETY: the event is live and of this base (see the header of `core`).
         if unsafe { (*event).has(flags::STANDS) } {
             return false;
         }
@@ -110,7 +111,7 @@ impl State {
         true
     }
 
-    /// An event or callback that stands nowhere has a color from now on.
+    /// Gives a color to an event or callback that is neither pending nor active.
     pub(super) fn know_color(&mut self, callback: *mut Callback, color: Arc<Color>, stays: Stays) {
         self.generations += 1;
         let generation = self.generations;
@@ -119,7 +120,7 @@ impl State {
         self.colored.insert(callback as usize, colored);
     }
 
-    /// Nothing is known of a color of the event or callback any more.
+    /// Takes its color from an event or callback.
     pub(super) fn forget_color(&mut self, callback: *mut Callback) {
         if !self.colored.is_empty()
             && let Some(colored) = self.colored.remove(&(callback as usize))
@@ -127,7 +128,7 @@ impl State {
             if let Stays::Tied(argument) = colored.stays {
                 self.leave_tie(callback, argument);
             }
-            // It was assigned anew while it was active: it is not any more.
+            // It was assigned anew while it was active, and so is no longer active.
             if self.posted.remove(callback as usize) {
                 self.event_count.add(-1);
             }
@@ -135,7 +136,8 @@ impl State {
         }
     }
 
-    /// An event is assigned: it has no color of another one that was here.
+    /// Takes from an event, which is being assigned, the color of an earlier event in the same
+    /// memory.
     pub(super) fn forget_color_of_another(&mut self, event: *mut Event) {
         let colored = self.colored(event.cast());
         if colored.is_none_or(|colored| colored.stays == Stays::No) {
@@ -143,7 +145,7 @@ impl State {
         }
     }
 
-    /// What comes for it from before is no longer meant.
+    /// Voids what was posted for the event, and returns the target for what comes next.
     fn next_generation(&mut self, event: *mut Event) -> Option<Target> {
         self.generations += 1;
         let (base, generation) = (self.own_base as usize, self.generations);
@@ -151,9 +153,9 @@ impl State {
         Some(Target { base, event: event as usize, generation })
     }
 
-    /// Has the reactors watch for what an event waits for that has a color.
+    /// Has the reactors watch the descriptor of an event with a color.
     pub(super) fn watch_colored(&mut self, event: *mut Event) -> Done {
-        // SAFETY: see `core`.
+        // SAFETY: the event is live and of this base (see the header of `core`).
         let (fd, events) = unsafe { ((*event).fd, (*event).events) };
         let (Some(target), Some(workers)) = (self.next_generation(event), self.workers.clone())
         else {
@@ -168,8 +170,8 @@ impl State {
         let Some(interest) = asked.map(|(_, interest)| interest).reduce(|a, b| a | b) else {
             return Done::Yes;
         };
-        // What only waits for the end is called for bytes, too, and does not want to be called
-        // again as long as they are there.
+        // An event that waits only for the peer's end is also woken by bytes. By edges, it is not
+        // woken again while these bytes stay unread.
         let is_edge = events & EV_ET != 0 || events & (EV_READ | EV_WRITE) == 0;
         let interest = if is_edge { interest.edge_triggered() } else { interest };
         let Some(colored) = self.colored(event.cast()) else { return Done::Refused };
@@ -197,7 +199,7 @@ impl State {
         }
     }
 
-    /// The reactors watch no more, and what was posted is no longer meant.
+    /// Stops the reactors from watching the event, and voids what was posted for it.
     pub(super) fn unwatch_colored(&mut self, event: *mut Event) {
         self.next_generation(event);
         let Some(colored) = self.colored(event.cast()) else { return };
@@ -217,21 +219,21 @@ impl State {
         }
     }
 
-    /// What was posted is no longer active.
+    /// Makes a posted event or callback inactive.
     pub(super) fn leave_posted(&mut self, callback: *mut Callback) {
         self.posted.remove(callback as usize);
-        // SAFETY: see `core`.
+        // SAFETY: the callback is live and of this base (see the header of `core`).
         unsafe { self.leave(&mut *callback, flags::ACTIVE) };
     }
 
-    /// The events with a color that wait for a descriptor.
+    /// Returns the added events with a color.
     pub(super) fn watched_colored(&self) -> Vec<*mut Event> {
         let is_watched = |(_, colored): &(&usize, &Colored)| colored.is_watched;
         let watched = self.colored.iter().filter(is_watched);
         watched.map(|(event, _)| *event as *mut Event).collect()
     }
 
-    /// What was activated, and posted, is not to run for that.
+    /// Makes a posted event or callback inactive, and voids the post.
     pub(super) fn unpost(&mut self, callback: *mut Callback) {
         self.leave_posted(callback);
         if let Some(colored) = self.colored(callback) {
@@ -239,15 +241,15 @@ impl State {
         }
     }
 
-    /// Says whether the callback of an event with a color runs on another thread: one that it has
-    /// now, or had when that began.
+    /// Returns `true` if the event's callback runs on a color on another thread. The event may have
+    /// lost that color since.
     pub(super) fn runs_elsewhere(&self, event: *mut Event) -> bool {
         let me = std::thread::current().id();
         self.running.iter().any(|(other, _, thread)| *other == event as usize && *thread != me)
     }
 }
 
-/// What a reactor says, in libevent's words.
+/// Translates the readiness that a reactor reports to libevent's flags.
 fn what(ready: Ready) -> c_short {
     let of = |is: bool, what| if is { what } else { 0 };
     of(ready.is_readable() || ready.is_error(), EV_READ)
@@ -256,19 +258,19 @@ fn what(ready: Ready) -> c_short {
         | EV_ET
 }
 
-/// On the color of the event.
+/// Fires an event. Runs on the color of the event.
 fn fire(target: Target, why: Why) {
     let base = target.base as *const Base;
-    // SAFETY: a base ends its workers, whose events these are, before it is freed.
+    // SAFETY: a base ends its workers, which run this, before it is freed.
     crate::door::door("a callback", || unsafe { (*base).fire(target, why) });
 }
 
 impl Base {
-    /// See the module.
+    /// Calls the callback of a target, unless the target is void.
     ///
     /// # Safety
     ///
-    /// The event is there if it has the generation of the target.
+    /// The event is live if its generation is that of the target.
     unsafe fn fire(&self, target: Target, why: Why) {
         let event = target.event as *mut Event;
         let mut state = self.lock();
@@ -284,9 +286,9 @@ impl Base {
         else {
             return;
         };
-        // SAFETY: it has the generation, so it has not been deleted since, and is there until the
-        // lock is given up. After that it may be freed, and is not touched. It is an event unless
-        // its closure says that it is a callback only.
+        // SAFETY: the event has the target's generation, so it has not been deleted since, and is
+        // live until the lock is released. After that it may be freed and is not touched. It is a
+        // whole event unless its closure says that it is only a callback.
         unsafe {
             let kind = (*event).callback.closure;
             if matches!(kind, closure::CALLBACK_SELF | closure::CALLBACK_FINALIZE) {
@@ -299,7 +301,7 @@ impl Base {
                         return;
                     }
                     let result = result | (*event).events & EV_ET;
-                    // What it was activated for besides is told with it.
+                    // A posted activation that has not run is reported in the same call.
                     match (*event).has(flags::ACTIVE) {
                         true => {
                             (*event).result |= result;
@@ -341,7 +343,7 @@ impl Base {
             if let Some(call) = call {
                 on(from_ref(&color), || {
                     for told in 0..calls {
-                        // It may have been deleted by the call before, and be gone.
+                        // The previous call may have deleted the event, and its memory may be gone.
                         if told > 0 && !self.goes_on(target) {
                             break;
                         }
@@ -353,19 +355,19 @@ impl Base {
         }
     }
 
-    /// Calls what is no event, or the finalizer of what is over.
+    /// Calls a callback that is not an event, or its finalizer.
     ///
     /// # Safety
     ///
-    /// The callback is there, and active.
+    /// The callback is live and active.
     unsafe fn fire_callback(
         &self,
         mut state: Locked<'_>,
         callback: *mut Callback,
         color: &Arc<Color>,
     ) {
-        // SAFETY: the caller says so. After the lock is given up it may be freed, and is not
-        // touched.
+        // SAFETY: the caller guarantees a live callback. After the lock is released it may be freed
+        // and is not touched.
         unsafe {
             state.leave_posted(callback);
             let (call, arg) = ((*callback).call.callback, (*callback).arg);
@@ -383,7 +385,7 @@ impl Base {
         }
     }
 
-    /// What ran on a color has returned.
+    /// Notes that a callback on a color has returned.
     fn has_returned(&self, run: Run) {
         let mut state = self.lock();
         state.running.retain(|other| *other != run);
@@ -393,7 +395,7 @@ impl Base {
         state.wake_if_done();
     }
 
-    /// Says whether a signal is to be told once more.
+    /// Returns `true` if the callback of a signal is to be called once more.
     fn goes_on(&self, target: Target) -> bool {
         let mut state = self.lock();
         let colored = state.colored(target.event as *mut Callback);
@@ -403,8 +405,10 @@ impl Base {
 }
 
 impl State {
-    /// What has a color begins to run on this thread. Null: a finalizer, whose memory may be
-    /// another event's before it has returned.
+    /// Notes that a callback with a color begins to run on this thread.
+    ///
+    /// `callback` is null for a finalizer, because another event may get that memory before the
+    /// finalizer has returned.
     fn begins(&mut self, callback: *mut Callback) -> Run {
         self.runs += 1;
         let run = (callback as usize, self.runs, std::thread::current().id());
@@ -412,7 +416,7 @@ impl State {
         run
     }
 
-    /// Wakes the loop if there is nothing left to wait for, or it waits for one run.
+    /// Wakes the loop if nothing is left to wait for, or if it waits for a single run.
     pub(super) fn wake_if_done(&mut self) {
         if self.is_once || !self.has_events() && self.active_count == 0 {
             self.wake();

@@ -1,8 +1,8 @@
-//! The functions that libevent does not have: colors of a base, and the workers on which they run.
+//! The exported functions that libevent does not have: colors of a base, and its workers.
 //!
-//! The comments of what is exported are those of the header, which a test compares with what
-//! cbindgen makes of this file. What the functions rely on stands in [`events`](super::events); a
-//! color is one of `dapple.h`.
+//! The comments of exported functions are also those of the header: a test compares it with the
+//! output of cbindgen for this file. The safety rules stand in [`events`](super::events). Besides,
+//! a color is one of `dapple.h`, of which the caller has a reference.
 
 #![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
 
@@ -18,7 +18,7 @@ use crate::runtime::colors::{Color, count, give, key_of, labelled};
 use crate::runtime::runtimes::{DAPPLE_MOST_WORKERS, Runtime, default_workers, malloc_text};
 
 impl State {
-    /// The workers, which are started if there are none.
+    /// Returns the workers, and starts them if there are none.
     fn start_workers(&mut self, call: &str) -> Result<Arc<Workers>, c_int> {
         if self.is_ending {
             return Err(libc::ESHUTDOWN);
@@ -38,33 +38,35 @@ impl State {
         started.posted.set_once(self.is_once);
         let workers = Arc::new(started);
         self.workers = Some(Arc::clone(&workers));
-        // A loop that waits already waits for the base's own events only.
+        // A loop that waits at this time waits only for the base's own events.
         self.wake();
         Ok(workers)
     }
 }
 
-/// The workers of a base, which are started if there are none.
+/// Returns the workers of a base, and starts them if there are none.
 ///
 /// # Safety
 ///
-/// See the module.
+/// `base` is null or live, as the rules in [`events`](super::events) demand.
 unsafe fn workers_of(base: *mut Base, call: &str) -> Result<Arc<Workers>, c_int> {
-    // SAFETY: the caller says so.
+    // SAFETY: the caller guarantees that `base` is null or live (see `events`).
     let base = unsafe { of_ours(or_current(base), call) }.ok_or(libc::EINVAL)?;
     base.lock().start_workers(call)
 }
 
-/// Says how many workers run what has a color, the thread of the loop included: from 1 to 1,024. By
-/// default it is the number in the environment's DAPPLE_WORKERS, or one per core.
+/// Sets the number of workers that run the callbacks with a color.
 ///
-/// 0: done. -1: errno is EINVAL if there is no base or the number is another, EALREADY if its
-/// workers have started.
+/// The number includes the thread of the loop, and is from 1 to 1,024. The default is the value of
+/// the environment variable DAPPLE_WORKERS, or one worker per core.
+///
+/// Returns 0, or -1 with errno set: EINVAL if there is no base or the number is out of range,
+/// EALREADY if the workers have started.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_set_workers(base: *mut Base, workers: c_int) -> c_int {
     const NAME: &str = "event_base_set_workers";
     answer(NAME, || {
-        // SAFETY: see the module.
+        // SAFETY: the caller guarantees that `base` is null or live (see `events`).
         let base = unsafe { of_ours(or_current(base), NAME) }.ok_or(libc::EINVAL)?;
         if !(1..=DAPPLE_MOST_WORKERS as c_int).contains(&workers) {
             return Err(libc::EINVAL);
@@ -78,42 +80,48 @@ pub unsafe extern "C" fn event_base_set_workers(base: *mut Base, workers: c_int)
     })
 }
 
-/// Answers the figures of a base's workers as Prometheus reads them, a string to be freed with
-/// free(). NULL: errno is EINVAL if there is no base or it has no workers, ENOMEM if there is no
-/// memory.
+/// Returns the metrics of a base's workers in the text format of Prometheus.
+///
+/// The caller frees the string with free(). Returns NULL with errno set on failure: EINVAL if there
+/// is no base or it has no workers, ENOMEM if there is no memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_metrics(base: *mut Base) -> *mut c_char {
     pointer("event_base_metrics", || {
-        // SAFETY: see the module.
+        // SAFETY: the caller guarantees that `base` is null or live (see `events`).
         let base = unsafe { of_ours(or_current(base), "event_base_metrics") };
         let workers = base.and_then(|base| base.lock().workers.clone()).ok_or(libc::EINVAL)?;
         malloc_text(&workers.figures())
     })
 }
 
-/// Answers the runtime of a base, for dapple_post_uncolored, dapple_domain_new and the like. The
-/// loop runs it, and event_base_free frees it. The first color of a base, and this, start its
-/// workers.
+/// Returns the runtime of a base, for dapple_post_uncolored, dapple_domain_new and the like.
 ///
-/// NULL: errno is EINVAL if there is no base, ENOTSUP if it does not use epoll, ESHUTDOWN while it
-/// is freed, or what the system says of a thread.
+/// The loop of the base runs it, and event_base_free frees it. The first color of a base, or the
+/// first call of this function, starts the workers.
+///
+/// Returns NULL with errno set on failure: EINVAL if there is no base, ENOTSUP if the base does not
+/// use epoll, ESHUTDOWN while the base is being freed, or the system's error if a thread cannot be
+/// started.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_runtime(base: *mut Base) -> *mut Runtime {
     pointer("event_base_runtime", || {
-        // SAFETY: see the module.
+        // SAFETY: the caller guarantees that `base` is null or live (see `events`).
         let workers = unsafe { workers_of(base, "event_base_runtime") }?;
         Ok(std::ptr::from_ref::<Runtime>(&workers.runtime).cast_mut())
     })
 }
 
-/// Makes a color of a base, of which the caller has a count. Colors with the same label, which
-/// names a kind of work and may be NULL, share their figures. It may outlive its base, whose end is
-/// the runtime's: posts fail with ESHUTDOWN then.
+/// Makes a color of a base, and returns a reference to it.
 ///
-/// NULL: as event_base_runtime.
+/// The label names a kind of work, and may be NULL; colors with the same label share their metrics.
+/// The color may outlive its base. The runtime ends with the base: after that, posts to the color
+/// fail with ESHUTDOWN.
+///
+/// Returns NULL on failure, with errno set as by event_base_runtime.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_color_new(base: *mut Base, label: *const c_char) -> *mut Color {
-    // SAFETY: see the module; a label is a string.
+    // SAFETY: the caller guarantees a null or live base (see `events`), and a label that is null or
+    // a string that ends with a zero.
     pointer("dapple_color_new", || unsafe {
         let workers = workers_of(base, "dapple_color_new")?;
         let owner = &workers.owner;
@@ -122,28 +130,32 @@ pub unsafe extern "C" fn dapple_color_new(base: *mut Base, label: *const c_char)
     })
 }
 
-/// The color of a key, of which the caller has a count: equal bytes have one color, others have
-/// other ones. See dapple_runtime_color_of_key.
+/// Returns a reference to the color of a key, and makes the color if there is none.
 ///
-/// NULL: errno is EINVAL for a key that is NULL, or as event_base_runtime.
+/// Equal bytes have the same color, and different bytes have different colors. See
+/// dapple_runtime_color_of_key.
+///
+/// Returns NULL with errno set on failure: EINVAL if the key is NULL and its length is not 0,
+/// otherwise as event_base_runtime does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_color_of_key(
     base: *mut Base,
     key: *const c_void,
     length: usize,
 ) -> *mut Color {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a null or live base (see `events`), and a key of `length`
+    // bytes.
     pointer("dapple_color_of_key", || unsafe {
         let key = key_of(key, length)?;
         Ok(give(Color::of_key(&workers_of(base, "dapple_color_of_key")?.owner, key)))
     })
 }
 
-/// The color that a pointer leads to, for what belongs to a base; `None`: it is null.
+/// Returns the color at a pointer, which must be of this base; `None` if it is null.
 ///
 /// # Safety
 ///
-/// See the module.
+/// `color` is null, or the caller has a reference to it.
 pub(super) unsafe fn color_for(
     base: &Base,
     color: *mut Color,
@@ -152,7 +164,7 @@ pub(super) unsafe fn color_for(
     if color.is_null() {
         return Ok(None);
     }
-    // SAFETY: the caller says so.
+    // SAFETY: the caller guarantees that it has a reference to the color.
     let color = unsafe { count(color) }?;
     let is_its = |workers: &Arc<Workers>| Arc::ptr_eq(&workers.owner, &color.owner);
     if !base.lock().workers.as_ref().is_some_and(is_its) {
@@ -162,15 +174,19 @@ pub(super) unsafe fn color_for(
     Ok(Some(color))
 }
 
-/// Has the callbacks of an event run on a color, of which it has a count from then on, until it
-/// gets another one, is assigned anew, or is freed by event_free; NULL: on no color any more.
+/// Makes the callbacks of an event run on a color.
 ///
-/// 0: done. -1: errno is EBUSY if the event is added or active, EINVAL if it has no base or the
-/// color is of another base.
+/// The event keeps a reference to the color until it gets another color, is assigned anew, or is
+/// freed by event_free. With NULL the event has no color, and its callbacks run on the thread of
+/// the loop.
+///
+/// Returns 0, or -1 with errno set: EBUSY if the event is added or active, EINVAL if the event has
+/// no base or the color belongs to another base.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_set_color(event: *mut Event, color: *mut Color) -> c_int {
     const NAME: &str = "event_set_color";
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees an assigned event (see `events`), and that `color` is null or
+    // that it has a reference to it.
     answer(NAME, || unsafe {
         let base = event.as_ref().map_or(std::ptr::null_mut(), |event| event.base);
         if base.is_null() {

@@ -1,8 +1,9 @@
-//! Common timeouts: lists of events that all wait equally long, so that the next one is always the
-//! first of its list. The list has one event of its own in the heap.
+//! Common timeouts: lists of events that all wait for the same duration.
 //!
-//! A program asks for one by `event_base_init_common_timeout`, whose answer is a time that names
-//! the list in its microseconds.
+//! Because of that, the event that is due next is always the first of its list. Only one event per
+//! list, internal to the base, is in the heap. A program asks for a list with
+//! `event_base_init_common_timeout`, which returns a duration that names the list in the upper bits
+//! of its microseconds.
 
 use std::ffi::{c_int, c_short, c_void};
 use std::ptr::null_mut;
@@ -17,21 +18,21 @@ const INDEX_MASK: i64 = 0x0ff0_0000;
 const MAGIC_MASK: i64 = 0xf000_0000;
 const MAGIC: i64 = 0x5000_0000;
 
-/// Lists of a base, at most.
+/// The maximum number of lists in a base.
 pub(super) const MOST: usize = 256;
 
-/// See the module.
+/// A list of events with a common timeout.
 pub(crate) struct Common {
-    /// What the program has; it names the list.
+    /// The duration that the program has got, which names the list.
     pub(super) duration: Timeval,
     first: *mut Event,
     last: *mut Event,
-    /// Fires when the first one is due. Internal.
+    /// The internal event, which fires when the first event of the list is due.
     pub(super) event: Event,
     base: *mut Base,
 }
 
-/// A time without what names a list.
+/// Returns a time without the bits that name a list.
 pub(super) fn plain(time: Timeval) -> Timeval {
     match time.tv_usec & MAGIC_MASK == MAGIC {
         true => Timeval { tv_usec: time.tv_usec & MICROS_MASK, ..time },
@@ -40,7 +41,7 @@ pub(super) fn plain(time: Timeval) -> Timeval {
 }
 
 impl State {
-    /// The list that a time names; null: none.
+    /// Returns the list that a time names, or null if it names none.
     pub(super) fn common_of(&self, time: Timeval) -> *mut Common {
         if time.tv_usec & MAGIC_MASK != MAGIC {
             return null_mut();
@@ -49,10 +50,11 @@ impl State {
         self.commons.get(at).copied().unwrap_or(null_mut())
     }
 
-    /// The list for a duration, which is made if there is none; null: there are too many.
+    /// Returns the list for a duration, and makes it if there is none. Returns null if there are
+    /// [`MOST`] lists.
     pub(super) fn common_for(&mut self, base: *mut Base, duration: Timeval) -> *mut Common {
         let is_it = |list: &&*mut Common| {
-            // SAFETY: lists live as long as the base.
+            // SAFETY: the lists live as long as the base.
             let has = plain(unsafe { (***list).duration });
             (has.tv_sec, has.tv_usec) == (duration.tv_sec, duration.tv_usec)
         };
@@ -64,11 +66,11 @@ impl State {
         }
         let at = (self.commons.len() as i64) << INDEX_SHIFT;
         let named = Timeval { tv_usec: duration.tv_usec | MAGIC | at, ..duration };
-        // SAFETY: all zeroes are a list: null pointers, no functions, zero numbers.
+        // SAFETY: an all-zero list is valid: null pointers, no functions, zero numbers.
         let mut list: Box<Common> = unsafe { Box::new(std::mem::zeroed()) };
         (list.duration, list.base) = (named, base);
         let list = Box::into_raw(list);
-        // SAFETY: it is a fresh box, which nobody else knows.
+        // SAFETY: the list is a fresh box, to which nobody else has a pointer.
         unsafe {
             let arg = list.cast::<c_void>();
             super::core::assign_internal(&raw mut (*list).event, base, -1, 0, is_due, arg);
@@ -77,13 +79,14 @@ impl State {
         list
     }
 
-    /// Puts an event, whose timeout stands in it, into its list, behind those that are due before.
+    /// Puts an event into its list, behind those that are due earlier. Its `timeout` must be set.
     ///
     /// # Safety
     ///
-    /// The list is the base's, and the event is in none and stays where it is.
+    /// The list is the base's. The event is in no list, and does not move while it is in this one.
     pub(super) unsafe fn push_common(&mut self, list: *mut Common, event: *mut Event) {
-        // SAFETY: the caller says so; what is in the list is there.
+        // SAFETY: the caller guarantees that the list and the event are live, and so are the events
+        // in the list.
         unsafe {
             let is_earlier = |other: *mut Event| is_before((*event).timeout, (*other).timeout);
             let mut previous = (*list).last;
@@ -110,7 +113,7 @@ impl State {
     ///
     /// The event is in the list.
     pub(super) unsafe fn remove_common(&mut self, list: *mut Common, event: *mut Event) {
-        // SAFETY: what is in the list is there.
+        // SAFETY: the event and its neighbours are in the list, so they are live.
         unsafe {
             let Neighbours { next, previous } = (*event).place.common;
             match previous.is_null() {
@@ -125,13 +128,13 @@ impl State {
         }
     }
 
-    /// Has the event of a list fire when its first one is due.
+    /// Has the internal event of a list fire when the first event of the list is due.
     ///
     /// # Safety
     ///
     /// The list is the base's.
     pub(super) unsafe fn schedule_common(&mut self, list: *mut Common) {
-        // SAFETY: the caller says so; what is in the list is there.
+        // SAFETY: the caller guarantees that the list is live, and so are the events in it.
         unsafe {
             let first = (*list).first;
             if !first.is_null() {
@@ -141,11 +144,11 @@ impl State {
         }
     }
 
-    /// The events of all lists.
+    /// Returns the events of all lists.
     pub(super) fn all_common(&self) -> Vec<*mut Event> {
         let mut all = Vec::new();
         for &list in &self.commons {
-            // SAFETY: lists live as long as the base, and what is in them is there.
+            // SAFETY: the lists live as long as the base, and the events in them are live.
             unsafe {
                 let mut event = (*list).first;
                 while !event.is_null() {
@@ -158,17 +161,17 @@ impl State {
     }
 }
 
-/// Says whether an event is the first of a list.
+/// Returns `true` if an event is the first of a list.
 ///
 /// # Safety
 ///
-/// The list is a base's whose lock the caller has.
+/// The list belongs to a base whose lock the caller has.
 pub(super) unsafe fn is_first(list: *mut Common, event: *mut Event) -> bool {
-    // SAFETY: the caller says so.
+    // SAFETY: the caller guarantees that the list is live and that its base is locked.
     unsafe { (*list).first == event }
 }
 
-/// The first event of a list may be due.
+/// The callback of the internal event: activates the events of the list that are due.
 unsafe extern "C" fn is_due(_: c_int, _: c_short, list: *mut c_void) {
     let list = list.cast::<Common>();
     // SAFETY: a list lives as long as its base, whose loop calls this.

@@ -1,11 +1,15 @@
 //! Adding, deleting and activating events: the steps that all functions are made of, under the lock
 //! of their base.
 //!
-//! # Safety of what is here
+//! An event is *pending* while it waits for a descriptor, a signal or a timeout, and *active* while
+//! its callback is due to run. The flags in [`flags::STANDS`] say which of these it is.
 //!
-//! Events and callbacks are pointers into the program's memory. Functions that take one rely on
-//! what libevent demands of its callers: it has been assigned (or, of a callback, initialised), and
-//! stays where it is while it stands somewhere; its base is this one.
+//! # Safety of this module
+//!
+//! Events and callbacks are pointers into the program's memory. Functions that take such a pointer
+//! rely on what libevent demands of its callers: the event has been assigned (a callback:
+//! initialized), its base is this one, and it is neither moved nor freed while it is pending or
+//! active.
 
 use std::ffi::{c_int, c_short, c_void};
 use std::ptr::null_mut;
@@ -22,35 +26,35 @@ use super::libevent::warn;
 use super::time;
 use crate::door::set_errno;
 
-/// What a time is that an event is added with.
+/// The meaning of the time with which an event is added.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// The event times out so long from now.
+    /// The event times out this long from now.
     After,
-    /// It times out then.
+    /// The event times out at this time of the loop's clock.
     At,
 }
 
-/// Whether an event is deleted that has a finalizer under way.
+/// Whether an event is deleted even while its finalizer is active.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Even {
     IfFinalizing,
     UnlessFinalizing,
 }
 
-/// What came of a step that can be refused.
+/// The result of a step that can be refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Done {
-    /// The system or libevent's rules refuse it.
+    /// The system or libevent's rules refuse the step.
     Refused,
     Yes,
 }
 
-/// Makes an event of the base's own.
+/// Initializes an internal event, which belongs to the base and not to the program.
 ///
 /// # Safety
 ///
-/// The event is the caller's, and stands nowhere.
+/// The event is the caller's to write, and is neither pending nor active.
 pub(super) unsafe fn assign_internal(
     event: *mut Event,
     base: *mut Base,
@@ -59,7 +63,7 @@ pub(super) unsafe fn assign_internal(
     call: EventFn,
     arg: *mut c_void,
 ) {
-    // SAFETY: the caller says so.
+    // SAFETY: the caller guarantees that the event may be written to.
     unsafe {
         let closure = if events & EV_PERSIST != 0 { closure::PERSIST } else { closure::EVENT };
         Event::write_fresh(event, base, fd, events, closure, Some(call), arg);
@@ -67,13 +71,13 @@ pub(super) unsafe fn assign_internal(
     }
 }
 
-/// The event that a callback is the start of.
+/// Returns the event that begins with this callback.
 pub(super) fn event_of(callback: *mut Callback) -> *mut Event {
     callback.cast()
 }
 
 impl State {
-    /// Wakes the loop, if it may wait on another thread.
+    /// Wakes the loop, if it runs on another thread.
     pub(super) fn wake(&mut self) {
         if !self.is_running || self.is_in_loop_thread() {
             return;
@@ -88,28 +92,29 @@ impl State {
         }
     }
 
-    /// Makes what wakes the loop before it waits. False: the system refuses it.
+    /// Makes the notifier ahead of the first wakeup. Returns `false` if the system refuses it.
     pub(super) fn prepare_wake(&mut self) -> bool {
         self.notify.is_some() || self.make_notifier()
     }
 
-    /// A descriptor that wakes the loop. Asking the poller for it while another thread waits there
-    /// is enough for that thread to see it. False: the system refuses it.
+    /// Makes the descriptor that wakes the loop. Returns `false` if the system refuses it.
+    ///
+    /// A thread that waits in epoll notices the new descriptor at once.
     fn make_notifier(&mut self) -> bool {
         let Some(bell) = Bell::new(self, notified) else {
             warn("eventfd: the system refuses one, so the loop is not woken");
             return false;
         };
         let event = bell.event();
-        // Before: adding it may wake the loop.
+        // Stored before `add`, which may call `wake` and would make another one.
         self.notify = Some(Notifier { bell, is_pending: false });
         self.add(event, None);
         true
     }
 
-    /// Adds an event. The loop is woken if it may have to wait for less now.
+    /// Adds an event, and wakes the loop if it may have to wait for less time now.
     pub(super) fn add(&mut self, event: *mut Event, timeout: Option<(Timeval, Meaning)>) -> Done {
-        // SAFETY: see the module.
+        // SAFETY: the event is live and of this base (see the header).
         let ev = unsafe { &mut *event };
         if ev.has(flags::FINALIZING) {
             return Done::Refused;
@@ -136,7 +141,7 @@ impl State {
     }
 
     fn add_timeout(&mut self, event: *mut Event, time: Timeval, meaning: Meaning) {
-        // SAFETY: see the module.
+        // SAFETY: the event is live and of this base (see the header).
         let ev = unsafe { &mut *event };
         if ev.callback.closure == closure::PERSIST && meaning == Meaning::After {
             ev.kind = OfKind { interval: time };
@@ -146,7 +151,7 @@ impl State {
             wakes = self.timeouts.first() == event;
             self.leave_timeouts(event);
         }
-        // Active because it has timed out: not any more.
+        // The event is active because it timed out. With the new timeout it is no longer active.
         if ev.has(flags::ACTIVE) && ev.result & EV_TIMEOUT != 0 {
             self.stop_calls(ev);
             self.deactivate_any(&raw mut ev.callback);
@@ -161,11 +166,12 @@ impl State {
             }
         };
         self.enter(&mut ev.callback, flags::TIMEOUT);
-        // SAFETY: it was in neither; the list is the base's.
+        // SAFETY: the event was in neither the heap nor a list, and `list` is null or one of the
+        // base's lists.
         unsafe {
             if list.is_null() {
                 self.timeouts.push(event);
-                // The loop plans its wait by the first one.
+                // The loop plans its wait by the first event of the heap.
                 wakes |= self.timeouts.first() == event;
             } else {
                 self.push_common(list, event);
@@ -179,9 +185,10 @@ impl State {
         }
     }
 
-    /// Takes an event out of the timeouts.
+    /// Takes an event out of the heap, or out of its list of common timeouts.
     pub(super) fn leave_timeouts(&mut self, event: *mut Event) {
-        // SAFETY: see the module; it is in one of the two.
+        // SAFETY: the event is live (see the header). It has `TIMEOUT`, so it is in the heap or in
+        // the list.
         unsafe {
             self.leave(&mut (*event).callback, flags::TIMEOUT);
             let list = self.common_of((*event).timeout);
@@ -192,7 +199,7 @@ impl State {
         }
     }
 
-    /// The loop that tells a signal, if one does, tells it no further.
+    /// Ends the series of calls that a loop makes for a signal, if one is making them.
     fn stop_calls(&mut self, ev: &mut Event) {
         if !ev.waits_for(EV_SIGNAL) {
             return;
@@ -206,9 +213,9 @@ impl State {
         }
     }
 
-    /// Deletes an event. The caller waits for its callback, if that is to be.
+    /// Deletes an event. It does not wait for a callback that runs: that is the caller's part.
     pub(super) fn delete(&mut self, event: *mut Event, even: Even) {
-        // SAFETY: see the module.
+        // SAFETY: the event is live and of this base (see the header).
         let ev = unsafe { &mut *event };
         if even == Even::UnlessFinalizing && ev.has(flags::FINALIZING) {
             return;
@@ -235,15 +242,15 @@ impl State {
             }
             self.wake();
         }
-        // Nothing is left to wait for.
+        // Nothing is left to wait for, so the loop may return.
         if !self.has_events() && self.active_count == 0 {
             self.wake();
         }
     }
 
-    /// Has the poller watch for what an event waits for.
+    /// Has the poller watch the descriptor of an event.
     fn watch(&mut self, event: *mut Event) -> Done {
-        // SAFETY: see the module.
+        // SAFETY: the event is live and of this base (see the header).
         let (fd, events) = unsafe { ((*event).fd, (*event).events) };
         if self.is_colored(event.cast()) {
             return self.watch_colored(event);
@@ -273,7 +280,7 @@ impl State {
     }
 
     fn unwatch(&mut self, event: *mut Event) {
-        // SAFETY: see the module.
+        // SAFETY: the event is live and of this base (see the header).
         let fd = unsafe { (*event).fd };
         if self.colored(event.cast()).is_some() {
             return;
@@ -287,9 +294,10 @@ impl State {
         }
     }
 
-    /// Activates an event, for a reason; `calls`: how often, of a signal.
+    /// Activates an event with a reason, `result`. The callback of a signal is called `calls`
+    /// times.
     pub(super) fn activate(&mut self, event: *mut Event, result: c_short, calls: c_short) {
-        // SAFETY: see the module.
+        // SAFETY: the event is live and of this base (see the header).
         let ev = unsafe { &mut *event };
         if ev.has(flags::FINALIZING) {
             return;
@@ -304,7 +312,7 @@ impl State {
             false => ev.result = result,
         }
         if self.running_priority.is_some_and(|running| ev.callback.priority < running) {
-            // SAFETY: a state is that of the base that it names, which is there.
+            // SAFETY: `own_base` is the base that contains this state, so it is live.
             unsafe { (*self.own_base).wishes.continues.store(true, Ordering::Relaxed) };
         }
         if ev.waits_for(EV_SIGNAL) {
@@ -314,9 +322,9 @@ impl State {
         self.activate_callback(&raw mut ev.callback);
     }
 
-    /// Activates a callback. True: it was not active, now or later.
+    /// Activates a callback. Returns `true` if it was not active, nor due to become active.
     pub(super) fn activate_callback(&mut self, callback: *mut Callback) -> bool {
-        // SAFETY: see the module.
+        // SAFETY: the callback is live and of this base (see the header).
         let cb = unsafe { &mut *callback };
         if cb.has(flags::FINALIZING | flags::ACTIVE) {
             return false;
@@ -335,22 +343,23 @@ impl State {
         is_new
     }
 
-    /// Puts something that stands in no queue into that of its priority.
+    /// Puts a callback that is in no queue into the queue of its priority.
     pub(super) fn make_active(&mut self, callback: *mut Callback) {
-        // SAFETY: see the module.
+        // SAFETY: the callback is live and of this base (see the header).
         let cb = unsafe { &mut *callback };
         self.enter(cb, flags::ACTIVE);
         self.active_count += 1;
         self.active_events.add(1);
         let queue = usize::from(cb.priority).min(self.active.len() - 1);
         cb.priority = queue as u8;
-        // SAFETY: it stands in no queue.
+        // SAFETY: the callback is in no queue, and is live while it is in this one (see the
+        // header).
         unsafe { self.active[queue].push(callback) };
     }
 
-    /// Takes something out of the queue of its priority.
+    /// Takes a callback out of the queue of its priority.
     pub(super) fn deactivate(&mut self, callback: *mut Callback) {
-        // SAFETY: see the module; it stands in that queue.
+        // SAFETY: the callback is live (see the header), and is in the queue of its priority.
         unsafe {
             self.leave(&mut *callback, flags::ACTIVE);
             self.active[usize::from((*callback).priority)].remove(callback);
@@ -359,7 +368,7 @@ impl State {
         self.active_events.add(-1);
     }
 
-    /// What is active is not any more, wherever it would run.
+    /// Makes an active callback inactive, with or without a color.
     fn deactivate_any(&mut self, callback: *mut Callback) {
         match self.colored(callback).is_some() {
             true => self.unpost(callback),
@@ -367,9 +376,10 @@ impl State {
         }
     }
 
-    /// Activates a callback when the loop comes round. True: it was not active, now or later.
+    /// Has a callback become active in the loop's next round. Returns `true` if it was not active,
+    /// nor due to become active.
     pub(super) fn activate_later(&mut self, callback: *mut Callback) -> bool {
-        // SAFETY: see the module.
+        // SAFETY: the callback is live and of this base (see the header).
         let cb = unsafe { &mut *callback };
         if cb.has(flags::ACTIVE | flags::ACTIVE_LATER) {
             return false;
@@ -380,14 +390,15 @@ impl State {
         self.enter(cb, flags::ACTIVE_LATER);
         self.active_count += 1;
         self.active_events.add(1);
-        // SAFETY: it stands in no queue.
+        // SAFETY: the callback is in no queue, and is live while it is in this one (see the
+        // header).
         unsafe { self.later.push(callback) };
         self.wake();
         true
     }
 
     pub(super) fn leave_later(&mut self, callback: *mut Callback) {
-        // SAFETY: see the module; it stands in that queue.
+        // SAFETY: the callback is live (see the header), and is in the queue `later`.
         unsafe {
             self.leave(&mut *callback, flags::ACTIVE_LATER);
             self.later.remove(callback);
@@ -396,9 +407,9 @@ impl State {
         self.active_events.add(-1);
     }
 
-    /// A callback, or an event, is not to run.
+    /// Deletes an event, or makes a callback inactive, so that it does not run.
     pub(super) fn cancel(&mut self, callback: *mut Callback, even: Even) {
-        // SAFETY: see the module.
+        // SAFETY: the callback is live and of this base (see the header).
         let cb = unsafe { &mut *callback };
         if cb.has(flags::FINALIZING) && even == Even::UnlessFinalizing {
             return;
@@ -414,10 +425,14 @@ impl State {
 }
 
 impl State {
-    /// Panics unless what stands somewhere says so, and is counted.
+    /// Checks that the flags and counts agree with the queues.
+    ///
+    /// # Panics
+    ///
+    /// Panics if they do not.
     pub(super) fn check(&self) {
         let has = |event: *mut Event, flag: c_short| {
-            // SAFETY: what stands somewhere is there.
+            // SAFETY: an event that is pending or active is live.
             unsafe { (*event).has(flag) }
         };
         for event in self.fds.events().into_iter().chain(self.signals.events()) {
@@ -425,7 +440,7 @@ impl State {
         }
         for (at, &event) in self.timeouts.all().iter().enumerate() {
             assert!(has(event, flags::TIMEOUT), "what times out says so");
-            // SAFETY: what stands in the heap is there.
+            // SAFETY: an event in the heap is live.
             let place = unsafe { (*event).place.heap };
             assert!(place == at as isize, "what times out knows its place");
         }
@@ -436,7 +451,7 @@ impl State {
             let mut callback = queue.first();
             while !callback.is_null() {
                 active += 1;
-                // SAFETY: what stands in a queue is there.
+                // SAFETY: a callback in a queue is live.
                 unsafe {
                     assert!((*callback).has(flag), "what is active says so");
                     callback = (*callback).next;
@@ -447,10 +462,10 @@ impl State {
     }
 }
 
-/// The loop was woken.
+/// The callback of the notifier: another thread has woken the loop.
 unsafe extern "C" fn notified(fd: c_int, _: c_short, base: *mut c_void) {
     super::bell::heard(fd);
-    // SAFETY: the base is there while its loop runs.
+    // SAFETY: the loop of the base calls this, and the base lives while its loop runs.
     let mut state = unsafe { (*base.cast::<Base>()).lock() };
     if let Some(notify) = &mut state.notify {
         notify.is_pending = false;

@@ -1,4 +1,4 @@
-//! Debug mode: misuse of events is told, and ends the process, as libevent has it.
+//! Debug mode: misuse of events is reported and ends the process, as in libevent.
 
 use std::ffi::{c_int, c_short};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,40 +17,43 @@ pub(super) fn switch(on: bool) {
     set_number(c"event_debug_mode_on_", i32::from(on));
 }
 
-/// A base has been made: locks come too late from now on.
+/// Notes that a base has been made. In debug mode, libevent then refuses a late set-up of locks.
 pub(super) fn made_a_base() {
     if is_on() {
         set_number(c"event_debug_created_threadable_ctx_", 1);
     }
 }
 
-/// A descriptor that is waited for does not block.
+/// Ends the process if a descriptor that is waited for is in blocking mode.
 pub(super) fn check_nonblocking(fd: c_int) {
     if !is_on() || fd < 0 {
         return;
     }
-    // SAFETY: the call takes numbers.
+    // SAFETY: the call takes only numbers.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
     if flags >= 0 && flags & libc::O_NONBLOCK == 0 {
         fatal(&format!("descriptor {fd} blocks"));
     }
 }
 
-/// An event is used: it has been assigned.
+/// Ends the process if an event that is used has not been assigned.
 pub(super) fn check_assigned(event: &Event, call: &str) {
     if is_on() && !event.has(flags::INIT) {
         fatal(&format!("{call} called on a non-initialized event {:p}", std::ptr::from_ref(event)));
     }
 }
 
-/// An event is assigned: it stands nowhere. What is in memory that was never assigned says
-/// anything, so it is looked at in debug mode only, and only what looks like an event counts.
+/// Ends the process if an event that is being assigned is pending or active.
+///
+/// Memory that was never assigned may contain any bits. So it is read only in debug mode, and only
+/// contents that look like an event count.
 pub(super) fn check_not_added(event: *const Event, call: &str) {
     const KNOWN: c_short = flags::STANDS | flags::INIT | flags::INTERNAL | flags::FINALIZING;
     if !is_on() {
         return;
     }
-    // SAFETY: it is memory of that size, in which every pattern of bits is a number and a pointer.
+    // SAFETY: the caller's memory has the size of an event, and all bit patterns are valid for a
+    // number and for a raw pointer.
     let (has, base) = unsafe { ((*event).callback.flags, (*event).base) };
     let looks_assigned = has & flags::INIT != 0 && has & !KNOWN == 0 && !base.is_null();
     if looks_assigned && has & flags::STANDS != 0 {

@@ -1,8 +1,17 @@
-//! The functions of events: `event2/event.h`, and those of `event_compat.h`.
+//! The exported functions of events: those of `event2/event.h` and `event_compat.h`.
 //!
-//! Each takes the pointers that libevent's documentation says, of which it relies on what that
-//! demands: an event is memory of the size of `struct event`, assigned before it is used otherwise,
-//! and freed or reused when it has been deleted only; a base is there as long as events of it are.
+//! # Safety of the exported functions
+//!
+//! All exported functions of the event core rely on what libevent's documentation demands of their
+//! caller:
+//!
+//! * An event pointer leads to memory of the size of `struct event`. The event is assigned before
+//!   any other use. Its memory is freed or reused only after the event has been deleted.
+//! * A base pointer is null or leads to a live base. A base lives as long as events of it are used.
+//! * Other pointers are null where that is allowed, or lead to what the function's type says.
+//!   Strings end with a zero.
+//! * A callback may be called with its argument, on the threads that libevent and `dapple_event.h`
+//!   name.
 
 #![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
 
@@ -22,22 +31,22 @@ use super::time;
 use super::time::read_time;
 use crate::door::door;
 
-/// What stands for "the event itself" as an argument.
+/// An address that stands for the event itself as an argument.
 static SELF: u8 = 0;
 
-/// Whether a deletion waits for the callback, if that runs on another thread.
+/// Whether a deletion waits for the event's callback, if that runs on another thread.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Waits {
     No,
     Yes,
-    /// Unless the event has EV_FINALIZE.
+    /// It waits unless the event has EV_FINALIZE.
     UnlessFinalize,
 }
 
-/// The base of an event, if it has one.
+/// Returns the base of an event, or `None` if it has none or that base has been freed.
 #[inline]
 unsafe fn base_of<'a>(event: *const Event, call: &str) -> Option<&'a Base> {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a null or assigned event (see the header).
     unsafe {
         let Some(event) = event.as_ref().filter(|event| !event.base.is_null()) else {
             return has_no_base(call);
@@ -84,7 +93,8 @@ pub unsafe extern "C" fn event_assign(
             0 => closure::EVENT,
             _ => closure::PERSIST,
         };
-        // SAFETY: see the module; what is written is all of the event that is ours.
+        // SAFETY: the caller guarantees memory for an event that is not in use, and a base that is
+        // null or live (see the header).
         unsafe {
             Event::write_fresh(event, base, fd, events, closure, callback, arg);
             if is_signal && events & EV_IO != 0 {
@@ -96,7 +106,7 @@ pub unsafe extern "C" fn event_assign(
             if let Some(base) = base.as_ref() {
                 let mut state = base.lock();
                 (*event).callback.priority = (state.active.len() / 2) as u8;
-                // Of another event that was here.
+                // The color may be that of an earlier event in the same memory.
                 state.forget_color_of_another(event);
             }
         }
@@ -112,7 +122,8 @@ pub unsafe extern "C" fn event_set(
     callback: Option<EventFn>,
     arg: *mut c_void,
 ) {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees memory for an event, or it is null, which `event_assign`
+    // refuses. The base is null or live.
     unsafe { event_assign(event, or_current(null_mut()), fd, events, callback, arg) };
 }
 
@@ -125,7 +136,8 @@ pub unsafe extern "C" fn event_new(
     arg: *mut c_void,
 ) -> *mut Event {
     let event = allocate(size_of::<Event>()).cast::<Event>();
-    // SAFETY: see the module; the memory is large enough, or null, which is refused.
+    // SAFETY: the caller guarantees memory for an event, or it is null, which `event_assign`
+    // refuses. The base is null or live.
     unsafe {
         if event_assign(event, base, fd, events, callback, arg) < 0 {
             if !event.is_null() {
@@ -139,7 +151,7 @@ pub unsafe extern "C" fn event_new(
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_free(event: *mut Event) {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a null or assigned event (see the header).
     unsafe {
         event_del(event);
         if let Some(base) = event.as_ref().and_then(|event| unless_freed(event.base)) {
@@ -152,10 +164,11 @@ pub unsafe extern "C" fn event_free(event: *mut Event) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_set(base: *mut Base, event: *mut Event) -> c_int {
     door("event_base_set", || {
-        // SAFETY: see the module.
+        // SAFETY: the caller guarantees a null or assigned event, and a null or live base (see the
+        // header).
         unsafe {
             let (Some(of), Some(event)) = (base.as_ref(), event.as_mut()) else { return -1 };
-            // Only what stands nowhere.
+            // The event may be neither pending nor active.
             if event.callback.flags != flags::INIT {
                 return -1;
             }
@@ -169,17 +182,17 @@ pub unsafe extern "C" fn event_base_set(base: *mut Base, event: *mut Event) -> c
             event.base = base;
             let mut state = of.lock();
             event.callback.priority = (state.active.len() / 2) as u8;
-            // Of another event that was here.
+            // The color may be that of an earlier event in the same memory.
             state.forget_color(std::ptr::from_mut(event).cast());
         }
         0
     })
 }
 
-/// Adds an event: `timeout`: or times it out so long from now.
+/// Adds an event. With a `timeout`, it also times out after that duration.
 pub(super) unsafe fn add(event: *mut Event, timeout: *const Timeval) -> c_int {
     door("event_add", || {
-        // SAFETY: see the module.
+        // SAFETY: the caller guarantees a null or assigned event (see the header).
         unsafe {
             let Some(base) = base_of(event, "event_add") else { return -1 };
             let timeout = read_time(timeout).map(|time| (time, Meaning::After));
@@ -197,16 +210,17 @@ pub(super) unsafe fn add(event: *mut Event, timeout: *const Timeval) -> c_int {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_add(event: *mut Event, timeout: *const Timeval) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a null or assigned event (see the header).
     unsafe { add(event, timeout) }
 }
 
-/// Deletes an event.
+/// Deletes an event, and waits for its callback if `waits` says so.
 pub(super) unsafe fn delete(event: *mut Event, even: Even, waits: Waits) -> c_int {
-    // SAFETY: see the module. It is not touched after its callback was waited for.
+    // SAFETY: the caller guarantees a null or assigned event (see the header). The event is not
+    // touched after the wait, because its callback may have freed it.
     unsafe {
         let Some(base) = base_of(event, "event_del") else { return -1 };
-        // Programs delete again and again what is not added.
+        // Programs often delete events that are not added. That takes no lock.
         let is_signal = (*event).events & EV_SIGNAL != 0;
         if !is_signal && base.is_of_this_thread() && !(*event).has(flags::STANDS) {
             return 0;
@@ -232,26 +246,26 @@ pub(super) unsafe fn delete(event: *mut Event, even: Even, waits: Waits) -> c_in
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_del(event: *mut Event) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a null or assigned event (see the header).
     unsafe { delete(event, Even::UnlessFinalizing, Waits::UnlessFinalize) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_del_block(event: *mut Event) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a null or assigned event (see the header).
     unsafe { delete(event, Even::UnlessFinalizing, Waits::Yes) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_del_noblock(event: *mut Event) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a null or assigned event (see the header).
     unsafe { delete(event, Even::UnlessFinalizing, Waits::No) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_remove_timer(event: *mut Event) -> c_int {
     door("event_remove_timer", || {
-        // SAFETY: see the module.
+        // SAFETY: the caller guarantees a null or assigned event (see the header).
         unsafe {
             let Some(base) = base_of(event, "event_remove_timer") else { return -1 };
             let mut state = base.lock();
@@ -267,7 +281,7 @@ pub unsafe extern "C" fn event_remove_timer(event: *mut Event) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_active(event: *mut Event, result: c_int, calls: c_short) {
     door("event_active", || {
-        // SAFETY: see the module.
+        // SAFETY: the caller guarantees a null or assigned event (see the header).
         unsafe {
             let Some(base) = base_of(event, "event_active") else { return };
             let mut state = base.lock();
@@ -286,10 +300,10 @@ pub unsafe extern "C" fn event_pending(
     due: *mut Timeval,
 ) -> c_int {
     let asked = events & (EV_TIMEOUT | EV_IO | EV_SIGNAL);
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a null or assigned event (see the header).
     unsafe {
         let Some(base) = base_of(event, "event_pending") else { return 0 };
-        // Programs ask again and again.
+        // Programs ask this often. It takes no lock.
         if due.is_null() && base.is_of_this_thread() {
             return c_int::from((*event).pending() & asked);
         }
@@ -306,14 +320,14 @@ pub unsafe extern "C" fn event_pending(
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_initialized(event: *const Event) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a null or assigned event (see the header).
     c_int::from(unsafe { event.as_ref() }.is_some_and(|event| event.has(flags::INIT)))
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_priority_set(event: *mut Event, priority: c_int) -> c_int {
     door("event_priority_set", || {
-        // SAFETY: see the module.
+        // SAFETY: the caller guarantees a null or assigned event (see the header).
         unsafe {
             let Some(base) = base_of(event, "event_priority_set") else { return -1 };
             let state = base.lock();
@@ -329,37 +343,37 @@ pub unsafe extern "C" fn event_priority_set(event: *mut Event, priority: c_int) 
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_get_priority(event: *const Event) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees an assigned event (see the header).
     unsafe { (*event).callback.priority.into() }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_get_fd(event: *const Event) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees an assigned event (see the header).
     unsafe { (*event).fd }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_get_base(event: *const Event) -> *mut Base {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees an assigned event (see the header).
     unsafe { (*event).base }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_get_events(event: *const Event) -> c_short {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees an assigned event (see the header).
     unsafe { (*event).events }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_get_callback(event: *const Event) -> Option<EventFn> {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees an assigned event (see the header).
     unsafe { (*event).callback.call.event }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_get_callback_arg(event: *const Event) -> *mut c_void {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees an assigned event (see the header).
     unsafe { (*event).callback.arg }
 }
 
@@ -372,14 +386,14 @@ pub unsafe extern "C" fn event_get_assignment(
     callback: *mut Option<EventFn>,
     arg: *mut *mut c_void,
 ) {
-    /// Answers by a pointer, if there is one.
+    /// Writes a value to an output pointer, unless that is null.
     unsafe fn tell<T>(to: *mut T, value: T) {
         if !to.is_null() {
-            // SAFETY: it leads to a place for one.
+            // SAFETY: the caller guarantees that a non-null output pointer can be written to.
             unsafe { to.write(value) };
         }
     }
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees an assigned event (see the header).
     unsafe {
         tell(base, (*event).base);
         tell(fd, (*event).fd);
@@ -394,7 +408,7 @@ pub extern "C" fn event_get_struct_event_size() -> usize {
     size_of::<Event>()
 }
 
-/// What `event_base_once` makes: an event, and what is to be called.
+/// The memory that `event_base_once` allocates: an event, and the callback to call.
 #[repr(C)]
 struct Once {
     event: Event,
@@ -402,10 +416,11 @@ struct Once {
     arg: *mut c_void,
 }
 
-/// An event that fires once has fired.
+/// The callback of such an event: calls the program's callback and frees the memory.
 unsafe extern "C" fn fire_once(fd: c_int, result: c_short, once: *mut c_void) {
     let once = once.cast::<Once>();
-    // SAFETY: it was made by `event_base_once`, and fires once.
+    // SAFETY: `event_base_once` allocated the memory, and the event fires only once. Its base runs
+    // this, so it is live.
     unsafe {
         let event = &raw mut (*once).event;
         (*(*event).base).lock().once.retain(|other| *other != event);
@@ -435,7 +450,8 @@ pub unsafe extern "C" fn event_base_once(
         if once.is_null() {
             return -1;
         }
-        // SAFETY: see the module; the memory is fresh.
+        // SAFETY: the memory is fresh and large enough. The caller guarantees that the base is
+        // live, and that `timeout` is null or readable (see the header).
         unsafe {
             (*once).callback = callback;
             (*once).arg = arg;
@@ -445,7 +461,7 @@ pub unsafe extern "C" fn event_base_once(
             event_assign(event, base, fd, events, Some(fire_once), once.cast());
             let mut state = (*base).lock();
             if is_timer && time.is_none_or(time::is_zero) {
-                // At once, without a look at the time.
+                // It is due at once, so the clock is not read.
                 state.once.push(event);
                 state.activate(event, EV_TIMEOUT, 1);
                 return 0;
@@ -473,6 +489,6 @@ pub unsafe extern "C" fn event_once(
     arg: *mut c_void,
     timeout: *const Timeval,
 ) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the current base is null or live; for the other arguments see `event_base_once`.
     unsafe { event_base_once(or_current(null_mut()), fd, events, callback, arg, timeout) }
 }

@@ -1,39 +1,39 @@
-//! Which events wait for which descriptors, and for which signals.
+//! Tables of the events that wait for each descriptor, and for each signal.
 
 use std::ffi::{c_int, c_short};
 
 use super::layout::{EV_CLOSED, EV_ET, EV_IO, EV_READ, EV_WRITE, Event};
 
-/// What waits for each descriptor, or signal, by its number.
+/// The events that wait for each descriptor or signal, indexed by its number.
 #[derive(Default)]
 pub(super) struct Table(Vec<Slot>);
 
-/// What waits for one.
+/// The events that wait for one descriptor or signal.
 #[derive(Default)]
 pub(super) struct Slot {
-    /// The latest one last.
+    /// The events, in the order in which they were added.
     events: Vec<*mut Event>,
 }
 
-/// What the system is to be asked for a descriptor.
+/// The readiness that the system is to report for a descriptor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// `EV_READ`, `EV_WRITE`, `EV_CLOSED` and `EV_ET`; none: nothing.
+    /// A combination of `EV_READ`, `EV_WRITE`, `EV_CLOSED` and `EV_ET`; 0 for nothing.
     pub(super) what: c_short,
 }
 
 impl Slot {
-    /// What its events wait for.
+    /// Returns what the events wait for, all together.
     pub(super) fn wanted(&self) -> Wanted {
         let of = |what: c_short, &event: &*mut Event| {
-            // SAFETY: what waits is there.
+            // SAFETY: an event that waits is live, as libevent demands of programs.
             what | unsafe { (*event).events } & (EV_IO | EV_ET)
         };
         Wanted { what: self.events.iter().fold(0, of) }
     }
 
-    /// Says whether one more event, of such a kind, has another trigger than those that are here:
-    /// the system has one for all.
+    /// Returns `true` if an event with these flags is edge-triggered and the present ones are not,
+    /// or the other way round. The system has one trigger mode per descriptor.
     pub(super) fn mixes(&self, events: c_short) -> bool {
         self.wanted().what != 0 && (self.wanted().what ^ events) & EV_ET != 0
     }
@@ -50,9 +50,9 @@ impl Slot {
         self.events.retain(|other| *other != event);
     }
 
-    /// Those that are here, the latest one first: so libevent activates them.
+    /// Returns the events, the last one first: libevent activates them in this order.
     pub(super) fn latest_first(&self) -> impl Iterator<Item = *mut Event> + use<> {
-        // Most have one.
+        // Most slots have one event, and need no allocation.
         let few: [*mut Event; 4] = std::array::from_fn(|n| {
             self.events.len().checked_sub(n + 1).map_or(std::ptr::null_mut(), |at| self.events[at])
         });
@@ -66,7 +66,8 @@ impl Table {
         self.0.get(usize::try_from(number).ok()?)
     }
 
-    /// The place of a number, which is made if there is none. `None`: there is no memory.
+    /// Returns the slot of a number, and makes it if there is none. Returns `None` if there is no
+    /// memory.
     pub(super) fn slot(&mut self, number: c_int) -> Option<&mut Slot> {
         let at = usize::try_from(number).ok()?;
         if at >= self.0.len() {
@@ -77,19 +78,19 @@ impl Table {
         self.0.get_mut(at)
     }
 
-    /// The numbers for which something waits, and what.
+    /// Returns the numbers for which events wait, with their slots.
     pub(super) fn all(&self) -> impl Iterator<Item = (c_int, &Slot)> {
         let slots = self.0.iter().enumerate().filter(|(_, slot)| !slot.is_empty());
         slots.map(|(at, slot)| (at as c_int, slot))
     }
 
-    /// All events that wait, by their numbers.
+    /// Returns all events that wait, sorted by number.
     pub(super) fn events(&self) -> Vec<*mut Event> {
         self.all().flat_map(|(_, slot)| slot.latest_first()).collect()
     }
 }
 
-/// Says what of readiness an event waits for.
+/// Returns the part of the readiness that an event waits for.
 pub(super) fn of_interest(events: c_short, ready: c_short) -> c_short {
     events & ready & (EV_READ | EV_WRITE | EV_CLOSED)
 }

@@ -1,6 +1,7 @@
-//! Finalizers: what runs in the loop when an event, or a callback of upper layers, is over.
+//! The exported functions of finalizers.
 //!
-//! What the functions rely on stands in [`events`](super::events).
+//! A finalizer runs in the loop after an event, or a callback of the upper layers, has run for the
+//! last time. The safety rules stand in [`events`](super::events).
 
 #![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
 
@@ -14,7 +15,7 @@ use super::libevent::warn;
 use crate::door::door;
 
 unsafe fn finalize(event: *mut Event, call: Option<FinalizeFn>, closure: u8) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a null or assigned event, whose base is live (see `events`).
     unsafe {
         let Some(base) = event.as_ref().and_then(|event| event.base.as_ref()) else {
             warn("event_finalize: event has no event_base set.");
@@ -36,7 +37,7 @@ pub unsafe extern "C" fn event_finalize(
     event: *mut Event,
     call: Option<FinalizeFn>,
 ) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a null or assigned event (see `events`).
     door("event_finalize", || unsafe { finalize(event, call, closure::EVENT_FINALIZE) })
 }
 
@@ -46,14 +47,14 @@ pub unsafe extern "C" fn event_free_finalize(
     event: *mut Event,
     call: Option<FinalizeFn>,
 ) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a null or assigned event (see `events`).
     door("event_free_finalize", || unsafe { finalize(event, call, closure::EVENT_FINALIZE_FREE) })
 }
 
 impl State {
-    /// Has a callback finalized.
+    /// Cancels a callback or event, and activates its finalizer.
     fn finalize_callback(&mut self, callback: *mut Callback, call: Option<SelfFn>) {
-        // SAFETY: see the module.
+        // SAFETY: the callback is live and of this base, as the callers guarantee (see `events`).
         unsafe {
             match (*callback).has(flags::INIT) {
                 true => self.delete(event_of(callback), Even::UnlessFinalizing),
@@ -66,20 +67,22 @@ impl State {
         self.begin_finalizing(callback);
     }
 
-    /// What is active runs a finalizer from now on, and nothing else.
+    /// Marks an active callback, which from now on runs only its finalizer.
     fn begin_finalizing(&mut self, callback: *mut Callback) {
-        // SAFETY: see the module.
+        // SAFETY: the callback is live, as the callers guarantee (see `events`).
         unsafe { (*callback).flags |= flags::FINALIZING };
     }
 
-    /// What was posted first to a color, whose runtime has ended: it is no longer active. Null:
-    /// there is nothing. The order matters to upper layers: the finalizer of one end of a pair
-    /// hands the lock of both to the other one.
+    /// Takes out the callback that was posted first to a color, after the runtime has ended.
+    /// Returns null if there is none.
+    ///
+    /// The order matters to the upper layers: the finalizer of one end of a bufferevent pair hands
+    /// the lock of both ends to the other one.
     pub(super) fn next_posted(&mut self) -> *mut Callback {
         let Some(callback) = self.posted.first() else { return null_mut() };
         let callback = callback as *mut Callback;
         self.unpost(callback);
-        // SAFETY: what is active is there.
+        // SAFETY: an active callback is live.
         if unsafe { (*callback).has(flags::FINALIZING) } {
             self.forget_bufferevent(callback);
             self.forget_color(callback);
@@ -95,13 +98,14 @@ pub unsafe extern "C" fn event_callback_finalize_(
     callback: *mut Callback,
     call: Option<SelfFn>,
 ) {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a live base and an initialized callback (see `events`).
     door("event_callback_finalize_", || unsafe {
         (*base).lock().finalize_callback(callback, call);
     });
 }
 
-/// What upper layers call when the last of several callbacks is no longer to run.
+/// Cancels several callbacks, and calls a finalizer when none of them runs any longer. For
+/// libevent's upper layers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_callback_finalize_many_(
     base: *mut Base,
@@ -114,15 +118,18 @@ pub unsafe extern "C" fn event_callback_finalize_many_(
         if base.is_null() || count < 1 || callbacks.is_null() {
             return -1;
         }
-        // SAFETY: see the module; the pointer leads to so many.
+        // SAFETY: the caller guarantees `count` pointers to initialized callbacks, and the base is
+        // live (see `events`).
         unsafe {
             let all = std::slice::from_raw_parts(callbacks, count as usize);
             let mut state = (*base).lock();
-            // What has a color ends on it, after what of it runs now.
+            // With a color, the finalizer runs on that color, after the callbacks that run there
+            // now, and `fire_callback` forgets the bufferevent.
             if state.colored(all[0]).is_none() {
                 state.forget_bufferevent(all[0]);
             }
-            // One of them may run now: it is over when that has returned, so the finalizer is its.
+            // If one of them runs now, the finalizer is attached to it: it must run after that one
+            // returns.
             let runs = all.iter().copied().find(|callback| *callback == state.current);
             for &callback in all.iter().filter(|callback| Some(**callback) != runs) {
                 state.cancel(callback, Even::UnlessFinalizing);

@@ -1,8 +1,8 @@
-//! A set that knows in which order its members came.
+//! A set whose members leave in the order in which they came.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// See the module.
+/// A set of numbers, ordered by insertion.
 #[derive(Default)]
 pub(super) struct InOrder {
     numbers: HashMap<usize, u64>,
@@ -11,7 +11,7 @@ pub(super) struct InOrder {
 }
 
 impl InOrder {
-    /// One more; one that is there already keeps its place.
+    /// Adds a member. A member that is present keeps its position.
     pub(super) fn insert(&mut self, member: usize) {
         if let std::collections::hash_map::Entry::Vacant(vacant) = self.numbers.entry(member) {
             vacant.insert(self.next);
@@ -20,13 +20,13 @@ impl InOrder {
         }
     }
 
-    /// Takes a member out; false: it was not there.
+    /// Removes a member. Returns `false` if it was not present.
     pub(super) fn remove(&mut self, member: usize) -> bool {
         let number = self.numbers.remove(&member);
         number.is_some_and(|number| self.members.remove(&number).is_some())
     }
 
-    /// The one that came first.
+    /// Returns the member that came first.
     pub(super) fn first(&self) -> Option<usize> {
         self.members.values().next().copied()
     }

@@ -1,6 +1,6 @@
-//! The functions that look at a base: how many events it has, and which.
+//! The exported functions that count and list the events of a base.
 //!
-//! What they rely on stands in [`events`](super::events).
+//! The safety rules stand in [`events`](super::events).
 
 #![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
 
@@ -16,14 +16,14 @@ use crate::door::door;
 
 type ForeachFn = unsafe extern "C" fn(*const Base, *const Event, *mut c_void) -> c_int;
 
-/// `EVENT_BASE_COUNT_*`.
+/// The `EVENT_BASE_COUNT_*` flags.
 const COUNT_ACTIVE: c_uint = 1;
 const COUNT_VIRTUAL: c_uint = 2;
 const COUNT_ADDED: c_uint = 4;
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_get_num_events(base: *mut Base, what: c_uint) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the base is null, which `must` reports, or live (see `events`).
     let state = unsafe { must(base, "event_base_get_num_events").lock() };
     let of = |flag, n| if what & flag != 0 { n } else { 0 };
     let posted = state.workers.as_ref().map_or(0, |workers| workers.posted.count() as c_int);
@@ -38,7 +38,7 @@ pub unsafe extern "C" fn event_base_get_max_events(
     what: c_uint,
     clear: c_int,
 ) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the base is null, which `must` reports, or live (see `events`).
     let mut state = unsafe { must(base, "event_base_get_max_events").lock() };
     let state = &mut *state;
     let all = [
@@ -55,11 +55,13 @@ pub unsafe extern "C" fn event_base_get_max_events(
         .sum()
 }
 
-/// All events of a base, each once.
+/// Returns the events of a base that are not internal, each once.
+///
+/// Events that are only in `later` are missing, and so are those that only the runtime watches.
 pub(super) fn all_events(state: &State) -> Vec<*mut Event> {
     let mut all: Vec<_> = state.fds.events().into_iter().chain(state.signals.events()).collect();
     let has = |event: *mut Event, flag: c_short| {
-        // SAFETY: what stands somewhere is there.
+        // SAFETY: an event that is pending or active is live.
         unsafe { (*event).has(flag) }
     };
     let timed = state.timeouts.all().iter().copied().chain(state.all_common());
@@ -67,7 +69,7 @@ pub(super) fn all_events(state: &State) -> Vec<*mut Event> {
     for queue in &state.active {
         let mut callback = queue.first();
         while !callback.is_null() {
-            // SAFETY: what stands in a queue is there, and an event if it says so.
+            // SAFETY: a callback in a queue is live, and is an event if `INIT` is set.
             unsafe {
                 let stands = flags::INSERTED | flags::TIMEOUT;
                 if (*callback).has(flags::INIT) && !(*callback).has(stands) {
@@ -88,10 +90,11 @@ pub unsafe extern "C" fn event_base_foreach_event(
     arg: *mut c_void,
 ) -> c_int {
     door("event_base_foreach_event", || {
-        // SAFETY: see the module. What is called must not change events, as libevent says.
+        // SAFETY: the caller guarantees that `base` is null or live (see `events`). The program's
+        // function must not change events, as libevent demands, so they stay live during the walk.
         unsafe {
             let (Some(of), Some(call)) = (base.as_ref(), call) else { return -1 };
-            // Not under the lock: what is called may ask for more.
+            // The lock is not held during the calls, because the function may call into the base.
             let all = all_events(&of.lock());
             for event in all {
                 let answer = call(base, event, arg);
@@ -107,13 +110,13 @@ pub unsafe extern "C" fn event_base_foreach_event(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_dump_events(base: *mut Base, file: *mut libc::FILE) {
     door("event_base_dump_events", || {
-        // SAFETY: see the module.
+        // SAFETY: the base is null, which `must` reports, or live (see `events`).
         let mut state = unsafe { must(base, "event_base_dump_events").lock() };
         let now = state.now();
         let mut text = String::new();
         let (mut inserted, mut active) = (String::new(), String::new());
         for event in all_events(&state) {
-            // SAFETY: what stands somewhere is there.
+            // SAFETY: an event that is pending or active is live.
             let event = unsafe { &*event };
             let kind = if event.waits_for(EV_SIGNAL) { "sig" } else { "fd " };
             let named = |what: &[(c_short, &str)], of: c_short| -> String {
@@ -152,7 +155,7 @@ pub unsafe extern "C" fn event_base_dump_events(base: *mut Base, file: *mut libc
             }
         }
         text += &format!("Inserted events:\n{inserted}Active events:\n{active}");
-        // SAFETY: the caller's file is open, and the text is so long.
+        // SAFETY: the caller guarantees that the file is open, and `text` has that many bytes.
         unsafe { libc::fwrite(text.as_ptr().cast(), 1, text.len(), file) };
     });
 }

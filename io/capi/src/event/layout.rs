@@ -1,8 +1,9 @@
-//! What programs and libevent's upper layers have in memory of the core.
+//! The structures of the core that programs and libevent's upper layers have in memory.
 //!
-//! `struct event` has libevent's size, as programs embed it, and `struct event_callback` its size
-//! and its place at the start. Fields that programs have been seen to read stand where libevent 2.1
-//! has them; the rest is ours. A test compares sizes and offsets with the installed header.
+//! `struct event` has libevent's size, because programs embed it. `struct event_callback` has
+//! libevent's size, too, and is the first field of an event. Fields that programs are known to read
+//! have the offsets of libevent 2.1; the other fields are ours. A test compares sizes and offsets
+//! with the installed header.
 
 use std::ffi::{c_int, c_short, c_void};
 use std::ptr::null_mut;
@@ -10,12 +11,12 @@ use std::ptr::null_mut;
 use super::base::Base;
 use super::time;
 
-/// `timeval`: on 64-bit systems, two numbers of eight bytes.
+/// `struct timeval`: on 64-bit systems, two numbers of eight bytes.
 pub(super) type Timeval = libc::timeval;
 
-/// What a program has called: `event_callback_fn`.
+/// A callback of a program: `event_callback_fn`.
 pub(super) type EventFn = unsafe extern "C" fn(c_int, c_short, *mut c_void);
-/// What upper layers have called, and finalizers of theirs.
+/// A callback of the upper layers, or its finalizer.
 pub(super) type SelfFn = unsafe extern "C" fn(*mut Callback, *mut c_void);
 /// The finalizer of an event.
 pub(super) type FinalizeFn = unsafe extern "C" fn(*mut Event, *mut c_void);
@@ -28,10 +29,10 @@ pub(super) const EV_PERSIST: c_short = 0x10;
 pub(super) const EV_ET: c_short = 0x20;
 pub(super) const EV_FINALIZE: c_short = 0x40;
 pub(super) const EV_CLOSED: c_short = 0x80;
-/// What a descriptor can be waited for.
+/// The flags for what an event can wait for at a descriptor.
 pub(super) const EV_IO: c_short = EV_READ | EV_WRITE | EV_CLOSED;
 
-/// Where an event stands: `ev_flags`.
+/// The states of an event or callback: `ev_flags`.
 pub(super) mod flags {
     use std::ffi::c_short;
     pub(crate) const TIMEOUT: c_short = 0x01;
@@ -41,11 +42,11 @@ pub(super) mod flags {
     pub(crate) const ACTIVE_LATER: c_short = 0x20;
     pub(crate) const FINALIZING: c_short = 0x40;
     pub(crate) const INIT: c_short = 0x80;
-    /// It stands somewhere.
+    /// The event is pending or active.
     pub(crate) const STANDS: c_short = INSERTED | TIMEOUT | ACTIVE | ACTIVE_LATER;
 }
 
-/// What is called when something active runs: `evcb_closure`.
+/// The kind of function that an active callback calls: `evcb_closure`.
 pub(super) mod closure {
     pub(crate) const EVENT: u8 = 0;
     pub(crate) const SIGNAL: u8 = 1;
@@ -56,10 +57,10 @@ pub(super) mod closure {
     pub(crate) const EVENT_FINALIZE_FREE: u8 = 6;
 }
 
-/// What can be active: `struct event_callback`. The start of every event.
+/// A callback that can be active, which is also the start of every event: `struct event_callback`.
 #[repr(C)]
 pub(crate) struct Callback {
-    /// Its neighbours in the queue of its priority.
+    /// The neighbours in the queue of its priority.
     pub(super) next: *mut Callback,
     pub(super) previous: *mut Callback,
     pub(super) flags: c_short,
@@ -69,7 +70,7 @@ pub(crate) struct Callback {
     pub(super) arg: *mut c_void,
 }
 
-/// What is called; which one, the closure says.
+/// The function to call; `Callback::closure` says which field is set.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) union Call {
@@ -85,14 +86,15 @@ pub(crate) struct Event {
     pub(super) place: Place,
     pub(super) fd: c_int,
     pub(super) base: *mut Base,
-    /// Ours: reserved for what a color needs.
+    /// Reserved for colors.
     _reserved: [usize; 2],
     pub(super) kind: OfKind,
-    /// What it waits for.
+    /// The flags for what the event waits for.
     pub(super) events: c_short,
-    /// Why it is active.
+    /// The flags for why the event is active.
     pub(super) result: c_short,
-    /// When it times out; of a common timeout with the number of its list in the microseconds.
+    /// The time at which the event times out. For a common timeout, the upper bits of its
+    /// microseconds are the number of the list.
     pub(super) timeout: Timeval,
 }
 
@@ -103,7 +105,7 @@ pub struct Bufferevent {
     _operations: *const c_void,
     pub(super) read: Event,
     pub(super) write: Event,
-    /// Its buffers: `struct evbuffer`.
+    /// The two buffers: `struct evbuffer`.
     pub(super) input: *mut c_void,
     pub(super) output: *mut c_void,
 }
@@ -113,13 +115,13 @@ pub struct Listener {
     _opaque: [u8; 0],
 }
 
-/// Its place among the timeouts.
+/// The place of an event among the timeouts.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) union Place {
-    /// In the heap; -1: not there.
+    /// The index in the heap; -1 if the event is not there.
     pub(super) heap: isize,
-    /// In the list of a common timeout.
+    /// The neighbours in the list of a common timeout.
     pub(super) common: Neighbours,
 }
 
@@ -131,21 +133,21 @@ pub(super) struct Neighbours {
     pub(super) previous: *mut Event,
 }
 
-/// What only some events have.
+/// The data that only some kinds of events have.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) union OfKind {
-    /// How long a persistent event waits each time; zero: for ever.
+    /// How long a persistent event waits each time; zero if it does not time out.
     pub(super) interval: Timeval,
     pub(super) signal: Calls,
 }
 
-/// How often a signal is still to be told.
+/// The calls that are still to be made for a signal.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(super) struct Calls {
     pub(super) left: c_short,
-    /// The counter of the loop that tells it, if it does so now.
+    /// The counter of the loop that makes these calls now; null if no loop does.
     pub(super) counter: *mut c_short,
 }
 
@@ -163,18 +165,19 @@ const _: () = {
 };
 
 impl Callback {
-    /// Says whether one of these flags is set.
+    /// Returns `true` if one of these flags is set.
     pub(super) fn has(&self, flags: c_short) -> bool {
         self.flags & flags != 0
     }
 }
 
 impl Event {
-    /// Writes all fields of an event that stands nowhere; its priority is 0.
+    /// Writes the fields of an event that is neither pending nor active, with priority 0. The
+    /// reserved field is not written.
     ///
     /// # Safety
     ///
-    /// The memory is the caller's to write.
+    /// The caller may write to the memory.
     pub(super) unsafe fn write_fresh(
         event: *mut Event,
         base: *mut Base,
@@ -184,7 +187,7 @@ impl Event {
         call: Option<EventFn>,
         arg: *mut c_void,
     ) {
-        // SAFETY: the caller says so.
+        // SAFETY: the caller guarantees that the memory may be written to.
         unsafe {
             (*event).callback = Callback {
                 next: null_mut(),
@@ -209,7 +212,7 @@ impl Event {
         self.callback.has(flags)
     }
 
-    /// What it waits for, or is active for.
+    /// Returns the flags for what the event waits for, or is active for.
     pub(super) fn pending(&self) -> c_short {
         let of = |stands, what| if self.has(stands) { what } else { 0 };
         of(flags::INSERTED, self.events & (EV_IO | EV_SIGNAL))
@@ -217,7 +220,7 @@ impl Event {
             | of(flags::TIMEOUT, EV_TIMEOUT)
     }
 
-    /// Says whether it waits for one of these.
+    /// Returns `true` if the event waits for one of these.
     pub(super) fn waits_for(&self, what: c_short) -> bool {
         self.events & what != 0
     }

@@ -1,11 +1,11 @@
-//! Queues of what is active, one per priority: lists whose links stand in the callbacks, which
-//! belong to programs.
+//! A queue of active callbacks, one for each priority: a list whose links are in the callbacks
+//! themselves, which belong to programs.
 
 use std::ptr::null_mut;
 
 use super::layout::Callback;
 
-/// A queue. What stands in it stays where it is until it has been taken out.
+/// A queue of callbacks, which must not move while they are in it.
 pub(super) struct Queue {
     first: *mut Callback,
     last: *mut Callback,
@@ -16,7 +16,7 @@ impl Queue {
         Queue { first: null_mut(), last: null_mut() }
     }
 
-    /// The first one; null: there is none.
+    /// Returns the first callback, or null if the queue is empty.
     pub(super) fn first(&self) -> *mut Callback {
         self.first
     }
@@ -25,14 +25,14 @@ impl Queue {
         self.first.is_null()
     }
 
-    /// Says whether something that stands in it is so.
+    /// Returns `true` if a callback in the queue satisfies `is_so`.
     pub(super) fn any(&self, is_so: impl Fn(*mut Callback) -> bool) -> bool {
         let mut at = self.first;
         while !at.is_null() {
             if is_so(at) {
                 return true;
             }
-            // SAFETY: what is in the queue is there.
+            // SAFETY: a callback in the queue is live.
             at = unsafe { (*at).next };
         }
         false
@@ -40,9 +40,10 @@ impl Queue {
 
     /// # Safety
     ///
-    /// It is in no queue, and stays where it is while it is in this one.
+    /// The callback is in no queue, and stays live and in place while it is in this one.
     pub(super) unsafe fn push(&mut self, callback: *mut Callback) {
-        // SAFETY: the caller says so; what is in the queue is there, by the same promise.
+        // SAFETY: the caller guarantees that `callback` is live. The callbacks in the queue were
+        // pushed with the same guarantee.
         unsafe {
             (*callback).next = null_mut();
             (*callback).previous = self.last;
@@ -56,9 +57,9 @@ impl Queue {
 
     /// # Safety
     ///
-    /// It is in this queue.
+    /// The callback is in this queue.
     pub(super) unsafe fn remove(&mut self, callback: *mut Callback) {
-        // SAFETY: it and its neighbours are in the queue, so they are there.
+        // SAFETY: the callback and its neighbours are in the queue, so they are live.
         unsafe {
             let (next, previous) = ((*callback).next, (*callback).previous);
             match previous.is_null() {

@@ -1,14 +1,14 @@
-//! libevent's event core.
+//! The event core of libevent, and colors for its events.
 //!
-//! * [`layout`]: what programs have in memory: `struct event`, `struct event_callback`.
-//! * [`base`]: a base, and what it knows; [`core`]: adding, deleting and activating events, as
-//!   steps under the base's lock; [`run`]: the loop.
-//! * [`list`], [`heap`], [`in_order`], [`common`]: where events stand: by priority, by time.
-//! * [`fds`], [`poller`]: descriptors; [`signals`]; [`bell`]: what wakes the loop; [`time`].
-//! * [`debug`]: misuse that is told.
-//! * [`libevent`]: what stays libevent's, and is called.
-//! * [`colored`]: events that have a color; [`workers`]: the runtime on which they run;
-//!   [`tied`]: bufferevents and listeners that have one.
+//! * [`layout`]: the memory layout that programs see: `struct event`, `struct event_callback`.
+//! * [`base`]: a base and its state. [`core`]: adding, deleting and activating events, step by step
+//!   under the base's lock. [`run`]: the loop.
+//! * [`list`], [`heap`], [`in_order`], [`common`]: the queues of active and of timed events.
+//! * [`fds`], [`poller`]: descriptors. [`signals`]. [`bell`]: wakeups of the loop. [`time`].
+//! * [`debug`]: libevent's debug mode, which reports misuse.
+//! * [`libevent`]: the functions that remain libevent's and are called from here.
+//! * [`colored`]: events with a color. [`workers`]: the runtime that runs them. [`tied`]:
+//!   bufferevents and listeners with a color.
 //! * The exported functions: [`bases`], [`inspect`], [`events`], [`finalizing`], [`upper`],
 //!   [`colors`].
 

@@ -1,7 +1,7 @@
-//! What tells that descriptors are ready: epoll, or poll for what epoll refuses.
+//! The poller, which reports ready descriptors: epoll, or poll(2) for files that epoll refuses.
 //!
-//! A program that waits for files tells libevent by `EVENT_NOEPOLL` or its configuration to use
-//! poll(2), which says of a file that it is ready; epoll refuses one.
+//! poll(2) reports a regular file as ready, while epoll refuses it. A program that waits for files
+//! asks libevent for poll, by the environment variable `EVENT_NOEPOLL` or by its configuration.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_int, c_short};
@@ -10,11 +10,11 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use super::fds::Wanted;
 use super::layout::{EV_CLOSED, EV_ET, EV_READ, EV_WRITE};
 
-/// Events that one look takes, at first and at most.
+/// The number of events that one call of epoll returns at first, and its maximum.
 const EVENTS: usize = 32;
 const MOST_EVENTS: usize = 4_096;
 
-/// How descriptors are watched.
+/// The system call that watches descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
     Epoll,
@@ -22,7 +22,7 @@ pub(super) enum Method {
 }
 
 impl Method {
-    /// In the order in which they are tried.
+    /// The methods, in the order in which they are tried.
     pub(super) const ALL: [Method; 2] = [Method::Epoll, Method::Poll];
 
     pub(super) fn name(self) -> &'static CStr {
@@ -32,7 +32,7 @@ impl Method {
         }
     }
 
-    /// The variable of the environment that forbids it.
+    /// The environment variable that forbids the method.
     pub(super) fn forbidden_by(self) -> &'static CStr {
         match self {
             Method::Epoll => c"EVENT_NOEPOLL",
@@ -40,8 +40,10 @@ impl Method {
         }
     }
 
-    /// `event_method_feature`: 1: edges; 2: adding takes the same time however many there are; 4:
-    /// any kind of descriptor; 8: the end of the peer is told by itself.
+    /// Returns the method's `event_method_feature` flags.
+    ///
+    /// 1: edge triggers. 2: the cost of adding an event does not depend on their number. 4: any
+    /// kind of descriptor. 8: the end of the peer is reported as `EV_CLOSED`.
     pub(super) fn features(self) -> c_int {
         match self {
             Method::Epoll => 1 | 2 | 8,
@@ -50,16 +52,16 @@ impl Method {
     }
 }
 
-/// A descriptor, and what it is ready for.
+/// A descriptor, and the flags for what it is ready for.
 pub(super) type Ready = (c_int, c_short);
 
-/// See the module.
+/// A poller with what it watches.
 pub(super) enum Poller {
     Epoll {
         fd: OwnedFd,
         events: Vec<libc::epoll_event>,
     },
-    /// `spare`: room for a copy.
+    /// `spare` is the memory of the last copy of `fds`, for the next one.
     Poll {
         fds: Vec<libc::pollfd>,
         places: HashMap<c_int, usize>,
@@ -72,14 +74,14 @@ fn last_error() -> c_int {
 }
 
 impl Poller {
-    /// `None`: the system refuses it.
+    /// Makes a poller. Returns `None` if the system refuses it.
     pub(super) fn new(method: Method) -> Option<Poller> {
         match method {
             Method::Poll => {
                 Some(Poller::Poll { fds: Vec::new(), places: HashMap::new(), spare: Vec::new() })
             }
             Method::Epoll => {
-                // SAFETY: the call takes a flag; its answer is a descriptor that nobody else has.
+                // SAFETY: the call takes a flag. Nobody else has the descriptor that it returns.
                 let fd = unsafe {
                     let fd = libc::epoll_create1(libc::EPOLL_CLOEXEC);
                     (fd >= 0).then(|| OwnedFd::from_raw_fd(fd))?
@@ -90,7 +92,7 @@ impl Poller {
         }
     }
 
-    /// A copy of the descriptor of the system's poller, if it has one.
+    /// Returns a copy of the epoll descriptor; `None` for poll(2).
     pub(super) fn duplicate(&self) -> Option<OwnedFd> {
         match self {
             Poller::Epoll { fd, .. } => fd.try_clone().ok(),
@@ -105,7 +107,7 @@ impl Poller {
         }
     }
 
-    /// Asks for something else of a descriptor than before. An error is that of the system.
+    /// Changes what is watched at a descriptor. The error is the system's `errno`.
     pub(super) fn change(&mut self, fd: c_int, before: Wanted, after: Wanted) -> Result<(), c_int> {
         if before == after {
             return Ok(());
@@ -119,8 +121,9 @@ impl Poller {
         }
     }
 
-    /// What is needed to wait while others change what is watched: with epoll that counts at once,
-    /// with poll from the next wait on.
+    /// Takes out what a wait needs, so that other threads may change meanwhile what is watched.
+    ///
+    /// With epoll, a change takes effect during the wait; with poll(2), from the next wait on.
     pub(super) fn take_wait(&mut self) -> Wait {
         match self {
             Poller::Epoll { fd, events } => Wait::Epoll(fd.as_raw_fd(), std::mem::take(events)),
@@ -133,7 +136,7 @@ impl Poller {
         }
     }
 
-    /// The wait is over.
+    /// Puts back the memory of a wait that has ended.
     pub(super) fn give_back(&mut self, wait: Wait) {
         match (self, wait) {
             (Poller::Epoll { events, .. }, Wait::Epoll(_, taken)) => *events = taken,
@@ -143,15 +146,16 @@ impl Poller {
     }
 }
 
-/// See [`Poller::take_wait`].
+/// The memory of a wait, from [`Poller::take_wait`].
 pub(super) enum Wait {
-    /// The descriptor is open as long as the base is there, which waits.
+    /// The descriptor stays open during the wait, because the base lives while its loop runs.
     Epoll(c_int, Vec<libc::epoll_event>),
     Poll(Vec<libc::pollfd>),
 }
 
 impl Wait {
-    /// Waits for so many milliseconds; -1: without limit. An error is that of the system.
+    /// Waits for `millis` milliseconds, or without a limit if it is -1. The error is the system's
+    /// `errno`.
     pub(super) fn wait(&mut self, millis: c_int, ready: &mut Vec<Ready>) -> Result<(), c_int> {
         match self {
             Wait::Epoll(fd, events) => wait_epoll(*fd, events, millis, ready),
@@ -168,7 +172,7 @@ fn change_epoll(epoll: c_int, fd: c_int, before: Wanted, after: Wanted) -> Resul
         | bit(EV_ET, libc::EPOLLET);
     let mut event = libc::epoll_event { events, u64: fd as u64 };
     let mut ask = |op: c_int| {
-        // SAFETY: the pointer is to an event of ours.
+        // SAFETY: `event` is a local variable.
         match unsafe { libc::epoll_ctl(epoll, op, fd, &mut event) } {
             0 => Ok(()),
             _ => Err(last_error()),
@@ -176,17 +180,18 @@ fn change_epoll(epoll: c_int, fd: c_int, before: Wanted, after: Wanted) -> Resul
     };
     match (before.what, after.what) {
         (_, 0) => match ask(libc::EPOLL_CTL_DEL) {
-            // Closed before it was deleted, and the number perhaps given to another.
+            // The descriptor was closed before its event was deleted, and its number may be in use
+            // again.
             Err(libc::ENOENT | libc::EBADF | libc::EPERM) | Ok(()) => Ok(()),
             error => error,
         },
         (0, _) => match ask(libc::EPOLL_CTL_ADD) {
-            // Of a descriptor that was closed while a copy of it stayed open.
+            // It is still registered: the descriptor was closed, but a copy of it stayed open.
             Err(libc::EEXIST) => ask(libc::EPOLL_CTL_MOD),
             done => done,
         },
         _ => match ask(libc::EPOLL_CTL_MOD) {
-            // It was closed, and is another one now.
+            // The descriptor was closed, and another one has its number now.
             Err(libc::ENOENT) => ask(libc::EPOLL_CTL_ADD),
             done => done,
         },
@@ -225,7 +230,7 @@ fn wait_epoll(
     millis: c_int,
     ready: &mut Vec<Ready>,
 ) -> Result<(), c_int> {
-    // SAFETY: so many events are ours to be written.
+    // SAFETY: `events` has room for `events.len()` events.
     let n = unsafe { libc::epoll_wait(fd, events.as_mut_ptr(), events.len() as c_int, millis) };
     if n < 0 {
         return Err(last_error());
@@ -251,14 +256,14 @@ fn wait_epoll(
 }
 
 fn wait_poll(fds: &mut [libc::pollfd], millis: c_int, ready: &mut Vec<Ready>) -> Result<(), c_int> {
-    // SAFETY: the pointer is to so many entries of ours.
+    // SAFETY: `fds` has `fds.len()` entries.
     let n = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, millis) };
     if n < 0 {
         return Err(last_error());
     }
     for entry in fds.iter().filter(|entry| entry.revents != 0) {
         let has = |bit: c_short| entry.revents & bit != 0;
-        // Errors are found out by a read or write.
+        // The program learns of an error by its next read or write.
         let both = has(libc::POLLHUP) || has(libc::POLLERR) || has(libc::POLLNVAL);
         let of = |bit, what| if both && what != EV_CLOSED || has(bit) { what } else { 0 };
         let what = of(libc::POLLIN, EV_READ)

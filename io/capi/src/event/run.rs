@@ -1,4 +1,4 @@
-//! The loop: wait for descriptors, time events out, run what is active.
+//! The loop: it waits for descriptors, times events out, and runs active callbacks.
 
 use std::ffi::{c_int, c_short};
 use std::ptr::null_mut;
@@ -18,17 +18,19 @@ pub(super) const LOOP_ONCE: c_int = 0x01;
 pub(super) const LOOP_NONBLOCK: c_int = 0x02;
 pub(super) const LOOP_NO_EXIT_ON_EMPTY: c_int = 0x04;
 
-/// Why a round of callbacks has ended.
+/// The reason why a round of callbacks has ended.
 enum Ran {
-    /// So many that count; what is of lower priority waits.
+    /// That many callbacks that are not internal have run, and those of lower priority wait.
     Some(usize),
-    /// The loop is to be left.
+    /// `event_base_loopbreak` ends the loop.
     Broken,
 }
 
 impl Base {
-    /// See `event_base_loop`. -1: something failed; 1: there is nothing to wait for; 0: it was told
-    /// to end.
+    /// Runs the loop, as `event_base_loop` does.
+    ///
+    /// Returns -1 if something failed, 1 if there is nothing to wait for, and 0 if the loop was
+    /// told to end.
     pub(super) fn run(&self, how: c_int) -> c_int {
         let mut state = self.lock();
         if state.is_running {
@@ -49,7 +51,8 @@ impl Base {
             workers.posted.set_once(state.is_once);
         }
         if state.poller.method() == super::poller::Method::Poll {
-            // A thread that waits there sees nothing new.
+            // A thread that waits in poll(2) does not notice a new descriptor, so the notifier is
+            // made before.
             state.prepare_wake();
         }
         self.wishes.ends.store(false, Ordering::Relaxed);
@@ -102,20 +105,21 @@ impl Base {
             } else if how & LOOP_NONBLOCK != 0
                 || how & LOOP_ONCE != 0 && state.colored_runs() != runs
             {
-                // Or something with a color has run.
+                // With EVLOOP_ONCE, this is the case in which a callback with a color has run.
                 return (state, 0);
             }
         }
     }
 
-    /// Waits for descriptors, and activates what waits for those that are ready. True: it failed.
+    /// Waits for descriptors, and activates the events that wait for the ready ones. Returns `true`
+    /// if waiting failed.
     fn wait<'a>(&'a self, mut state: Locked<'a>, millis: c_int) -> (Locked<'a>, bool) {
         let mut ready = std::mem::take(&mut state.ready);
         let mut wait = state.poller.take_wait();
         let workers = state.workers.clone();
         drop(state);
         let waited = match workers {
-            // Its own poller has something, or is not worth a look.
+            // `wait` returns `false` if the base's own poller has nothing to report.
             Some(workers) if !workers.wait(millis) => Ok(()),
             Some(_) => wait.wait(0, &mut ready),
             None => wait.wait(millis, &mut ready),
@@ -137,7 +141,7 @@ impl Base {
         (state, false)
     }
 
-    /// Runs what is active of the highest priority that has something.
+    /// Runs the active callbacks of the highest priority that has some.
     fn run_active<'a>(&'a self, mut state: Locked<'a>) -> (Locked<'a>, Ran) {
         let limits = state.config;
         let until = limits.interval.map(|interval| {
@@ -157,7 +161,8 @@ impl Base {
             };
             (state, ran) = self.run_queue(state, priority, most, until);
             match ran {
-                // Only internal ones: they count for nothing.
+                // Only internal callbacks have run, which do not count, so the next priority
+                // follows.
                 Ran::Some(0) => {}
                 _ => break,
             }
@@ -179,7 +184,7 @@ impl Base {
             if callback.is_null() {
                 return (state, Ran::Some(count));
             }
-            // SAFETY: what stands in a queue is there.
+            // SAFETY: a callback in a queue is live.
             count += usize::from(unsafe { !(*callback).has(flags::INTERNAL) });
             state = self.run_one(state, callback);
             state.current = null_mut();
@@ -207,11 +212,12 @@ impl Base {
         }
     }
 
-    /// Runs something that is first in its queue.
+    /// Runs the callback that is first in its queue.
     fn run_one<'a>(&'a self, mut state: Locked<'a>, callback: *mut Callback) -> Locked<'a> {
-        // SAFETY: what stands in a queue is there, and an event if it says so. What is called is
-        // the program's, or libevent's, and has the type that its closure says. After the lock is
-        // given up the event may be freed by what is called, and is not touched.
+        // SAFETY: a callback in a queue is live, and is an event if `INIT` is set. The function
+        // that is called is the program's or libevent's, and has the type that the closure says.
+        // After the lock is released the function may free the event. It is not touched after that;
+        // only with `EVENT_FINALIZE_FREE` it is freed here, and nobody else may free it then.
         unsafe {
             let (kind, call, arg) = ((*callback).closure, (*callback).call, (*callback).arg);
             let event = event_of(callback);
@@ -266,15 +272,16 @@ impl Base {
         self.lock()
     }
 
-    /// Calls a signal's callback as often as it has come, unless it is deleted or added again
-    /// meanwhile.
+    /// Calls the callback of a signal as often as the signal has come, unless the event is deleted
+    /// or added again meanwhile.
     ///
     /// # Safety
     ///
-    /// As [`run_one`](Self::run_one), of an event for a signal.
+    /// The event is live, waits for a signal, and was active.
     unsafe fn tell_signal<'a>(&'a self, state: Locked<'a>, event: *mut Event) -> Locked<'a> {
-        // SAFETY: the caller says so. The counter is told to the event while it is here, and set to
-        // zero by the deletion, so that the event is not touched after that.
+        // SAFETY: the caller guarantees a live signal event. The event has a pointer to `counter`
+        // while calls remain. A deletion sets `counter` to zero, and the event is not touched after
+        // that.
         unsafe {
             let mut counter: c_short = (*event).kind.signal.left;
             let at = &raw mut counter;
@@ -300,7 +307,7 @@ impl Base {
                 let state = self.lock();
                 if self.has(&self.wishes.breaks) {
                     if at.read_volatile() != 0 {
-                        // It was not deleted, so it is there.
+                        // Calls remain, so the event was not deleted and is live.
                         (*event).kind.signal.counter = null_mut();
                     }
                     return state;
@@ -312,13 +319,13 @@ impl Base {
 }
 
 impl State {
-    /// How long the loop may wait, in milliseconds; -1: for ever.
+    /// Returns how long the loop may wait, in milliseconds, or -1 if there is no limit.
     fn time_to_wait(&mut self) -> c_int {
         let first = self.timeouts.first();
         if first.is_null() {
             return -1;
         }
-        // SAFETY: what stands in the heap is there.
+        // SAFETY: an event in the heap is live.
         let due = unsafe { (*first).timeout };
         let now = self.now();
         if !time::is_before(now, due) {
@@ -329,7 +336,7 @@ impl State {
         millis.min(i64::from(c_int::MAX)) as c_int
     }
 
-    /// What was to become active when the loop comes round.
+    /// Activates the callbacks in `later`.
     fn take_later(&mut self) {
         loop {
             let callback = self.later.first();
@@ -338,26 +345,26 @@ impl State {
             }
             self.leave_later(callback);
             self.make_active(callback);
-            // SAFETY: what stands in a queue is there.
+            // SAFETY: a callback in a queue is live.
             self.deferred += usize::from(unsafe { (*callback).closure } == closure::CALLBACK_SELF);
         }
     }
 
-    /// A descriptor is ready.
+    /// Activates the events that wait for a descriptor, which is ready.
     pub(super) fn ready_for(&mut self, fd: c_int, what: c_short) {
         let Some(slot) = self.fds.get(fd) else { return };
         for event in slot.latest_first() {
-            // SAFETY: what waits is there: activating others changes nothing of that.
+            // SAFETY: an event that waits is live, and activating others does not change that.
             let result = unsafe { of_interest((*event).events, what) };
             if result != 0 {
-                // SAFETY: see above.
+                // SAFETY: `event` is live, because it waits for the descriptor.
                 let edge = unsafe { (*event).events } & what & EV_ET;
                 self.activate(event, result | edge, 1);
             }
         }
     }
 
-    /// Activates what has timed out.
+    /// Activates the events that have timed out.
     fn time_out(&mut self) {
         if self.timeouts.first().is_null() {
             return;
@@ -365,7 +372,7 @@ impl State {
         let now = self.now();
         loop {
             let first = self.timeouts.first();
-            // SAFETY: what stands in the heap is there.
+            // SAFETY: an event in the heap is live.
             if first.is_null() || time::is_before(now, unsafe { (*first).timeout }) {
                 return;
             }
@@ -374,13 +381,14 @@ impl State {
         }
     }
 
-    /// A persistent event is about to be called: if it times out, its time begins again.
+    /// Restarts the timeout of a persistent event, if it has one, before its callback is called.
     ///
     /// # Safety
     ///
-    /// The event is there, and persistent.
+    /// The event is live and persistent.
     pub(super) unsafe fn add_again(&mut self, event: *mut Event) {
-        // SAFETY: the caller says so; a persistent event has an interval.
+        // SAFETY: the caller guarantees a live persistent event, and `interval` is the field that
+        // it has.
         unsafe {
             let interval = (*event).kind.interval;
             if time::is_zero(interval) {
@@ -389,11 +397,12 @@ impl State {
             let list = self.common_of((*event).timeout);
             let now = self.now();
             let last = plain((*event).timeout);
-            // From when it was due, if that is why it runs, so that the intervals do not grow.
+            // After a timeout, the next one counts from when this one was due, so that delays do
+            // not add up.
             let from = if (*event).result & EV_TIMEOUT != 0 { last } else { now };
             let mut due = time::add(from, plain(interval));
             if time::is_before(due, now) {
-                // It has missed a time at least.
+                // At least one timeout was missed.
                 due = time::add(now, plain(interval));
             }
             if !list.is_null() {

@@ -1,7 +1,7 @@
-//! Signals: the handler counts, and writes to a descriptor that the loop waits for.
+//! Signals: the handler counts them, and writes to a descriptor that the loop waits for.
 //!
-//! One base of the process has the signals, as in libevent: the last one that has added one, or
-//! whose loop has begun with some.
+//! One base of the process owns the signals, as in libevent: the one that last added the first
+//! event for a signal, or whose loop last began with signal events.
 
 use std::ffi::{c_int, c_short, c_void};
 use std::mem::MaybeUninit;
@@ -15,28 +15,28 @@ use super::layout::{EV_SIGNAL, Event};
 use super::libevent::warn;
 use crate::door::set_errno;
 
-/// Numbers of signals are below this.
+/// The limit of signal numbers: all are below it.
 const SIGNALS: usize = 65;
 
-/// How often each has come since the loop last asked.
+/// How often each signal has come since the loop last read its count.
 static CAUGHT: [AtomicU32; SIGNALS] = [const { AtomicU32::new(0) }; SIGNALS];
 
-/// What the handler writes to; -1: nothing.
+/// The descriptor that the handler writes to; -1 if there is none.
 static WAKES: AtomicI32 = AtomicI32::new(-1);
 
-/// The base that has the signals.
+/// The base that owns the signals.
 static OWNER: AtomicPtr<Base> = AtomicPtr::new(null_mut());
 
-/// A base's descriptor for signals, its event, and the handlers that it has replaced.
+/// A base's descriptor for signals with its event, and the handlers that the base has replaced.
 pub(super) struct SignalPipe {
     bell: Bell,
     replaced: Vec<(c_int, libc::sigaction)>,
 }
 
-/// The handler.
+/// The handler of all signals that a base watches.
 extern "C" fn caught(signal: c_int) {
-    // SAFETY: the place is this thread's; what is called may be called in a handler. The program
-    // that was interrupted finds its error number as it was.
+    // SAFETY: `errno` is this thread's own, and `ring` may be called in a signal handler. `errno`
+    // is restored, because the handler may interrupt any code of the program.
     unsafe {
         let errno = libc::__errno_location();
         let before = *errno;
@@ -49,7 +49,7 @@ extern "C" fn caught(signal: c_int) {
 }
 
 impl State {
-    /// The signals of the process are this base's from now on.
+    /// Makes this base the owner of the process's signals.
     pub(super) fn own_signals(&mut self) {
         let Some(pipe) = &self.signal_pipe else { return };
         let before = OWNER.swap(self.own_base, Ordering::SeqCst);
@@ -66,9 +66,9 @@ impl State {
         }
     }
 
-    /// Has the process's signals of this number told to an event.
+    /// Has a signal activate an event.
     pub(super) fn watch_signal(&mut self, event: *mut Event) -> Done {
-        // SAFETY: see `core`.
+        // SAFETY: the event is live and of this base (see the header of `core`).
         let signal = unsafe { (*event).fd };
         if !(0..SIGNALS as c_int).contains(&signal) || self.signal_pipe.is_none() && !self.open() {
             return Done::Refused;
@@ -89,7 +89,7 @@ impl State {
     }
 
     pub(super) fn unwatch_signal(&mut self, event: *mut Event) {
-        // SAFETY: see `core`.
+        // SAFETY: the event is live and of this base (see the header of `core`).
         let signal = unsafe { (*event).fd };
         let Some(slot) = self.signals.slot(signal) else { return };
         slot.remove(event);
@@ -98,12 +98,12 @@ impl State {
             && let Some(at) = pipe.replaced.iter().position(|(number, _)| *number == signal)
         {
             let (_, before) = pipe.replaced.swap_remove(at);
-            // SAFETY: it is what the system has answered before.
+            // SAFETY: `before` is an action that `sigaction` returned for this signal.
             unsafe { libc::sigaction(signal, &before, null_mut()) };
         }
     }
 
-    /// Opens the descriptor. False: the system refuses it.
+    /// Makes the descriptor for signals. Returns `false` if the system refuses it.
     fn open(&mut self) -> bool {
         let Some(bell) = Bell::new(self, tell) else { return false };
         let event = bell.event();
@@ -111,11 +111,12 @@ impl State {
         self.add(event, None) == Done::Yes
     }
 
-    /// Installs the handler of a signal. False: the system refuses it.
+    /// Installs the handler of a signal. Returns `false` if the system refuses it.
     fn handle(&mut self, signal: c_int) -> bool {
         let Some(pipe) = &mut self.signal_pipe else { return false };
-        // SAFETY: all zeroes are an action; the set is filled, and the handler is one that takes a
-        // number. What was there is written to memory of ours.
+        // SAFETY: an all-zero action is valid. Its mask is filled, and the handler takes one
+        // number, as an action without SA_SIGINFO demands. `before` is local memory, which the call
+        // has written if it returned 0.
         let before = unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = caught as *const () as libc::sighandler_t;
@@ -134,7 +135,7 @@ impl State {
         true
     }
 
-    /// Activates what waits for a signal.
+    /// Activates the events that wait for a signal.
     pub(super) fn signal_came(&mut self, signal: c_int, calls: c_short) {
         let waiting: Vec<_> = match self.signals.get(signal) {
             Some(slot) => slot.latest_first().collect(),
@@ -143,11 +144,11 @@ impl State {
         waiting.into_iter().for_each(|event| self.activate(event, EV_SIGNAL, calls));
     }
 
-    /// The base ends: the handlers that were there before are there again.
+    /// Restores the handlers that were there before, because the base ends.
     pub(super) fn close_signals(&mut self) {
         let Some(mut pipe) = self.signal_pipe.take() else { return };
         for (signal, before) in pipe.replaced.drain(..) {
-            // SAFETY: it is what the system has answered before.
+            // SAFETY: `before` is an action that `sigaction` returned for this signal.
             unsafe { libc::sigaction(signal, &before, null_mut()) };
         }
         let own = self.own_base;
@@ -158,10 +159,10 @@ impl State {
         pipe.bell.delete(self);
     }
 
-    /// A forked child has a descriptor of its own.
+    /// Gives a forked child a descriptor of its own. Returns `false` if the system refuses it.
     pub(super) fn renew_signals(&mut self) -> bool {
         let Some(mut pipe) = self.signal_pipe.take() else { return true };
-        // What came before the fork is the parent's.
+        // Signals that came before the fork belong to the parent.
         forget_caught();
         pipe.bell.delete(self);
         let before = pipe.bell.renew();
@@ -170,7 +171,7 @@ impl State {
             WAKES.store(if is_whole { pipe.bell.fd() } else { -1 }, Ordering::SeqCst);
         }
         drop(before);
-        // For a signal that has come meanwhile.
+        // A signal may have come since the descriptor was replaced.
         ring(pipe.bell.fd());
         let event = pipe.bell.event();
         self.signal_pipe = Some(pipe);
@@ -178,19 +179,19 @@ impl State {
     }
 }
 
-/// Nothing has come.
+/// Resets the counts of all signals.
 fn forget_caught() {
     CAUGHT.iter().for_each(|caught| caught.store(0, Ordering::SeqCst));
 }
 
-/// Signals have come.
+/// The callback of the descriptor: activates the events of the signals that have come.
 unsafe extern "C" fn tell(fd: c_int, _: c_short, base: *mut c_void) {
-    // Before the counts are read: what comes after that rings again.
+    // The bell is reset before the counts are read, so a later signal rings it again.
     heard(fd);
-    // SAFETY: the base is there while its loop runs.
+    // SAFETY: the loop of the base calls this, and the base lives while its loop runs.
     let mut state = unsafe { (*base.cast::<Base>()).lock() };
     if OWNER.load(Ordering::SeqCst) != base.cast() {
-        // They are another base's by now.
+        // Another base owns the signals by now.
         return;
     }
     for (signal, caught) in CAUGHT.iter().enumerate() {

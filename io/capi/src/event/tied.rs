@@ -1,10 +1,10 @@
 //! Bufferevents and listeners that have a color.
 //!
-//! They are libevent's, and made of events and deferred callbacks. Those are *tied* to the color:
-//! an event of a bufferevent stays so when libevent assigns it anew, for another descriptor; a
-//! callback that is deferred, or the event of a listener, is known by its argument when it is
-//! activated or added. All of it runs on the one color, the finalizer too, so that libevent's
-//! memory is freed when nothing of it runs any more.
+//! They are libevent's, and consist of events and deferred callbacks, which are *tied* to the
+//! color. An event of a bufferevent remains tied when libevent assigns it anew for another
+//! descriptor. A deferred callback, or the event of a listener, is recognized by its argument when
+//! it is activated or added. All of them run on the one color, and so does the finalizer. So
+//! libevent frees the memory only after none of them runs any longer.
 
 #![allow(clippy::missing_safety_doc, reason = "`events` says what the functions rely on")]
 
@@ -22,24 +22,25 @@ use super::libevent::{next, warn};
 use crate::door::{answer, door};
 use crate::runtime::colors::Color;
 
-/// What is tied, of a base.
+/// What is tied to colors in a base.
 #[derive(Default)]
 pub(super) struct Ties {
-    /// The colors, by the argument of what is tied.
+    /// The ties, by the argument of the tied events and callbacks.
     by_argument: HashMap<usize, Tie>,
-    /// Bufferevents in a group with a common limit of their rates.
+    /// The bufferevents in a rate-limit group.
     grouped: HashSet<usize>,
 }
 
 struct Tie {
     color: Arc<Color>,
     kind: Kind,
-    /// What is known to be tied: addresses in `State::colored`.
+    /// The events and callbacks known to be tied: keys of `State::colored`.
     known: Vec<usize>,
 }
 
 enum Kind {
-    /// A bufferevent, or a buffer of one: what is deferred, and the timer of its rate's limit.
+    /// A bufferevent, or a buffer of one: its deferred callbacks, and the timer of its own rate
+    /// limit.
     Bufferevent,
     /// A listener, with its descriptor.
     Listener(c_int),
@@ -56,7 +57,7 @@ type OfNoGroup = unsafe extern "C" fn(*mut Bufferevent) -> c_int;
 type OfListener<R> = unsafe extern "C" fn(*mut Listener) -> R;
 
 impl State {
-    /// Says whether an event or callback has a color, and has it know one that it is tied to.
+    /// Returns `true` if an event or callback has a color. One that is tied gets its color here.
     #[inline]
     pub(super) fn is_colored(&mut self, callback: *mut Callback) -> bool {
         if self.colored(callback).is_some() {
@@ -67,18 +68,18 @@ impl State {
 
     #[cold]
     fn take_tied(&mut self, callback: *mut Callback) -> bool {
-        // SAFETY: see `core`.
+        // SAFETY: the callback is live (see the header of `core`).
         let (argument, is_event) =
             unsafe { ((*callback).arg as usize, (*callback).has(flags::INIT)) };
         let Some(tie) = self.ties.by_argument.get_mut(&argument) else { return false };
         let is_it = match tie.kind {
-            // SAFETY: see `core`; it is an event.
+            // SAFETY: `INIT` is set, so it is an event, which is live (see the header of `core`).
             Kind::Bufferevent => !is_event || unsafe { is_of_bufferevent(event_of(callback)) },
-            // SAFETY: see `core`; it is an event.
+            // SAFETY: `INIT` is set, so it is an event, which is live (see the header of `core`).
             Kind::Listener(fd) => is_event && unsafe { (*event_of(callback)).fd } == fd,
         };
         if is_it && let Kind::Listener(_) = tie.kind {
-            // SAFETY: see `core`; it is an event. See `disable` for why.
+            // SAFETY: it is a live event. `disable` says why it gets EV_FINALIZE.
             unsafe { (*event_of(callback)).events |= EV_FINALIZE };
         }
         if is_it {
@@ -89,7 +90,7 @@ impl State {
         is_it
     }
 
-    /// Something that was tied to this argument has no color any more.
+    /// Removes an event or callback from its tie, because it loses its color.
     pub(super) fn leave_tie(&mut self, callback: *mut Callback, argument: usize) {
         if let Some(tie) = self.ties.by_argument.get_mut(&argument) {
             tie.known.retain(|known| *known != callback as usize);
@@ -101,7 +102,7 @@ impl State {
         self.ties.by_argument.insert(argument, tie);
     }
 
-    /// Nothing is tied to this argument any more.
+    /// Removes the tie of an argument, and the colors of what was tied by it.
     fn untie(&mut self, argument: usize) {
         if let Some(tie) = self.ties.by_argument.remove(&argument) {
             for callback in tie.known {
@@ -110,7 +111,7 @@ impl State {
         }
     }
 
-    /// A bufferevent, given by its first callback, is about to be freed.
+    /// Forgets a bufferevent, given by its first callback, because it is about to be freed.
     pub(super) fn forget_bufferevent(&mut self, first: *mut Callback) {
         let Ties { by_argument, grouped } = &mut self.ties;
         if by_argument.is_empty() && grouped.is_empty() {
@@ -121,7 +122,7 @@ impl State {
         if !by_argument.contains_key(&(bufferevent as usize)) {
             return;
         }
-        // SAFETY: it is tied, so it is one, and libevent frees it after this.
+        // SAFETY: there is a tie for it, so it is a bufferevent. libevent frees it only after this.
         unsafe { self.untie_all(bufferevent) };
     }
 
@@ -129,7 +130,7 @@ impl State {
     ///
     /// It is a bufferevent of this base.
     unsafe fn untie_all(&mut self, bufferevent: *mut Bufferevent) {
-        // SAFETY: the caller says so.
+        // SAFETY: the caller guarantees a live bufferevent of this base.
         unsafe {
             for argument in Bufferevent::arguments(bufferevent) {
                 self.untie(argument);
@@ -139,18 +140,18 @@ impl State {
         }
     }
 
-    /// The bufferevent that an event with a color is a part of.
+    /// Returns the bufferevent that an event with a color is a part of.
     fn bufferevent_of(&mut self, event: *mut Event) -> Option<*mut Bufferevent> {
         let Stays::Tied(argument) = self.colored(event.cast())?.stays else { return None };
         let tie = self.ties.by_argument.get(&argument)?;
         matches!(tie.kind, Kind::Bufferevent).then_some(argument as *mut Bufferevent)
     }
 
-    /// Says whether an event may go to another base: nothing of the bufferevent that it is a part
-    /// of is added, or active.
+    /// Returns `true` if an event may move to another base: it is not part of a bufferevent, or
+    /// nothing of that bufferevent is added or active.
     pub(super) fn may_move(&mut self, event: *mut Event) -> bool {
         let Some(bufferevent) = self.bufferevent_of(event) else { return true };
-        // SAFETY: it is tied, so it is there.
+        // SAFETY: there is a tie for the bufferevent, so it is live.
         unsafe {
             let stands = (*bufferevent).read.has(flags::STANDS);
             let stands = stands || (*bufferevent).write.has(flags::STANDS);
@@ -158,22 +159,23 @@ impl State {
         }
     }
 
-    /// An event goes to another base, and with it what it is a part of.
+    /// Forgets an event that moves to another base, and the bufferevent or listener that it is part
+    /// of.
     pub(super) fn forget_moved(&mut self, event: *mut Event) {
         match self.bufferevent_of(event) {
-            // SAFETY: it is one, which is being moved.
+            // SAFETY: there is a tie for it, so it is a live bufferevent of this base.
             Some(bufferevent) => unsafe { self.untie_all(bufferevent) },
             None => self.forget_listener(event),
         }
         self.forget_color(event.cast());
     }
 
-    /// The event of a listener is no longer used.
+    /// Removes the tie of a listener whose event is no longer used.
     pub(super) fn forget_listener(&mut self, event: *mut Event) {
         if self.ties.by_argument.is_empty() {
             return;
         }
-        // SAFETY: see `core`.
+        // SAFETY: the event is live (see the header of `core`).
         let argument = unsafe { (*event).callback.arg } as usize;
         let tie = self.ties.by_argument.get(&argument);
         let is_its = |tie: &Tie| {
@@ -184,7 +186,7 @@ impl State {
         }
     }
 
-    /// An error if a bufferevent cannot get another color now.
+    /// Returns an error if a bufferevent cannot get another color now.
     ///
     /// # Safety
     ///
@@ -194,19 +196,19 @@ impl State {
             warn("bufferevent_set_color: the bufferevent is in a rate-limit group.");
             return Err(libc::EINVAL);
         }
-        // SAFETY: the caller says so.
+        // SAFETY: the caller guarantees a live bufferevent of this base.
         let (events, arguments) = unsafe {
             let events = [&raw mut (*bufferevent).read, &raw mut (*bufferevent).write];
             (events.map(<*mut Event>::cast::<Callback>), Bufferevent::arguments(bufferevent))
         };
         let is_its = |callback: *mut Callback| {
-            // SAFETY: what is in a queue is there, and an event if it says so.
+            // SAFETY: a callback in a queue is live, and is an event if `INIT` is set.
             events.contains(&callback) || arguments.contains(&unsafe { argument_of(callback) })
         };
         let known = arguments.iter().filter_map(|argument| self.ties.by_argument.get(argument));
         let known = known.flat_map(|tie| &tie.known).map(|at| *at as *mut Callback);
         let mut all = known.chain(events);
-        // SAFETY: what is tied is there until it is untied.
+        // SAFETY: an event or callback that is tied is live until it is untied.
         let is_posted = |callback: *mut Callback| unsafe { (*callback).has(flags::ACTIVE) };
         let is_pending = all.any(|callback| is_posted(callback) || self.runs(callback))
             || self.is_queued(is_its)
@@ -214,17 +216,18 @@ impl State {
         if is_pending { Err(libc::EBUSY) } else { Ok(()) }
     }
 
-    /// Says whether something that is active, and has no color, is so.
+    /// Returns `true` if an active callback without a color satisfies `is_so`.
     fn is_queued(&self, is_so: impl Fn(*mut Callback) -> bool) -> bool {
         self.active.iter().chain([&self.later]).any(|queue| queue.any(&is_so))
     }
 
-    /// Says whether a callback runs on its color.
+    /// Returns `true` if a callback runs on its color.
     fn runs(&self, callback: *mut Callback) -> bool {
         self.running.iter().any(|(at, ..)| *at == callback as usize)
     }
 
-    /// An event that is not active has a color from now on, or none any more, and waits as before.
+    /// Gives a color to an event that is not active, or takes it away. A pending event remains
+    /// pending.
     ///
     /// # Safety
     ///
@@ -235,7 +238,7 @@ impl State {
         color: Option<&Arc<Color>>,
         stays: Stays,
     ) -> Done {
-        // SAFETY: the caller says so.
+        // SAFETY: the caller guarantees a live event of this base.
         let (waits, timeout) = unsafe {
             let timeout = (*event).has(flags::TIMEOUT).then_some((*event).timeout);
             ((*event).has(flags::STANDS), timeout.map(|at| (at, Meaning::At)))
@@ -251,13 +254,13 @@ impl State {
     }
 }
 
-/// The argument of a callback that may be of a bufferevent; 0: it is an event of the program's.
+/// Returns the argument of a callback that may be a bufferevent's; 0 for an event of the program.
 ///
 /// # Safety
 ///
-/// The callback is there, and an event if it says so.
+/// The callback is live, and is an event if `INIT` is set.
 pub(super) unsafe fn argument_of(callback: *mut Callback) -> usize {
-    // SAFETY: the caller says so.
+    // SAFETY: the caller guarantees a live callback, which is an event if `INIT` is set.
     unsafe {
         let is_event = (*callback).has(flags::INIT);
         match is_event && (*event_of(callback)).events & EV_FINALIZE == 0 {
@@ -267,32 +270,32 @@ pub(super) unsafe fn argument_of(callback: *mut Callback) -> usize {
     }
 }
 
-/// Says whether an event that has a bufferevent as its argument is libevent's, not the program's.
+/// Returns `true` if an event with a bufferevent as its argument is libevent's, not the program's.
 ///
 /// # Safety
 ///
-/// It is an event.
+/// The event is live.
 unsafe fn is_of_bufferevent(event: *const Event) -> bool {
-    // SAFETY: the caller says so.
+    // SAFETY: the caller guarantees a live event.
     unsafe { (*event).events & EV_FINALIZE != 0 && (*event).fd < 0 }
 }
 
 impl Bufferevent {
     const READ: usize = std::mem::offset_of!(Bufferevent, read);
 
-    /// What its deferred callbacks have as their argument.
+    /// Returns the arguments of its deferred callbacks.
     ///
     /// # Safety
     ///
     /// It is a bufferevent.
     unsafe fn arguments(this: *mut Bufferevent) -> [usize; 3] {
-        // SAFETY: the caller says so.
+        // SAFETY: the caller guarantees a live bufferevent.
         unsafe { [this as usize, (*this).input as usize, (*this).output as usize] }
     }
 }
 
-/// What shares its color with a bufferevent: the other one of a pair, and what a filter, or TLS,
-/// stands on.
+/// Returns a bufferevent and those that share its color: the other one of a pair, and the ones that
+/// a filter or TLS is built on.
 ///
 /// # Safety
 ///
@@ -303,7 +306,8 @@ unsafe fn all_of(first: *mut Bufferevent) -> Vec<*mut Bufferevent> {
     while let Some(&bufferevent) = all.get(at) {
         for name in [c"bufferevent_pair_get_partner", c"bufferevent_get_underlying"] {
             if let Some(get) = next::<GetBufferevent>(name) {
-                // SAFETY: the caller says so of the first one, and libevent of the others.
+                // SAFETY: the first one is live, as the caller guarantees, and libevent keeps the
+                // others alive with it.
                 let other = unsafe { get(bufferevent) };
                 if !other.is_null() && !all.contains(&other) {
                     all.push(other);
@@ -315,25 +319,28 @@ unsafe fn all_of(first: *mut Bufferevent) -> Vec<*mut Bufferevent> {
     all
 }
 
-/// Has what a bufferevent waits for, and its deferred callbacks, run on a color, of which it has a
-/// count from then on; NULL: on no color any more. The other one of a pair, and what a filter or
-/// TLS stands on, share the color: give it to the outermost one, when all are made.
+/// Makes the events and deferred callbacks of a bufferevent run on a color.
+///
+/// The bufferevent keeps a reference to the color. With NULL it has no color, and runs on the
+/// thread of the loop. The other one of a pair, and the bufferevents that a filter or TLS is built
+/// on, share the color: give it to the outermost one, after all of them are made.
 ///
 /// All of them must have been made with BEV_OPT_THREADSAFE, after evthread_use_pthreads(), and must
-/// not be in a rate-limit group. With BEV_OPT_DEFER_CALLBACKS, all of the program's callbacks run
-/// on the color. Without, libevent calls some of them at once, on the thread that gives cause for
-/// it: bufferevent_trigger, a filter's in bufferevent_write, a failed look-up of a host's name.
+/// not be in a rate-limit group. With BEV_OPT_DEFER_CALLBACKS, all callbacks of the program run on
+/// the color. Without it, libevent calls some at once, on the thread that causes them: in
+/// bufferevent_trigger, a filter's in bufferevent_write, and when the look-up of a host name fails.
 ///
-/// 0: done. -1: errno is EBUSY if a callback of it runs or is pending, EINVAL for a bufferevent
-/// that is NULL, is not as said above, or has another base than the color, EIO if the system
-/// refuses its descriptor: it has no color then, ENOTSUP without libevent's bufferevents.
+/// Returns 0, or -1 with errno set: EBUSY if a callback of it runs or is pending, EINVAL if the
+/// bufferevent is NULL, does not meet the conditions above or has another base than the color, EIO
+/// if the system refuses its descriptor, so that it has no color, ENOTSUP without libevent's
+/// bufferevents.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bufferevent_set_color(
     bufferevent: *mut Bufferevent,
     color: *mut Color,
 ) -> c_int {
     const NAME: &str = "bufferevent_set_color";
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees that each pointer is null or live (see `events`).
     answer(NAME, || unsafe {
         if bufferevent.is_null() {
             return Err(libc::EINVAL);
@@ -345,15 +352,15 @@ pub unsafe extern "C" fn bufferevent_set_color(
         if all.iter().any(|one| !std::ptr::eq((**one).base, base)) {
             return Err(libc::EINVAL);
         }
-        // A filter, and the other one of a pair, do not tell: those that belong together have one
-        // lock. What has none yet gets that of what it stands on.
+        // A filter, or one of a pair, may not report the option. All of them share one lock, and
+        // one that has no lock yet gets the lock of the one below it.
         if !all.iter().any(|one| get(*one) & THREADSAFE != 0) {
             warn("bufferevent_set_color: the bufferevent lacks BEV_OPT_THREADSAFE.");
             return Err(libc::EINVAL);
         }
         if let Some(lock) = next::<EnableLocking>(c"bufferevent_enable_locking_") {
             for one in all.iter().rev() {
-                // What has one already says so.
+                // It fails if there is a lock already.
                 let _ = lock(*one, null_mut());
             }
         }
@@ -363,7 +370,7 @@ pub unsafe extern "C" fn bufferevent_set_color(
             state.check_bufferevent(one)?;
         }
         if state.tie_all(&all, color.as_ref()) == Done::Refused {
-            // As none is better than some.
+            // No color for any of them is better than a color for some.
             state.tie_all(&all, None);
             return Err(libc::EIO);
         }
@@ -372,7 +379,7 @@ pub unsafe extern "C" fn bufferevent_set_color(
 }
 
 impl State {
-    /// Ties all that belongs to bufferevents to a color; `None`: to none any more.
+    /// Ties everything that belongs to bufferevents to a color, or unties it.
     ///
     /// # Safety
     ///
@@ -380,7 +387,7 @@ impl State {
     unsafe fn tie_all(&mut self, all: &[*mut Bufferevent], color: Option<&Arc<Color>>) -> Done {
         let mut done = Done::Yes;
         for &one in all {
-            // SAFETY: the caller says so.
+            // SAFETY: the caller guarantees live bufferevents of this base.
             unsafe {
                 for argument in Bufferevent::arguments(one) {
                     self.untie(argument);
@@ -399,19 +406,21 @@ impl State {
     }
 }
 
-/// Has the callbacks of a listener run on a color, of which it has a count from then on; NULL: on
-/// no color any more. If another thread may use the listener, it needs LEV_OPT_THREADSAFE.
+/// Makes the callbacks of a listener run on a color.
 ///
-/// 0: done. -1: errno is EINVAL for a listener that is NULL or has another base than the color,
-/// EBUSY if a callback of it runs or is pending, EIO if the system refuses its descriptor, ENOTSUP
-/// without libevent's listeners.
+/// The listener keeps a reference to the color. With NULL it has no color, and runs on the thread
+/// of the loop. A listener that another thread may use needs LEV_OPT_THREADSAFE.
+///
+/// Returns 0, or -1 with errno set: EINVAL if the listener is NULL or has another base than the
+/// color, EBUSY if a callback of it runs or is pending, EIO if the system refuses its descriptor,
+/// so that it has no color, ENOTSUP without libevent's listeners.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evconnlistener_set_color(
     listener: *mut Listener,
     color: *mut Color,
 ) -> c_int {
     const NAME: &str = "evconnlistener_set_color";
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees that each pointer is null or live (see `events`).
     answer(NAME, || unsafe {
         if listener.is_null() {
             return Err(libc::EINVAL);
@@ -440,11 +449,11 @@ pub unsafe extern "C" fn evconnlistener_set_color(
             state.tie(listener as usize, Kind::Listener(fd), color);
         }
         if event.is_null() {
-            // Its event is known when it is added.
+            // The event is recognized and tied when it is added.
             return Ok(());
         }
         (*event).events &= !EV_FINALIZE;
-        // Which ties it, as its argument is tied.
+        // Adding the event ties it, because its argument is tied.
         if waits && state.add(event, None) == Done::Refused {
             state.untie(listener as usize);
             (*event).events &= !EV_FINALIZE;
@@ -456,27 +465,27 @@ pub unsafe extern "C" fn evconnlistener_set_color(
 }
 
 impl State {
-    /// The event of a listener, as far as it is known: it waits, or is tied. Null: it is not.
+    /// Returns the event of a listener if it waits or is tied, otherwise null.
     fn event_of_listener(&mut self, listener: *mut Listener, fd: c_int) -> *mut Event {
         let tied = self.ties.by_argument.get(&(listener as usize));
         if let Some(known) = tied.and_then(|tie| tie.known.first()) {
             return *known as *mut Event;
         }
-        // SAFETY: what waits is there.
+        // SAFETY: an event that waits is live.
         let is_it = |event: &*mut Event| unsafe { (**event).callback.arg == listener.cast() };
         let waiting = self.fds.get(fd).map(|slot| slot.latest_first());
         waiting.and_then(|all| all.into_iter().find(is_it)).unwrap_or(null_mut())
     }
 }
 
-/// The base of a listener that has a color.
+/// Returns the base of a listener that has a color.
 ///
 /// # Safety
 ///
-/// See the module.
+/// The listener is live.
 unsafe fn base_of_tied<'a>(listener: *mut Listener) -> Option<&'a Base> {
     let get_base = next::<OfListener<*mut Base>>(c"evconnlistener_get_base")?;
-    // SAFETY: the caller says so; the base may have been freed, which `event_del` forgives, too.
+    // SAFETY: the listener is live. Its base may have been freed, which `event_del` forgives, too.
     let base = unsafe {
         let base = super::base::unless_freed(get_base(listener))?;
         super::base::if_ours(base)?
@@ -484,18 +493,18 @@ unsafe fn base_of_tied<'a>(listener: *mut Listener) -> Option<&'a Base> {
     base.lock().ties.by_argument.contains_key(&(listener as usize)).then_some(base)
 }
 
-/// Has a listener accept no more, and waits for its callback, unless that is what runs here.
+/// Disables a listener, and waits for its callback, unless the callback runs on this thread.
 ///
-/// libevent deletes the listener's event under the lock of the listener, which its callback may
-/// wait for. So the event is one that is deleted without waiting (`EV_FINALIZE`), and what there is
-/// to wait for is waited for without libevent's lock.
+/// libevent deletes the listener's event while it holds the listener's lock, for which the callback
+/// may wait. So the event has `EV_FINALIZE`, by which the deletion does not wait, and this function
+/// waits for the callback without that lock.
 ///
 /// # Safety
 ///
-/// See the module.
+/// The listener is live.
 unsafe fn disable(base: &Base, listener: *mut Listener) -> c_int {
     let Some(disable) = next::<OfListener<c_int>>(c"evconnlistener_disable") else { return -1 };
-    // SAFETY: the caller says so.
+    // SAFETY: the caller guarantees a live listener.
     let result = unsafe { disable(listener) };
     let state = base.lock();
     drop(base.wait_for_return(state, |state| {
@@ -506,11 +515,11 @@ unsafe fn disable(base: &Base, listener: *mut Listener) -> c_int {
     result
 }
 
-/// As libevent's, which it calls; it returns when the callback of a listener with a color does not
-/// run any more, unless it is called in it.
+/// Calls libevent's function of this name, and then waits for the callback of a listener with a
+/// color, unless it is called in that callback.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evconnlistener_disable(listener: *mut Listener) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees that each pointer is null or live (see `events`).
     door("evconnlistener_disable", || unsafe {
         if let Some(base) = base_of_tied(listener) {
             return disable(base, listener);
@@ -519,11 +528,11 @@ pub unsafe extern "C" fn evconnlistener_disable(listener: *mut Listener) -> c_in
     })
 }
 
-/// As libevent's, which it calls when the callback of a listener with a color does not run any
-/// more, unless it is called in it.
+/// Waits for the callback of a listener with a color, unless it is called in that callback, and
+/// then calls libevent's function of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn evconnlistener_free(listener: *mut Listener) {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees that each pointer is null or live (see `events`).
     door("evconnlistener_free", || unsafe {
         let base = base_of_tied(listener);
         if let Some(base) = base {
@@ -538,7 +547,7 @@ pub unsafe extern "C" fn evconnlistener_free(listener: *mut Listener) {
     });
 }
 
-/// As libevent's, which it calls; a bufferevent with a color is refused.
+/// Calls libevent's function of this name; refuses a bufferevent that has a color.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bufferevent_add_to_rate_limit_group(
     bufferevent: *mut Bufferevent,
@@ -547,7 +556,7 @@ pub unsafe extern "C" fn bufferevent_add_to_rate_limit_group(
     const NAME: &str = "bufferevent_add_to_rate_limit_group";
     door(NAME, || {
         let Some(add) = next::<OfGroup>(c"bufferevent_add_to_rate_limit_group") else { return -1 };
-        // SAFETY: see the module.
+        // SAFETY: the caller guarantees a live bufferevent (see `events`).
         unsafe {
             let Some(base) = super::base::if_ours((*bufferevent).base) else {
                 return add(bufferevent, group);
@@ -559,7 +568,7 @@ pub unsafe extern "C" fn bufferevent_add_to_rate_limit_group(
                     return -1;
                 }
             }
-            // It takes the bufferevent out of the group that it was in.
+            // `add` takes the bufferevent out of its previous group.
             let result = add(bufferevent, group);
             if result == 0 {
                 base.lock().ties.grouped.insert(bufferevent as usize);
@@ -569,7 +578,7 @@ pub unsafe extern "C" fn bufferevent_add_to_rate_limit_group(
     })
 }
 
-/// As libevent's, which it calls.
+/// Calls libevent's function of this name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn bufferevent_remove_from_rate_limit_group(
     bufferevent: *mut Bufferevent,
@@ -579,7 +588,7 @@ pub unsafe extern "C" fn bufferevent_remove_from_rate_limit_group(
         let Some(remove) = next::<OfNoGroup>(c"bufferevent_remove_from_rate_limit_group") else {
             return -1;
         };
-        // SAFETY: see the module.
+        // SAFETY: the caller guarantees a live bufferevent (see `events`).
         unsafe {
             let result = remove(bufferevent);
             if let Some(base) = super::base::if_ours((*bufferevent).base) {

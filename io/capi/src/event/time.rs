@@ -1,4 +1,4 @@
-//! Times as libevent has them: seconds and microseconds of a clock that does not go back.
+//! Times in libevent's format: seconds and microseconds of a monotonic clock.
 
 use std::mem::MaybeUninit;
 
@@ -11,8 +11,8 @@ pub(super) const ZERO: Timeval = Timeval { tv_sec: 0, tv_usec: 0 };
 /// Reads a clock.
 fn read(clock: libc::clockid_t) -> Timeval {
     let mut time = MaybeUninit::<libc::timespec>::uninit();
-    // SAFETY: the pointer is to memory of ours, which the call fills; it fails for a clock that
-    // does not exist only.
+    // SAFETY: `time` is local memory, which the call fills. It fails only for a clock that does not
+    // exist.
     let time = unsafe {
         libc::clock_gettime(clock, time.as_mut_ptr());
         time.assume_init()
@@ -20,17 +20,17 @@ fn read(clock: libc::clockid_t) -> Timeval {
     Timeval { tv_sec: time.tv_sec, tv_usec: time.tv_nsec / 1_000 }
 }
 
-/// How finely timeouts are measured.
+/// The precision of timeouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Precision {
-    /// By a clock that ticks some hundred times a second, and is read in no time. What is added
-    /// between two ticks for the same time is due at once, as in libevent.
+    /// By a clock that is cheap to read and ticks a few hundred times per second. An event whose
+    /// timeout ends within the present tick is due at once, as in libevent.
     Coarse,
     /// To the microsecond.
     Fine,
 }
 
-/// Now, by the clock of all timeouts.
+/// Returns the time of the clock that all timeouts use.
 pub(super) fn now(precision: Precision) -> Timeval {
     read(match precision {
         Precision::Coarse => libc::CLOCK_MONOTONIC_COARSE,
@@ -38,7 +38,7 @@ pub(super) fn now(precision: Precision) -> Timeval {
     })
 }
 
-/// The time of day.
+/// Returns the time of day.
 pub(super) fn wall() -> Timeval {
     read(libc::CLOCK_REALTIME)
 }
@@ -61,7 +61,7 @@ pub(super) fn subtract(a: Timeval, b: Timeval) -> Timeval {
     }
 }
 
-/// Says whether `a` is before `b`.
+/// Returns `true` if `a` is before `b`.
 pub(super) fn is_before(a: Timeval, b: Timeval) -> bool {
     (a.tv_sec, a.tv_usec) < (b.tv_sec, b.tv_usec)
 }
@@ -70,12 +70,12 @@ pub(super) fn is_zero(time: Timeval) -> bool {
     time.tv_sec == 0 && time.tv_usec == 0
 }
 
-/// The time that a pointer leads to; `None`: it is null.
+/// Returns the time at a pointer, or `None` if it is null.
 ///
 /// # Safety
 ///
-/// It is null, or leads to a time.
+/// `time` is null, or leads to a time.
 pub(super) unsafe fn read_time(time: *const Timeval) -> Option<Timeval> {
-    // SAFETY: the caller says so.
+    // SAFETY: the caller guarantees that `time` is null or leads to a time.
     unsafe { time.as_ref().copied() }
 }

@@ -1,8 +1,8 @@
-//! What libevent's upper layers call of the core, by the names that end with `_`: callbacks that
-//! are deferred to the loop, and what keeps a loop running.
+//! The functions of the core that libevent's upper layers call, whose names end with `_`: deferred
+//! callbacks, and virtual events, which keep a loop running.
 //!
-//! What the functions rely on stands in [`events`](super::events); a callback is initialised by
-//! `event_deferred_cb_init_`, and is the upper layers' memory.
+//! The safety rules stand in [`events`](super::events). A callback is memory of the upper layers,
+//! which `event_deferred_cb_init_` has initialized.
 
 #![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
 
@@ -14,7 +14,8 @@ use super::core::Even;
 use super::layout::{Call, Callback, Event, SelfFn, closure, flags};
 use crate::door::door;
 
-/// Deferred callbacks of one round of the loop; what comes after them waits for the next round.
+/// When more than this number of deferred callbacks were activated in one round of the loop,
+/// further ones become active in the next round.
 const MOST_DEFERRED: usize = 32;
 
 #[unsafe(no_mangle)]
@@ -33,13 +34,13 @@ pub unsafe extern "C" fn event_deferred_cb_init_(
         call: Call { callback: call },
         arg,
     };
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees that the callback may be written to.
     unsafe { callback.write(fresh) };
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_deferred_cb_set_priority_(callback: *mut Callback, priority: u8) {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees an initialized callback.
     unsafe { (*callback).priority = priority };
 }
 
@@ -49,7 +50,7 @@ pub unsafe extern "C" fn event_deferred_cb_schedule_(
     callback: *mut Callback,
 ) -> c_int {
     door("event_deferred_cb_schedule_", || {
-        // SAFETY: see the module.
+        // SAFETY: the base that is given, or the current one, is null or live (see `events`).
         let Some(base) = (unsafe { or_current(base).as_ref() }) else { return 0 };
         let mut state = base.lock();
         if state.deferred > MOST_DEFERRED {
@@ -64,7 +65,7 @@ pub unsafe extern "C" fn event_deferred_cb_schedule_(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_deferred_cb_cancel_(base: *mut Base, callback: *mut Callback) {
     door("event_deferred_cb_cancel_", || {
-        // SAFETY: see the module.
+        // SAFETY: the base that is given, or the current one, is null or live (see `events`).
         if let Some(base) = unsafe { or_current(base).as_ref() } {
             base.lock().cancel(callback, Even::UnlessFinalizing);
         }
@@ -73,14 +74,14 @@ pub unsafe extern "C" fn event_deferred_cb_cancel_(base: *mut Base, callback: *m
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_add_virtual_(base: *mut Base) {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a live base (see `events`).
     door("event_base_add_virtual_", || unsafe { (*base).lock().virtual_events.add(1) });
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_del_virtual_(base: *mut Base) {
     door("event_base_del_virtual_", || {
-        // SAFETY: see the module.
+        // SAFETY: the caller guarantees a live base (see `events`).
         let mut state = unsafe { (*base).lock() };
         state.virtual_events.add(-1);
         if state.virtual_events.now == 0 {
@@ -89,11 +90,11 @@ pub unsafe extern "C" fn event_base_del_virtual_(base: *mut Base) {
     });
 }
 
-/// An event is no longer used.
+/// Notes that an event is no longer used.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_debug_unassign(event: *mut Event) {
     door("event_debug_unassign", || {
-        // SAFETY: see the module.
+        // SAFETY: the caller guarantees an assigned event (see `events`).
         unsafe {
             if let Some(base) = unless_freed((*event).base) {
                 let mut state = base.lock();
@@ -105,11 +106,12 @@ pub unsafe extern "C" fn event_debug_unassign(event: *mut Event) {
     });
 }
 
-/// Activates an event when the loop comes round.
+/// Has an event become active in the loop's next round.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_active_later_(event: *mut Event, result: c_int) {
     door("event_active_later_", || {
-        // SAFETY: see the module.
+        // SAFETY: the caller guarantees an assigned event, whose base is null or live (see
+        // `events`).
         unsafe {
             let Some(base) = (*event).base.as_ref() else { return };
             let mut state = base.lock();
@@ -127,7 +129,7 @@ pub unsafe extern "C" fn event_callback_activate_(
     base: *mut Base,
     callback: *mut Callback,
 ) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a live base (see `events`).
     door("event_callback_activate_", || unsafe {
         c_int::from((*base).lock().activate_callback(callback))
     })
@@ -135,16 +137,16 @@ pub unsafe extern "C" fn event_callback_activate_(
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_callback_cancel_(base: *mut Base, callback: *mut Callback) -> c_int {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a live base (see `events`).
     door("event_callback_cancel_", || unsafe {
         (*base).lock().cancel(callback, Even::UnlessFinalizing);
     });
     0
 }
 
-/// Ends the process unless what the base knows fits together.
+/// Ends the process if the flags and counts of the base do not agree with its queues.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_assert_ok_(base: *mut Base) {
-    // SAFETY: see the module.
+    // SAFETY: the caller guarantees a live base (see `events`).
     door("event_base_assert_ok_", || unsafe { (*base).lock().check() });
 }

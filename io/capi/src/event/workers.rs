@@ -1,7 +1,8 @@
-//! The runtime of a base that has colors: its workers, of which the loop's thread is the first.
+//! The runtime of a base that has colors, whose first worker is the thread of the loop.
 //!
-//! A base without colors has none. With one, its loop waits in turns of the runtime, whose reactor
-//! watches the base's own poller; so the thread of the loop also runs what has a color.
+//! A base without colors has no runtime. With one, the loop waits in `Here::turn`, and the
+//! runtime's reactor watches the base's own poller. So the thread of the loop also runs callbacks
+//! with a color.
 
 use std::ffi::c_int;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,32 +17,32 @@ use super::base::Base;
 use crate::runtime::owner::{Keeper, Owner};
 use crate::runtime::runtimes::{Runtime, silent};
 
-/// Turns of colors between two looks at the base's own events.
+/// The maximum number of run-queue entries that run before the loop looks at the base's own events.
 const AT_ONCE: usize = 64;
 
-/// See the module.
+/// The runtime of a base, with its first worker.
 pub(super) struct Workers {
-    /// `None`: it has ended. Locked by the thread of the loop while it is in a turn, and by who
-    /// ends it when no loop runs.
+    /// `None` after the end. The thread of the loop has the lock while it is in `Here::turn`.
+    /// Without a running loop, the thread that ends the workers takes it.
     here: Mutex<Option<Here>>,
     pub(super) owner: Arc<Owner>,
     pub(super) posted: Arc<Posted>,
-    /// As `dapple.h` has it.
+    /// The runtime in the form of `dapple.h`.
     pub(super) runtime: Runtime,
-    /// The base's own poller has something.
+    /// The base's own poller has something to report.
     is_ready: Arc<AtomicBool>,
     _poller: Registration,
 }
 
-// SAFETY: a `Here` is not Send because tasks on its thread need not be; this library spawns none.
-// What else it has is used by the thread that runs the loop of its base, one at a time, and dropped
-// when no loop runs.
+// SAFETY: a `Here` is not Send because tasks on its thread need not be Send, and this library
+// spawns no tasks. The rest of it is used by one thread at a time, the one that runs the loop of
+// its base, and is dropped when no loop runs.
 unsafe impl Send for Workers {}
-// SAFETY: other threads use the reactors only, which are made for it; `here` is under a lock, and
-// is used by the thread of the loop, or by who ends it when no loop runs.
+// SAFETY: other threads use only the reactors, which are made for that. `here` is under a lock.
+// Only the thread of the loop uses it, or the thread that ends it when no loop runs.
 unsafe impl Sync for Workers {}
 
-/// The base's poller, for the reactor to watch.
+/// A copy of the base's epoll descriptor, for the reactor to watch.
 struct Poller(OwnedFd);
 
 impl AsFd for Poller {
@@ -50,24 +51,25 @@ impl AsFd for Poller {
     }
 }
 
-/// What is posted to colors of a base's workers, or armed, or registered: it keeps the loop of the
-/// base running. It outlives the base, as what is offloaded may.
+/// The posts, armed timers and registrations that keep the loop of a base running.
+///
+/// It may outlive the base, because offloaded work may outlive it.
 #[derive(Default)]
 pub(super) struct Posted {
-    /// How much there is.
+    /// The number of posts, timers and registrations that have not ended.
     count: AtomicUsize,
-    /// How much has been.
+    /// The number of those that have ended.
     over: AtomicU64,
-    /// The loop ends when something has run.
+    /// The loop returns after one callback has run (`EVLOOP_ONCE`).
     is_once: AtomicBool,
-    /// The base; `None`: it has been freed. Taken before the base's own lock.
+    /// The base, or `None` after it was freed. This lock is taken before the base's own.
     base: Mutex<Option<BasePtr>>,
 }
 
 struct BasePtr(*mut Base);
 
-// SAFETY: a base may be used from all threads; the pointer is used under the lock that it stands
-// under, and taken away under it before the base is freed.
+// SAFETY: all threads may use a base. The pointer is used only under the lock around it, and is
+// removed under that lock before the base is freed.
 unsafe impl Send for BasePtr {}
 
 impl Posted {
@@ -87,7 +89,7 @@ impl Posted {
         self.base.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The base is about to be freed.
+    /// Forgets the base, which is about to be freed.
     pub(super) fn forget_base(&self) {
         *self.base() = None;
     }
@@ -98,28 +100,31 @@ impl Keeper for Posted {
         self.count.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The loop looks at the numbers under the lock of the base before it waits, and is woken under
-    /// it after they have changed: so it sees them, or is woken.
+    /// Counts an end, and wakes the loop if there may be nothing left to wait for.
+    ///
+    /// The loop reads the numbers under the base's lock before it waits, and is woken under that
+    /// lock after they have changed. So it either sees the change or is woken.
     fn ends(&self) {
         self.over.fetch_add(1, Ordering::SeqCst);
         let was_last = self.count.fetch_sub(1, Ordering::SeqCst) == 1;
         if (was_last || self.is_once.load(Ordering::SeqCst))
             && let Some(base) = &*self.base()
         {
-            // SAFETY: it has not been freed: see `BasePtr`.
+            // SAFETY: the base has not been freed, because the pointer is still here (see
+            // `BasePtr`).
             unsafe { (*base.0).lock().wake_if_done() };
         }
     }
 }
 
 impl Workers {
-    /// Starts so many. `poller`: a copy of the base's.
+    /// Starts the workers. `poller` is a copy of the base's epoll descriptor.
     pub(super) fn start(
         workers: usize,
         poller: OwnedFd,
         base: *mut Base,
     ) -> std::io::Result<Workers> {
-        // A base that is freed waits for its callbacks, however long they take.
+        // Freeing a base waits for its callbacks, however long they take.
         let builder = silent(dapple_io::runtime().workers(workers).stuck_after(Duration::MAX));
         let builder = builder.thread_name("dapple-event");
         let here = builder.default_here(true).build_here()?;
@@ -129,7 +134,7 @@ impl Workers {
         let is_ready = Arc::new(AtomicBool::new(false));
         let says = Arc::clone(&is_ready);
         let color = here.handle().default_color();
-        // On this worker, whose thread looks there.
+        // Registered on this worker, so that the thread of the loop watches it.
         let registration = here.enter(|_| {
             owner.io.on_ready(Poller(poller), Interest::READABLE, &color, move |_, _| {
                 says.store(true, Ordering::Relaxed);
@@ -140,8 +145,11 @@ impl Workers {
         Ok(Workers { here, owner, posted, runtime, is_ready, _poller: registration })
     }
 
-    /// Waits for so many milliseconds, -1: without limit, and runs what has a color meanwhile. Says
-    /// whether the base's own poller has something. For the thread of the loop.
+    /// Waits for at most `millis` milliseconds, or without a limit if it is -1, and runs callbacks
+    /// with a color meanwhile.
+    ///
+    /// Returns `true` if the base's own poller has something to report. Only for the thread of the
+    /// loop.
     pub(super) fn wait(&self, millis: c_int) -> bool {
         let turn = match millis {
             -1 => Turn::Block,
@@ -158,24 +166,26 @@ impl Workers {
         self.here.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends what runs, and waits for it, whoever else has this. For who may run the loop, when
-    /// nobody does.
+    /// Ends the runtime, and waits for the callbacks that run, even if others have a reference to
+    /// it.
+    ///
+    /// The caller is a thread that may run the loop, while no thread runs it.
     pub(super) fn end(&self) {
         if self.owner.check_process().is_err() {
-            // The copy of a forked child does nothing. The thread that had the lock is the
-            // parent's.
+            // A forked child has nothing to end. The lock may belong to a thread that only the
+            // parent has.
             return;
         }
         let here = self.here().take();
         drop(here);
     }
 
-    /// Says whether a callback with a color runs on this thread.
+    /// Returns `true` if a callback with a color runs on this thread.
     pub(super) fn runs_here(&self) -> bool {
         self.owner.handle().current_worker().is_some()
     }
 
-    /// The figures, as Prometheus has them.
+    /// Returns the metrics in the text format of Prometheus.
     pub(super) fn figures(&self) -> String {
         self.owner.handle().metrics().to_prometheus()
     }

@@ -1,4 +1,4 @@
-//! Colors.
+//! The exported functions of colors, and the record of the colors that a callback has.
 
 #![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
 
@@ -12,38 +12,43 @@ use super::owner::Owner;
 use super::runtimes::{Runtime, read_options};
 use crate::door::{door, pointer};
 
-/// The class of a color by default.
+/// The priority of a color by default.
 pub const DAPPLE_NORMAL: c_int = 0;
-/// Events of such colors run before others. Others never starve.
+/// The priority of colors whose callbacks run before those of other colors, which never starve all
+/// the same.
 pub const DAPPLE_HIGH: c_int = 1;
-/// Events of such colors run when there is nothing else, and now and then.
+/// The priority of colors whose callbacks run when there is nothing else to run. They never starve
+/// either.
 pub const DAPPLE_LOW: c_int = -1;
 
-/// Events of the color run on the thread of a runtime that was made with DAPPLE_HERE, and wait for
-/// it; see dapple_runtime_turn.
+/// A flag of a color: its callbacks run only on the program's thread that is a worker of the
+/// runtime.
+///
+/// That is the thread that made the runtime with DAPPLE_HERE, or the thread of an event_base's
+/// loop. The callbacks wait until that thread runs callbacks; see dapple_runtime_turn.
 pub const DAPPLE_BOUND: u32 = 1;
 
-/// What a color is to be. All zeroes but for the size: what a color is by default.
+/// The options of a color. If all fields but size are zero, the color has the defaults.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct ColorOptions {
     /// sizeof(dapple_color_options).
     pub size: usize,
-    /// The kind of work, or NULL. Colors with the same label share their figures.
+    /// The name of a kind of work, or NULL. Colors with the same label share their metrics.
     pub label: *const c_char,
     /// DAPPLE_NORMAL, DAPPLE_HIGH or DAPPLE_LOW.
     pub priority: c_int,
     /// DAPPLE_BOUND, or 0.
     pub flags: u32,
-    /// How many events it may have before dapple_try_post is refused; 0: any number.
+    /// The number of events of the color at which dapple_try_post fails; 0 for no limit.
     pub capacity: usize,
 }
 
-/// A color: callbacks of one color never run at once, and run in order.
+/// A color: its callbacks never overlap, and run in the order in which they were posted.
 pub struct Color {
     pub(crate) color: dapple::Color,
     pub(crate) owner: Arc<Owner>,
-    /// By which `Owner::keys` has it.
+    /// The key of the color in `Owner::keys`, if it has one.
     key: Option<Box<[u8]>>,
 }
 
@@ -52,7 +57,7 @@ impl Color {
         Arc::new(Color { color, owner: Arc::clone(owner), key: None })
     }
 
-    /// The color of a key, which is made if there is none.
+    /// Returns the color of a key, and makes it if there is none.
     pub(crate) fn of_key(owner: &Arc<Owner>, key: &[u8]) -> Arc<Color> {
         let mut keys = owner.keys();
         if let Some(color) = keys.get(key).and_then(Weak::upgrade) {
@@ -70,7 +75,8 @@ impl Drop for Color {
     fn drop(&mut self) {
         let Some(key) = &self.key else { return };
         let mut keys = self.owner.keys();
-        // Another one may have the key by now: this one could not be revived any more.
+        // The entry may be that of a newer color: the key was asked for again after this color had
+        // lost its last reference.
         if keys.get(key).is_some_and(|color| color.strong_count() == 0) {
             keys.remove(key);
         }
@@ -78,7 +84,7 @@ impl Drop for Color {
 }
 
 thread_local! {
-    /// The colors of the callback that runs on this thread. Null: it has none, or none runs.
+    /// The colors of the callback that runs on this thread. Null if no callback runs.
     static CURRENT: Cell<*const [Arc<Color>]> = const {
         Cell::new(std::ptr::slice_from_raw_parts(std::ptr::null(), 0))
     };
@@ -97,75 +103,89 @@ fn with_current<R>(f: impl FnOnce(&[Arc<Color>]) -> R) -> R {
     let current = CURRENT.get();
     match current.is_null() {
         true => f(&[]),
-        // SAFETY: the thread that has set it waits in `on`, and has borrowed the colors.
+        // SAFETY: `on` has set the pointer on this thread, and borrows the colors until it has
+        // restored the previous one.
         false => f(unsafe { &*current }),
     }
 }
 
-/// Says whether a callback runs on this thread, of whatever runtime.
+/// Returns `true` if a callback of any runtime runs on this thread.
 pub(super) fn is_in_callback() -> bool {
     !CURRENT.get().is_null()
 }
 
-/// A color as C has it, with a count.
+/// Turns a reference to a color into a pointer for C, which owns that reference.
 pub(crate) fn give(color: Arc<Color>) -> *mut Color {
     Arc::into_raw(color).cast_mut()
 }
 
-/// One more count of a color.
+/// Returns a new reference to a color at a pointer from C.
+///
+/// # Errors
+///
+/// EINVAL if the pointer is null.
 ///
 /// # Safety
 ///
-/// It is null, which is an error, or the caller has a count.
+/// The pointer is null, or the caller has a reference to the color.
 pub(crate) unsafe fn count(color: *mut Color) -> Result<Arc<Color>, c_int> {
     if color.is_null() {
         return Err(libc::EINVAL);
     }
-    // SAFETY: the caller has a count, so the color is there, and has another one.
+    // SAFETY: the caller has a reference, so the color is live. The new reference is the one that
+    // is returned.
     unsafe {
         Arc::increment_strong_count(color);
         Ok(Arc::from_raw(color))
     }
 }
 
-/// What a label in C is in Rust.
+/// Adds a label from C to a color's builder.
 ///
 /// # Safety
 ///
-/// It is null, or a string.
+/// The label is null, or a string that ends with a zero.
 pub(crate) unsafe fn labelled(builder: ColorBuilder, label: *const c_char) -> ColorBuilder {
     if label.is_null() {
         return builder;
     }
-    // SAFETY: the caller says so.
+    // SAFETY: the caller guarantees that the label is a string that ends with a zero.
     builder.label(&unsafe { CStr::from_ptr(label) }.to_string_lossy())
 }
 
-/// The bytes of a key.
+/// Returns the bytes of a key.
+///
+/// # Errors
+///
+/// EINVAL if the pointer is null and the length is not 0.
 ///
 /// # Safety
 ///
-/// The pointer leads to so many bytes, or is null.
+/// The pointer is null, or leads to `length` bytes.
 pub(crate) unsafe fn key_of<'a>(key: *const c_void, length: usize) -> Result<&'a [u8], c_int> {
     match (key.is_null(), length) {
         (_, 0) => Ok(&[]),
         (true, _) => Err(libc::EINVAL),
-        // SAFETY: the caller says so.
+        // SAFETY: the caller guarantees that the pointer leads to `length` bytes.
         (false, _) => Ok(unsafe { std::slice::from_raw_parts(key.cast(), length) }),
     }
 }
 
-/// Makes a color of a runtime, as options say, which may be NULL. The caller has a count of it.
+/// Makes a color of a runtime, and returns a reference to it.
 ///
-/// NULL: errno is EINVAL for a size, number or flag that dapple.h does not have, or DAPPLE_BOUND
-/// where the runtime has no thread of the program's.
+/// The options may be NULL, for the defaults. The reference is released by dapple_color_unref.
+///
+/// Returns NULL with errno set to EINVAL if runtime is NULL, if the options contain a size,
+/// priority or flag that dapple.h does not have, or for DAPPLE_BOUND in a runtime without a thread
+/// of the program.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_color_new(
     runtime: *mut Runtime,
     options: *const ColorOptions,
 ) -> *mut Color {
     const NAME: &str = "dapple_runtime_color_new";
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that all pointers are null or lead to what their types say (see
+    // `runtime/mod.rs`).
     pointer(NAME, || unsafe {
         let runtime = runtime.as_ref().ok_or(libc::EINVAL)?;
         let options = read_options(options)?;
@@ -195,56 +215,64 @@ pub unsafe extern "C" fn dapple_runtime_color_new(
     })
 }
 
-/// The default color of a runtime, of which the caller has a count. In a runtime that was made with
-/// DAPPLE_HERE it is bound to the thread that made it.
+/// Returns a reference to the default color of a runtime.
+///
+/// In a runtime that was made with DAPPLE_HERE, the color is bound to the thread that made it.
+/// Returns NULL with errno set to EINVAL if runtime is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_default_color(runtime: *mut Runtime) -> *mut Color {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that all pointers are null or lead to what their types say (see
+    // `runtime/mod.rs`).
     pointer("dapple_runtime_default_color", || unsafe {
         let runtime = runtime.as_ref().ok_or(libc::EINVAL)?;
         Ok(give(Arc::clone(&runtime.default_color)))
     })
 }
 
-/// The color of a key, of which the caller has a count: equal bytes have one color, others have
-/// other ones. A key's color lives as long as somebody has a count of it or something posted to it
-/// has not run; then the key takes no memory any more.
+/// Returns a reference to the color of a key, and makes the color if there is none.
 ///
-/// NULL: errno is EINVAL for a null pointer.
+/// Equal bytes have the same color, and different bytes have different colors. The color of a key
+/// lives as long as there is a reference to it, or a function that was posted to it and has not
+/// run. After that, the key takes no memory.
+///
+/// Returns NULL with errno set to EINVAL if runtime is NULL, or if key is NULL and length is not 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_color_of_key(
     runtime: *mut Runtime,
     key: *const c_void,
     length: usize,
 ) -> *mut Color {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that all pointers are null or lead to what their types say (see
+    // `runtime/mod.rs`).
     pointer("dapple_runtime_color_of_key", || unsafe {
         let runtime = runtime.as_ref().ok_or(libc::EINVAL)?;
         Ok(give(Color::of_key(&runtime.owner, key_of(key, length)?)))
     })
 }
 
-/// One count more; answers the color. NULL stays NULL.
+/// Adds a reference to a color, and returns the color. NULL is returned as it is.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_color_ref(color: *mut Color) -> *mut Color {
     if !color.is_null() {
-        // SAFETY: the caller has a count, so it is there.
+        // SAFETY: the caller has a reference, so the color is live.
         unsafe { Arc::increment_strong_count(color) };
     }
     color
 }
 
-/// One count less. NULL is ignored.
+/// Releases a reference to a color. NULL is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_color_unref(color: *mut Color) {
     if !color.is_null() {
-        // SAFETY: the caller gives its count up.
+        // SAFETY: the caller has a reference, which it gives up.
         door("dapple_color_unref", || unsafe { Arc::decrement_strong_count(color) });
     }
 }
 
-/// The color of the callback that runs on this thread, without a count for the caller. NULL: it has
-/// none or several, or no callback runs.
+/// Returns the color of the callback that runs on this thread.
+///
+/// The caller gets no reference. Returns NULL if the callback has no color or several, or if no
+/// callback runs on this thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn dapple_color_current() -> *mut Color {
     with_current(|colors| match colors {
@@ -253,7 +281,8 @@ pub extern "C" fn dapple_color_current() -> *mut Color {
     })
 }
 
-/// 1 if the callback that runs on this thread has the color, alone or among others; otherwise 0.
+/// Returns 1 if the callback that runs on this thread has the color, alone or among others;
+/// otherwise 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_color_is_current(color: *const Color) -> c_int {
     let is_it = |other: &Arc<Color>| std::ptr::eq(Arc::as_ptr(other), color);

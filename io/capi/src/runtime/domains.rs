@@ -1,4 +1,4 @@
-//! Domains, in their dynamic form.
+//! The exported functions of domains, in their dynamic form.
 
 #![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
 
@@ -14,20 +14,21 @@ use super::runtimes::Runtime;
 use super::site::site;
 use crate::door::{answer, door, number, pointer, set_errno};
 
-/// The context in which an event sees nothing of its domain, and runs beside everything.
+/// The context in which an event cannot use the state of its domain, and may overlap all other
+/// events.
 pub const DAPPLE_NONE: c_int = 0;
-/// The context in which an event reads the state, beside others.
+/// The context in which an event reads the state, and may overlap others that read it.
 pub const DAPPLE_ANON: c_int = 1;
 /// The context in which an event reads and writes the state, in the order of its domain.
 pub const DAPPLE_GLOBAL: c_int = 2;
 
-/// A step of an event of a domain: it runs in a context, and may ask, once, for what comes next.
+/// A step of an event of a domain. It runs in a context, and may ask once for the next step.
 pub type StepFunction = Option<unsafe extern "C" fn(token: *mut Token, argument: *mut c_void)>;
 
-/// A [`StepFunction`] that is there.
+/// A [`StepFunction`] that is not null.
 pub(super) type Step = unsafe extern "C" fn(token: *mut Token, argument: *mut c_void);
 
-/// Makes a copy of a state, which shares nothing with it.
+/// A function that returns a copy of a state, which shares nothing with the original.
 pub type CloneFunction = Option<unsafe extern "C" fn(state: *const c_void) -> *mut c_void>;
 
 /// A state, and the events that are ordered by it.
@@ -36,14 +37,16 @@ pub struct Domain {
     owner: Arc<Owner>,
 }
 
-/// An event of a domain while a step of it runs. It must not be kept, or used on another thread.
+/// An event of a domain while a step of it runs.
+///
+/// It must not be kept after the step, or used on another thread.
 pub struct Token {
     event: DynCx<State>,
     owner: Arc<Owner>,
     next: Next,
 }
 
-/// What is done when the step has returned.
+/// What happens after the step has returned.
 enum Next {
     Commit,
     Enter(Context, Callee<Step, NoColor>),
@@ -51,23 +54,24 @@ enum Next {
     CommitThen(Context, Callee<Step, NoColor>),
 }
 
-/// A state of the program's.
+/// A state of the program, with the functions that copy and free it.
 struct State {
     state: *mut c_void,
     clone: CloneFunction,
     free: Function,
 }
 
-// SAFETY: the program says what the pointer leads to, and that it may be read by several threads at
-// once and written by one; nothing here looks at it.
+// SAFETY: the program guarantees that the state may be used on all threads, by several readers or
+// one writer at a time (see `runtime/mod.rs`). Nothing here reads what the pointer leads to.
 unsafe impl Send for State {}
-// SAFETY: see above.
+// SAFETY: see `Send`: no code here uses more than the address.
 unsafe impl Sync for State {}
 
 impl Clone for State {
     fn clone(&self) -> State {
-        // SAFETY: the program says so; see `runtime`. A domain of such a state is a snapshot one
-        // only if there is the function.
+        // SAFETY: the program guarantees that its function may be called with its state (see
+        // `runtime/mod.rs`). Without the function the domain is in read_write mode, which makes no
+        // clones.
         let state = self.clone.map_or(null_mut(), |clone| unsafe { clone(self.state) });
         State { state, ..*self }
     }
@@ -76,7 +80,8 @@ impl Clone for State {
 impl Drop for State {
     fn drop(&mut self) {
         if let Some(free) = self.free {
-            // SAFETY: the program says so; see `runtime`. It is dropped once.
+            // SAFETY: the program guarantees that its function may be called once with its state
+            // (see `runtime/mod.rs`). Each `State` is dropped once.
             unsafe { free(self.state) };
         }
     }
@@ -91,7 +96,7 @@ fn context_of(context: c_int) -> Result<Context, c_int> {
     }
 }
 
-/// Runs a step, and does what it has asked for.
+/// Runs a step, and then does what the step has asked for.
 fn step(event: DynCx<State>, owner: Arc<Owner>, callee: Callee<Step, NoColor>) -> Done {
     let mut token = Token { event, owner, next: Next::Commit };
     callee.step("a step of an event", &raw mut token);
@@ -107,7 +112,12 @@ fn step(event: DynCx<State>, owner: Arc<Owner>, callee: Callee<Step, NoColor>) -
 }
 
 impl Token {
-    /// What comes next, which is asked for once.
+    /// Stores what the step asks for, unless it has asked before.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if the token or the function is null, EALREADY if the step has asked before, and the
+    /// error of `check`.
     #[allow(clippy::too_many_arguments, reason = "they are those of the exported functions")]
     unsafe fn ask(
         token: *mut Token,
@@ -118,7 +128,8 @@ impl Token {
         next: impl FnOnce(&Token, Callee<Step, NoColor>) -> Next,
         check: impl FnOnce(&Token) -> Result<(), c_int>,
     ) -> Result<(), c_int> {
-        // SAFETY: see `runtime`.
+        // SAFETY: the caller guarantees that all pointers are null or lead to what their types say
+        // (see `runtime/mod.rs`).
         unsafe {
             let token = token.as_mut().ok_or(libc::EINVAL)?;
             let call = function.ok_or(libc::EINVAL)?;
@@ -134,14 +145,16 @@ impl Token {
     }
 }
 
-/// Opens a domain with a state, which is the domain's from then on: free is called with it, if that
-/// is not NULL, when nobody can use it any more, on any thread.
+/// Opens a domain with a state, which the domain owns from then on.
 ///
-/// With clone, events in anon read the state that they have come upon while later events change a
-/// copy, which is made only if somebody still reads. Without, that is NULL, later events wait. The
-/// label, which may be NULL, names the domain in reports.
+/// When nobody can use the state any longer, free is called with it on any thread, if free is not
+/// NULL. The label, which may be NULL, names the domain in reports.
 ///
-/// NULL: errno is EINVAL for a runtime that is NULL.
+/// With clone, an event in anon keeps reading the state that it found when it entered, while later
+/// events change a copy. The copy is made only if somebody still reads the original. If clone is
+/// NULL, later events wait instead.
+///
+/// Returns NULL with errno set to EINVAL if runtime is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_domain_new(
     runtime: *mut Runtime,
@@ -150,7 +163,8 @@ pub unsafe extern "C" fn dapple_domain_new(
     free: Function,
     label: *const c_char,
 ) -> *mut Domain {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that all pointers are null or lead to what their types say (see
+    // `runtime/mod.rs`).
     pointer("dapple_domain_new", || unsafe {
         let owner = Arc::clone(&runtime.as_ref().ok_or(libc::EINVAL)?.owner);
         let mut builder = Inner::builder();
@@ -166,24 +180,30 @@ pub unsafe extern "C" fn dapple_domain_new(
     })
 }
 
-/// Gives a domain up: its events still run, and then its state is freed. NULL is ignored.
+/// Gives up the caller's handle of a domain. NULL is ignored.
+///
+/// The events of the domain still run, and then its state is freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_domain_free(domain: *mut Domain) {
     if !domain.is_null() {
-        // SAFETY: it is from `dapple_domain_new`, and not used again: see `runtime`.
+        // SAFETY: `dapple_domain_new` made the box, and the caller does not use it again (see
+        // `runtime/mod.rs`).
         door("dapple_domain_free", || drop(unsafe { Box::from_raw(domain) }));
     }
 }
 
-/// Posts an event to a domain. Its first step runs in none; up to which context it may go is said
-/// here, and an event that says less holds fewer others up. When a step has returned without asking
-/// for another one, the event commits. Events commit in the order in which they were posted, and
-/// what they have deferred runs then.
+/// Posts an event to a domain.
 ///
-/// The argument is freed by drop, if that is not NULL: after the step, or instead of it.
+/// Its first step runs in none. It may later enter contexts up to highest, and a lower one delays
+/// fewer other events. When a step returns without having asked for another one, the event commits.
+/// Events commit in the order in which they were posted, and the functions that they have deferred
+/// run then.
 ///
-/// 0: done. -1: nothing is called; errno is EINVAL for a domain or step that is NULL or a number
-/// that is no context, ESHUTDOWN when the runtime has ended, ECHILD in a forked child.
+/// The argument is freed by drop, if that is not NULL, after the step or instead of it.
+/// dapple_domain_post has no drop.
+///
+/// Returns 0, or -1 with errno set, and then calls nothing: EINVAL if the domain or the function is
+/// NULL or highest is not a context, ESHUTDOWN if the runtime has ended, ECHILD in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_domain_post_from(
     domain: *mut Domain,
@@ -194,7 +214,8 @@ pub unsafe extern "C" fn dapple_domain_post_from(
     file: *const c_char,
     line: c_int,
 ) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that all pointers are null or lead to what their types say (see
+    // `runtime/mod.rs`).
     answer("dapple_domain_post", || unsafe {
         let domain = domain.as_ref().ok_or(libc::EINVAL)?;
         let (highest, call) = (context_of(highest)?, function.ok_or(libc::EINVAL)?);
@@ -207,11 +228,14 @@ pub unsafe extern "C" fn dapple_domain_post_from(
     })
 }
 
-/// The context in which a step runs. -1: errno is EINVAL for NULL.
+/// Returns the context in which the step runs.
+///
+/// Returns -1 with errno set to EINVAL if the token is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_token_context(token: *const Token) -> c_int {
     number("dapple_token_context", || {
-        // SAFETY: see `runtime`.
+        // SAFETY: the caller guarantees that the token is null or that of the running step (see
+        // `runtime/mod.rs`).
         let token = unsafe { token.as_ref() }.ok_or(libc::EINVAL)?;
         Ok(match token.event.context() {
             Context::None => DAPPLE_NONE,
@@ -221,19 +245,24 @@ pub unsafe extern "C" fn dapple_token_context(token: *const Token) -> c_int {
     })
 }
 
-/// The place of an event in the order of its domain: it is lower than that of each later event. 0
-/// for NULL.
+/// Returns the ticket of an event, which is its place in the order of the domain.
+///
+/// It is lower than the tickets of all later events. Returns 0 if the token is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_token_ticket(token: *const Token) -> u64 {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that the token is null or that of the running step (see
+    // `runtime/mod.rs`).
     unsafe { token.as_ref() }.map_or(0, |token| token.event.ticket().number())
 }
 
-/// The state, to be read until the step returns. NULL: errno is EPERM for an event in none, EINVAL
-/// for NULL.
+/// Returns the state, which may be read until the step returns.
+///
+/// Returns NULL with errno set on failure: EPERM if the event is in none, EINVAL if the token is
+/// NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_token_state(token: *const Token) -> *const c_void {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that the token is null or that of the running step (see
+    // `runtime/mod.rs`).
     let state = unsafe { token.as_ref() }
         .ok_or(libc::EINVAL)
         .and_then(|token| token.event.state().map_err(|_| libc::EPERM));
@@ -246,22 +275,29 @@ pub unsafe extern "C" fn dapple_token_state(token: *const Token) -> *const c_voi
     }
 }
 
-/// The state, to be read and written until the step returns. NULL: errno is EPERM for an event in
-/// none or anon, EINVAL for NULL.
+/// Returns the state, which may be read and written until the step returns.
+///
+/// Returns NULL with errno set on failure: EPERM if the event is in none or anon, EINVAL if the
+/// token is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_token_state_mut(token: *mut Token) -> *mut c_void {
     pointer("dapple_token_state_mut", || {
-        // SAFETY: see `runtime`.
+        // SAFETY: the caller guarantees that the token is null or that of the running step (see
+        // `runtime/mod.rs`).
         let token = unsafe { token.as_mut() }.ok_or(libc::EINVAL)?;
         token.event.state_mut().map(|state| state.state).map_err(|_| libc::EPERM)
     })
 }
 
-/// Has a step run in a context when this one has returned: from none to anon or global, from global
-/// to anon, or where the event is.
+/// Asks for the next step of the event, in a context, after this step has returned.
 ///
-/// 0: done. -1: nothing is called; errno is EPERM for a step that is not legal, EALREADY if the
-/// step has asked before, EINVAL for a token or step that is NULL or a number that is no context.
+/// The event may go from none to anon or global, from global to anon, or stay in its context. The
+/// argument is freed by drop, if that is not NULL, after the function or instead of it.
+/// dapple_token_enter has no drop.
+///
+/// Returns 0, or -1 with errno set, and then calls nothing: EPERM if the event may not enter the
+/// context, EALREADY if the step has asked before, EINVAL if the token or the function is NULL or
+/// context is not a context.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_token_enter_from(
     token: *mut Token,
@@ -272,7 +308,8 @@ pub unsafe extern "C" fn dapple_token_enter_from(
     file: *const c_char,
     line: c_int,
 ) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that the token is null or that of the running step (see
+    // `runtime/mod.rs`).
     answer("dapple_token_enter", || unsafe {
         let context = context_of(context)?;
         let check = |token: &Token| token.event.may_enter(context).map_err(|_| libc::EPERM);
@@ -281,10 +318,14 @@ pub unsafe extern "C" fn dapple_token_enter_from(
     })
 }
 
-/// Has a step of an event in global run, when this one has returned, after all earlier events have
-/// committed and what this one has deferred has run, with the domain to itself.
+/// Asks for the next step of an event in global, which has the domain to itself.
 ///
-/// As dapple_token_enter_from otherwise.
+/// The step runs after this one has returned, all earlier events have committed, and the functions
+/// that this event has deferred have run. The argument is freed by drop, if that is not NULL, after
+/// the function or instead of it. dapple_token_exclusive has no drop.
+///
+/// Returns 0, or -1 with errno set, and then calls nothing: EPERM if the event is not in global,
+/// EALREADY if the step has asked before, EINVAL if the token or the function is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_token_exclusive_from(
     token: *mut Token,
@@ -294,7 +335,8 @@ pub unsafe extern "C" fn dapple_token_exclusive_from(
     file: *const c_char,
     line: c_int,
 ) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that the token is null or that of the running step (see
+    // `runtime/mod.rs`).
     answer("dapple_token_exclusive", || unsafe {
         let check = |token: &Token| match token.event.context() {
             Context::Global => Ok(()),
@@ -305,10 +347,14 @@ pub unsafe extern "C" fn dapple_token_exclusive_from(
     })
 }
 
-/// Commits the event when the step has returned, and goes on with a sub-event: an event with a new
-/// ticket, which may go up to a context.
+/// Has the event commit after this step has returned, and go on as a sub-event.
 ///
-/// As dapple_token_enter_from otherwise; every context is legal.
+/// The sub-event is an event with a new ticket. Its first step is the function, and it may enter
+/// contexts up to highest. The argument is freed by drop, if that is not NULL, after the function
+/// or instead of it. dapple_token_commit_then has no drop.
+///
+/// Returns 0, or -1 with errno set, and then calls nothing: EALREADY if the step has asked before,
+/// EINVAL if the token or the function is NULL or highest is not a context.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_token_commit_then_from(
     token: *mut Token,
@@ -319,7 +365,8 @@ pub unsafe extern "C" fn dapple_token_commit_then_from(
     file: *const c_char,
     line: c_int,
 ) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that the token is null or that of the running step (see
+    // `runtime/mod.rs`).
     answer("dapple_token_commit_then", || unsafe {
         let highest = context_of(highest)?;
         let next = |_: &Token, callee| Next::CommitThen(highest, callee);
@@ -327,11 +374,13 @@ pub unsafe extern "C" fn dapple_token_commit_then_from(
     })
 }
 
-/// Has a function called when the event commits, after what earlier events have deferred, outside
-/// of the state: what the event does to the outside.
+/// Defers a function until the event commits.
 ///
-/// The argument is freed by drop, if that is not NULL: after the function, or instead of it. 0:
-/// done. -1: errno is EINVAL for a token or function that is NULL.
+/// It runs after the functions that earlier events have deferred, and cannot use the state. It is
+/// for effects outside of the domain. The argument is freed by drop, if that is not NULL, after the
+/// function or instead of it. dapple_token_defer has no drop.
+///
+/// Returns 0, or -1 with errno set to EINVAL if the token or the function is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_token_defer_from(
     token: *mut Token,
@@ -341,7 +390,8 @@ pub unsafe extern "C" fn dapple_token_defer_from(
     file: *const c_char,
     line: c_int,
 ) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that the token is null or that of the running step (see
+    // `runtime/mod.rs`).
     answer("dapple_token_defer", || unsafe {
         let token = token.as_mut().ok_or(libc::EINVAL)?;
         let call = function.ok_or(libc::EINVAL)?;
@@ -352,14 +402,15 @@ pub unsafe extern "C" fn dapple_token_defer_from(
     })
 }
 
-/// Gives up the right to go higher than a context, so that later events need not wait. It changes
-/// nothing for an event in anon or global.
+/// Gives up the event's right to enter contexts above highest, so that later events need not wait
+/// for it.
 ///
-/// 0: done. -1: errno is EALREADY if the step has asked for another one, EINVAL for a token that is
-/// NULL or a number that is no context.
+/// It has no effect for an event in anon or global. Returns 0, or -1 with errno set: EALREADY if
+/// the step has asked for another one, EINVAL if the token is NULL or highest is not a context.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_token_renounce(token: *mut Token, highest: c_int) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that the token is null or that of the running step (see
+    // `runtime/mod.rs`).
     answer("dapple_token_renounce", || unsafe {
         let token = token.as_mut().ok_or(libc::EINVAL)?;
         let highest = context_of(highest)?;

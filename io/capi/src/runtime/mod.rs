@@ -1,18 +1,23 @@
 //! The functions of `include/dapple.h`.
 //!
-//! * [`owner`]: what colors, timers and the rest know of the runtime that they belong to.
-//! * [`callee`]: a function of the program's, with its argument; [`site`]: where it was posted.
-//! * [`runtimes`], [`colors`], [`posts`], [`timers`], [`watches`] (descriptors and signals),
-//!   [`offload`], [`domains`]: the exported functions.
+//! * [`owner`]: what colors, timers and the rest know of their runtime.
+//! * [`callee`]: a function of the program with its argument. [`site`]: the place that posted it.
+//! * The exported functions: [`runtimes`], [`colors`], [`posts`], [`timers`], [`watches`]
+//!   (descriptors and signals), [`offload`], [`domains`].
 //!
-//! The comments of what is exported are those of the header, which a test compares with what
-//! cbindgen makes of these files.
+//! The comments of exported items are also those of the header: a test compares it with the output
+//! of cbindgen for these files.
 //!
-//! # What the exported functions rely on
+//! # Safety of the exported functions
 //!
-//! A pointer is null, which is an error, or from the function that makes such a thing, and has not
-//! been given to the one that frees it; strings end with a zero; a function of the program's may be
-//! called, with its argument, on the threads that its comment names.
+//! All exported functions rely on their caller for the following:
+//!
+//! * A pointer to one of this library's objects is null, which is an error, or comes from the
+//!   function that makes such an object. It has not been passed to the function that frees it.
+//! * Other pointers are null where that is allowed, or lead to what the function's type and comment
+//!   say. Strings end with a zero.
+//! * A function of the program may be called, with its argument, on the threads that the comment of
+//!   the exported function names.
 
 pub(crate) mod callee;
 pub(crate) mod colors;

@@ -1,4 +1,4 @@
-//! Work that blocks, on threads that are no workers.
+//! The exported function for blocking work, which runs on the threads of the blocking pool.
 
 #![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
 
@@ -24,19 +24,19 @@ fn in_work<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Says whether offloaded work runs on this thread.
+/// Returns `true` if offloaded work runs on this thread.
 pub(super) fn is_in_work() -> bool {
     IS_IN_WORK.get()
 }
 
-/// Calls work with the argument on a thread that may block, and when that has returned, then with
-/// the argument on a color.
+/// Calls work on a thread of the blocking pool, and after that calls then on a color.
 ///
-/// The argument is freed by drop, if that is not NULL: on the color, after then, or instead of what
-/// has not begun when the runtime ends. dapple_offload has no drop.
+/// Both get the argument, and work may block. The argument is freed by drop, if that is not NULL,
+/// on the color: after then, or instead of what has not begun when the runtime ends. dapple_offload
+/// has no drop.
 ///
-/// 0: done. -1: nothing is called; errno is EINVAL for a color, work or then that is NULL,
-/// ESHUTDOWN when the runtime has ended, ECHILD in a forked child.
+/// Returns 0, or -1 with errno set, and then calls nothing: EINVAL if color, work or then is NULL,
+/// ESHUTDOWN if the runtime has ended, ECHILD in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_offload_from(
     color: *mut Color,
@@ -47,13 +47,14 @@ pub unsafe extern "C" fn dapple_offload_from(
     file: *const c_char,
     line: c_int,
 ) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that all pointers are null or lead to what their types say (see
+    // `runtime/mod.rs`).
     answer("dapple_offload", || unsafe {
         let work = work.ok_or(libc::EINVAL)?;
         let (owner, to, callee) = on_color(color, then, argument, drop)?;
         let work = Callee::new(work, argument, None, NO_COLOR, &owner);
         let runs = move |done: Result<(), JoinError>, _: &mut Cx| {
-            // Work that was dropped by a shutdown has not been done.
+            // A shutdown may have dropped the work without running it.
             if done.is_ok() {
                 callee.run("what follows offloaded work");
             }

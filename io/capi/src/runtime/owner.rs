@@ -1,4 +1,4 @@
-//! What colors, and what is posted, know of the runtime that they belong to.
+//! The part of a runtime that its colors, and what is posted to them, keep alive.
 
 use std::collections::HashMap;
 use std::ffi::c_int;
@@ -10,25 +10,25 @@ use dapple_io::Io;
 
 use super::colors::Color;
 
-/// Who is told how much there is that keeps a loop running.
+/// A counter of what keeps a loop running.
 pub(crate) trait Keeper: Send + Sync {
-    /// Something has been posted, armed or registered.
+    /// Counts a post, an armed timer or a registration.
     fn begins(&self);
-    /// It has run, or has been dropped.
+    /// Counts the end of one: it has run, or has been dropped.
     fn ends(&self);
 }
 
-/// See the module. It outlives its runtime as long as a color of it is kept.
+/// What colors know of their runtime. It outlives the runtime as long as one of its colors is live.
 pub(crate) struct Owner {
     pub(crate) io: Io,
-    /// The colors that have a key. An entry goes with its color.
+    /// The colors that have a key. Dropping a color removes its entry.
     keys: Mutex<HashMap<Box<[u8]>, Weak<Color>>>,
     keeper: Option<Arc<dyn Keeper>>,
-    /// Whose its threads are.
+    /// The process that has the runtime's threads.
     process: Process,
 }
 
-/// As long as it is there, a loop goes on.
+/// Keeps a loop running until it is dropped.
 pub(crate) struct Hold(Option<Arc<dyn Keeper>>);
 
 impl Owner {
@@ -41,12 +41,21 @@ impl Owner {
         self.io.handle()
     }
 
-    /// An error in a forked child, where the runtime has no threads.
+    /// Checks that the process is the one that has the runtime's threads.
+    ///
+    /// # Errors
+    ///
+    /// ECHILD in a forked child.
     pub(crate) fn check_process(&self) -> Result<(), c_int> {
         if self.process.is_another() { Err(libc::ECHILD) } else { Ok(()) }
     }
 
-    /// An error unless posts are accepted.
+    /// Checks that the runtime accepts posts.
+    ///
+    /// # Errors
+    ///
+    /// ECHILD in a forked child, ESHUTDOWN if the runtime has ended, or is ending and this is not
+    /// one of its workers.
     pub(crate) fn check_open(&self) -> Result<(), c_int> {
         self.check_process()?;
         let handle = self.handle();
@@ -56,7 +65,7 @@ impl Owner {
         }
     }
 
-    /// Keeps the loop running until what it answers is dropped.
+    /// Returns a value that keeps the loop running until it is dropped.
     pub(crate) fn hold(&self) -> Hold {
         Hold(self.keeper.as_ref().map(|keeper| {
             keeper.begins();

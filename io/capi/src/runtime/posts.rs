@@ -1,4 +1,4 @@
-//! Posts: to a color, with shared access, to several colors, to none.
+//! The exported functions that post: to a color, with shared access, to several colors, to none.
 
 #![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
 
@@ -13,30 +13,31 @@ use super::runtimes::Runtime;
 use super::site::site;
 use crate::door::answer;
 
-/// A color of a set, and how it is needed.
+/// A color of a set, and the access to it that is needed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Access {
     /// The color.
     pub color: *mut Color,
-    /// 0: alone; otherwise beside others that share it.
+    /// 0 for exclusive access; any other number for access that is shared with others.
     pub shared: c_int,
 }
 
-/// The most colors of a set.
+/// The maximum number of colors in a set.
 pub const DAPPLE_MOST_COLORS: usize = 1024;
 
-/// What a callee is, for a message.
+/// The name of these callees in the message of a panic.
 const POSTED: &str = "a posted function";
 
-/// Calls a function on a color, after what was posted to it before, and not at the same time as
-/// anything else of it.
+/// Calls a function on a color.
 ///
-/// The argument is freed by drop, if that is not NULL: on the color, after the function, or instead
-/// of it if the runtime ends first. dapple_post has no drop, and names the place of the call.
+/// It runs after what was posted to the color before, and never overlaps anything else of the
+/// color. The argument is freed by drop, if that is not NULL, on the color: after the function, or
+/// instead of it if the runtime ends first. dapple_post has no drop, and passes the place of the
+/// call.
 ///
-/// 0: done. -1: nothing is called; errno is EINVAL for a color or function that is NULL, ESHUTDOWN
-/// when the runtime has ended, ECHILD in a forked child.
+/// Returns 0, or -1 with errno set, and then calls nothing: EINVAL if the color or the function is
+/// NULL, ESHUTDOWN if the runtime has ended, ECHILD in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_post_from(
     color: *mut Color,
@@ -46,7 +47,8 @@ pub unsafe extern "C" fn dapple_post_from(
     file: *const c_char,
     line: c_int,
 ) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that all pointers are null or lead to what their types say (see
+    // `runtime/mod.rs`).
     answer("dapple_post", || unsafe {
         let (owner, to, callee) = on_color(color, function, argument, drop)?;
         owner.handle().post_from(site(file, line), &to, move |_| callee.run(POSTED));
@@ -54,10 +56,11 @@ pub unsafe extern "C" fn dapple_post_from(
     })
 }
 
-/// Calls a function on a color that others may share with it: functions that were posted so, one
-/// behind the other, may run at once, on all cores, but beside nothing else of the color.
+/// Calls a function on a color, which it may share with others.
 ///
-/// As dapple_post_from otherwise.
+/// Functions that were posted to the color this way, one right after the other, may run at the same
+/// time on different cores. They overlap nothing else of the color. The argument and the errors are
+/// those of dapple_post_from.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_post_shared_from(
     color: *mut Color,
@@ -67,7 +70,8 @@ pub unsafe extern "C" fn dapple_post_shared_from(
     file: *const c_char,
     line: c_int,
 ) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that all pointers are null or lead to what their types say (see
+    // `runtime/mod.rs`).
     answer("dapple_post_shared", || unsafe {
         let (owner, to, callee) = on_color(color, function, argument, drop)?;
         owner.handle().post_shared_from(site(file, line), &to, move |_| callee.run(POSTED));
@@ -75,10 +79,12 @@ pub unsafe extern "C" fn dapple_post_shared_from(
     })
 }
 
-/// Calls a function on a color unless that has as many events as it may: see capacity in
-/// dapple_color_options.
+/// Calls a function on a color, unless the color has as many events as its capacity allows.
 ///
-/// 0: done. -1: nothing is called; errno is EAGAIN if the color is full, or as in dapple_post_from.
+/// The capacity is a field of dapple_color_options. The argument is that of dapple_post_from.
+///
+/// Returns 0, or -1 with errno set, and then calls nothing: EAGAIN if the color is full, otherwise
+/// as dapple_post_from does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_try_post_from(
     color: *mut Color,
@@ -88,7 +94,8 @@ pub unsafe extern "C" fn dapple_try_post_from(
     file: *const c_char,
     line: c_int,
 ) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that all pointers are null or lead to what their types say (see
+    // `runtime/mod.rs`).
     answer("dapple_try_post", || unsafe {
         let (color, call) = (count(color)?, function.ok_or(libc::EINVAL)?);
         color.owner.check_open()?;
@@ -103,12 +110,16 @@ pub unsafe extern "C" fn dapple_try_post_from(
     })
 }
 
-/// Calls a function when it has several colors, each alone or shared. No thread waits meanwhile,
-/// and sets never wait for each other in a circle. A color that is named twice counts once, alone
-/// if one of them says so.
+/// Calls a function when it has access to several colors, each exclusive or shared.
 ///
-/// The argument is freed on these colors; as dapple_post_from otherwise. EINVAL also: there is no
-/// color, there are more than DAPPLE_MOST_COLORS, or they are of several runtimes.
+/// No thread waits meanwhile, and sets never wait for each other in a circle. A color that is named
+/// twice counts once, with exclusive access if one of the two asks for it. The argument is freed by
+/// drop, if that is not NULL, on these colors: after the function, or instead of it if the runtime
+/// ends first. dapple_post_set has no drop.
+///
+/// Returns 0, or -1 with errno set, and then calls nothing: EINVAL if the function or a color is
+/// NULL, if there is no color, if there are more than DAPPLE_MOST_COLORS, or if they belong to
+/// different runtimes; ESHUTDOWN if the runtime has ended, ECHILD in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_post_set_from(
     accesses: *const Access,
@@ -119,7 +130,8 @@ pub unsafe extern "C" fn dapple_post_set_from(
     file: *const c_char,
     line: c_int,
 ) -> c_int {
-    // SAFETY: see `runtime`; the pointer leads to so many.
+    // SAFETY: the caller guarantees that all pointers are null or lead to what their types say, and
+    // that `accesses` leads to `number` elements (see `runtime/mod.rs`).
     answer("dapple_post_set", || unsafe {
         let call = function.ok_or(libc::EINVAL)?;
         if accesses.is_null() || !(1..=DAPPLE_MOST_COLORS).contains(&number) {
@@ -147,9 +159,14 @@ pub unsafe extern "C" fn dapple_post_set_from(
     })
 }
 
-/// Calls a function on no color: at any time, on any thread of the runtime, beside anything.
+/// Calls a function without a color: at any time, on any thread of the runtime, while anything else
+/// runs.
 ///
-/// As dapple_post_from otherwise.
+/// The argument is freed by drop, if that is not NULL, after the function, or instead of it if the
+/// runtime ends first. dapple_post_uncolored has no drop.
+///
+/// Returns 0, or -1 with errno set, and then calls nothing: EINVAL if the runtime or the function
+/// is NULL, ESHUTDOWN if the runtime has ended, ECHILD in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_post_uncolored_from(
     runtime: *mut Runtime,
@@ -159,7 +176,8 @@ pub unsafe extern "C" fn dapple_post_uncolored_from(
     file: *const c_char,
     line: c_int,
 ) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that all pointers are null or lead to what their types say (see
+    // `runtime/mod.rs`).
     answer("dapple_post_uncolored", || unsafe {
         let runtime = runtime.as_ref().ok_or(libc::EINVAL)?;
         let (owner, call) = (&runtime.owner, function.ok_or(libc::EINVAL)?);

@@ -1,4 +1,4 @@
-//! Runtimes: workers, of which one may be a thread of the program's.
+//! The exported functions of runtimes, whose first worker may be a thread of the program.
 
 #![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
 
@@ -16,39 +16,43 @@ use super::offload::is_in_work;
 use super::owner::Owner;
 use crate::door::{answer, door, number, number_of, pointer};
 
-/// The calling thread becomes the first worker of the runtime, and the default color is bound to
-/// it. It works while it is in dapple_runtime_run, _turn, _wait_idle or _free.
+/// A flag of a runtime: the calling thread becomes its first worker, and the default color is bound
+/// to that thread.
+///
+/// The thread runs callbacks while it is in dapple_runtime_run, dapple_runtime_turn,
+/// dapple_runtime_wait_idle or dapple_runtime_free.
 pub const DAPPLE_HERE: u32 = 1;
-/// The workers may run on any core, instead of one each.
+/// A flag of a runtime: its workers may run on any core, instead of each on its own core.
 pub const DAPPLE_UNPINNED: u32 = 2;
 
-/// The most workers of a runtime.
+/// The maximum number of workers of a runtime.
 pub const DAPPLE_MOST_WORKERS: u32 = 1024;
 
-/// What a runtime is to be. All zeroes but for the size: what it is by default.
+/// The options of a runtime. If all fields but size are zero, the runtime has the defaults.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Options {
     /// sizeof(dapple_options).
     pub size: usize,
-    /// How many workers run callbacks, the calling thread included if it is one: up to
-    /// DAPPLE_MOST_WORKERS. 0: as many as the environment's DAPPLE_WORKERS says, or one per core.
+    /// The number of workers that run callbacks, including the calling thread with DAPPLE_HERE, up
+    /// to DAPPLE_MOST_WORKERS. 0 for the number in the environment variable DAPPLE_WORKERS, or one
+    /// per core.
     pub workers: u32,
-    /// DAPPLE_HERE, DAPPLE_UNPINNED, or 0.
+    /// DAPPLE_HERE, DAPPLE_UNPINNED, both, or 0.
     pub flags: u32,
-    /// How many threads there are for dapple_offload at most; 0: as many as by default.
+    /// The maximum number of threads for dapple_offload; 0 for four per worker, and at least eight.
     pub offload_threads: u32,
-    /// What the names of the threads begin with, or NULL.
+    /// The start of the names of the threads, or NULL.
     pub thread_name: *const c_char,
-    /// After how many nanoseconds a callback that still runs is written to standard error, with its
-    /// color's label and the place that posted it; 0: never. Of a runtime with one worker, only
-    /// some are noticed, and when they have ended.
+    /// The time in nanoseconds after which a callback that still runs is reported on standard
+    /// error, with the label of its color and the place that posted it; 0 for no reports. With one
+    /// worker, only some of these callbacks are noticed, and only after they have ended.
     pub stall_ns: u64,
 }
 
-/// Options of C begin with their size, by which a later library can tell that they are older.
+/// Options from C, which begin with their size: by that, a later library recognizes an older form.
 pub(super) trait Versioned {
-    /// All zeroes but for the size.
+    /// The defaults: all fields are zero but the size.
     const DEFAULT: Self;
     fn size(&self) -> usize;
 }
@@ -80,13 +84,17 @@ impl Versioned for super::colors::ColorOptions {
     }
 }
 
-/// The options that a pointer leads to; by default if it is null.
+/// Returns the options at a pointer, or the defaults if it is null.
+///
+/// # Errors
+///
+/// EINVAL if the size is not that of these options.
 ///
 /// # Safety
 ///
-/// It is null, or leads to options.
+/// The pointer is null, or leads to options.
 pub(super) unsafe fn read_options<T: Versioned + Copy>(options: *const T) -> Result<T, c_int> {
-    // SAFETY: the caller says so.
+    // SAFETY: the caller guarantees that `options` is null or leads to options.
     let Some(options) = (unsafe { options.as_ref() }) else { return Ok(T::DEFAULT) };
     match options.size() == size_of::<T>() {
         true => Ok(*options),
@@ -94,7 +102,7 @@ pub(super) unsafe fn read_options<T: Versioned + Copy>(options: *const T) -> Res
     }
 }
 
-/// Workers that run callbacks on all cores.
+/// A runtime: workers that run callbacks on all cores.
 pub struct Runtime {
     pub(super) owner: Arc<Owner>,
     pub(super) default_color: Arc<Color>,
@@ -102,26 +110,29 @@ pub struct Runtime {
     stop: Arc<Stop>,
 }
 
-/// Who runs the callbacks. What is `None` has been ended, while callbacks may still use the rest.
+/// The threads that run the callbacks.
+///
+/// `None` stands for workers that have ended, while callbacks may still use the rest of the
+/// runtime.
 enum Workers {
-    /// A thread of the program's is the first one.
+    /// The first worker is a thread of the program.
     Here(Box<OnThread<RefCell<Option<Here>>>>),
-    /// All are threads of their own.
+    /// All workers are threads of their own.
     Threads(Mutex<Option<dapple::Runtime>>),
-    /// They are those of an `event_base`, whose loop runs them.
+    /// The workers belong to an `event_base`, whose loop runs them.
     Base,
 }
 
-/// What is used, and dropped, on one thread.
+/// A value that is used and dropped only on the thread that made it.
 struct OnThread<T> {
     thread: ThreadId,
     value: T,
 }
 
-// SAFETY: the value is reached by `get` only, on the thread that made it. It is dropped with its
-// `Runtime` by `dapple_runtime_free`, which asks `get` before.
+// SAFETY: only `get` reaches the value, and only on the thread that made it. The value is dropped
+// with its `Runtime` by `dapple_runtime_free`, which calls `get` before.
 unsafe impl<T> Send for OnThread<T> {}
-// SAFETY: see above.
+// SAFETY: see `Send`: other threads never reach the value.
 unsafe impl<T> Sync for OnThread<T> {}
 
 impl<T> OnThread<T> {
@@ -137,8 +148,10 @@ impl<T> OnThread<T> {
     }
 }
 
-/// What ends `dapple_runtime_run`. Shared, as the runtime may be freed as soon as that has
-/// returned, while the one who has asked is still here.
+/// The request to end `dapple_runtime_run`.
+///
+/// It is shared, because the runtime may be freed as soon as `dapple_runtime_run` has returned,
+/// while the thread that has sent the request still uses it.
 #[derive(Default)]
 struct Stop {
     is_asked: Mutex<bool>,
@@ -150,7 +163,7 @@ impl Stop {
         self.is_asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says whether it was asked for, once.
+    /// Returns `true` if there is a request, and removes it.
     fn take(&self) -> bool {
         std::mem::take(&mut *self.is_asked())
     }
@@ -169,7 +182,7 @@ impl Runtime {
         Runtime { owner: Arc::clone(owner), default_color, workers, stop: Arc::default() }
     }
 
-    /// The runtime of an `event_base`, as `dapple.h` has it.
+    /// Makes the runtime of an `event_base`, in the form of `dapple.h`.
     pub(crate) fn of_base(owner: &Arc<Owner>) -> Runtime {
         Runtime::new(owner, Workers::Base)
     }
@@ -192,13 +205,15 @@ impl Runtime {
             builder = builder.offload_threads(options.offload_threads as usize);
         }
         if !options.thread_name.is_null() {
-            // SAFETY: it is a string: see `runtime`.
+            // SAFETY: the caller of `dapple_runtime_new` guarantees a string that ends with a zero
+            // (see `runtime/mod.rs`).
             let name = unsafe { CStr::from_ptr(options.thread_name) };
             builder = builder.thread_name(&name.to_string_lossy());
         }
         builder = match options.stall_ns {
             0 => silent(builder),
-            // Told on standard error, as the process has no subscriber of tracing.
+            // The default report goes to standard error, because the process has no subscriber of
+            // tracing.
             nanos => builder.stall_after(Duration::from_nanos(nanos)),
         };
         let failed = |error: std::io::Error| number_of(&error);
@@ -213,12 +228,17 @@ impl Runtime {
         Ok(Runtime::new(&owner, Workers::Here(here)))
     }
 
-    /// Says whether a thread of the program's is its first worker.
+    /// Returns `true` if the first worker is a thread of the program.
     pub(super) fn has_thread(&self) -> bool {
         !matches!(self.workers, Workers::Threads(_))
     }
 
-    /// Calls `f` with the workers, on the thread that is the first one.
+    /// Calls `f` with the workers, on the thread that is the first of them.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL if no thread of the program is a worker, EPERM on another thread, ESHUTDOWN after the
+    /// end.
     fn with_here<R>(&self, f: impl FnOnce(&Here) -> Result<R, c_int>) -> Result<R, c_int> {
         let Workers::Here(here) = &self.workers else { return Err(libc::EINVAL) };
         match &*here.get()?.borrow() {
@@ -227,7 +247,12 @@ impl Runtime {
         }
     }
 
-    /// Calls `f` with the workers, where their thread may run callbacks.
+    /// Calls `f` with the workers, if their thread may run callbacks now.
+    ///
+    /// # Errors
+    ///
+    /// ECHILD in a forked child, EDEADLK in a callback that cannot be suspended, and those of
+    /// `with_here`.
     fn in_turn<R>(&self, f: impl FnOnce(&Here) -> R) -> Result<R, c_int> {
         self.owner.check_process()?;
         self.with_here(|here| match here.can_turn() {
@@ -236,7 +261,12 @@ impl Runtime {
         })
     }
 
-    /// An error in a callback, and in offloaded work, which would wait for itself.
+    /// Checks that the calling thread is outside of callbacks and of offloaded work, which would
+    /// wait for themselves.
+    ///
+    /// # Errors
+    ///
+    /// EDEADLK inside of them.
     fn check_outside(&self) -> Result<(), c_int> {
         let is_outside = !is_in_callback() && !is_in_work();
         if is_outside { Ok(()) } else { Err(libc::EDEADLK) }
@@ -256,7 +286,7 @@ impl Runtime {
     }
 
     fn stop(&self) -> Result<(), c_int> {
-        // When `run` has seen it, the runtime may be gone.
+        // As soon as `run` has seen the request, the runtime may be freed.
         let (stop, handle) = (Arc::clone(&self.stop), self.owner.handle().clone());
         match &self.workers {
             Workers::Base => return Err(libc::EINVAL),
@@ -266,14 +296,15 @@ impl Runtime {
             }
             Workers::Here(_) => {
                 *stop.is_asked() = true;
-                // Its thread looks before each turn: this is one.
+                // `run` looks for a request before each turn, and this post is one.
                 handle.post_default(|_| {});
             }
         }
         Ok(())
     }
 
-    /// Waits until it is idle, or answers what to wait by: another thread may free it meanwhile.
+    /// Waits until the runtime is idle, or returns the handle by which the caller can wait: another
+    /// thread may free the runtime during that wait.
     fn wait_idle(&self) -> Result<Option<Handle>, c_int> {
         self.owner.check_process()?;
         self.check_outside()?;
@@ -287,10 +318,10 @@ impl Runtime {
         }
     }
 
-    /// Ends the workers. True: all has run.
+    /// Ends the workers. Returns `true` if everything has run.
     fn end(&self, limit: Duration) -> Result<bool, c_int> {
         self.check_outside()?;
-        // The copy of a forked child has nothing to end.
+        // The copy in a forked child has nothing to end.
         let is_copy = self.owner.check_process().is_err();
         let report = match &self.workers {
             Workers::Here(here) => {
@@ -308,12 +339,12 @@ impl Runtime {
     }
 }
 
-/// Nothing is told of callbacks that run long: standard error is the program's.
+/// Turns off the reports of callbacks that run long, because standard error is the program's.
 pub(crate) fn silent(builder: Builder) -> Builder {
     builder.on_stall(|_| ()).on_ticket_stall(|_| ())
 }
 
-/// How many workers there are if a program does not say.
+/// Returns the number of workers for a program that does not ask for one.
 pub(crate) fn default_workers() -> usize {
     let asked = || std::env::var("DAPPLE_WORKERS").ok()?.parse().ok();
     let is_possible = |n: &usize| (1..=DAPPLE_MOST_WORKERS as usize).contains(n);
@@ -321,32 +352,38 @@ pub(crate) fn default_workers() -> usize {
     asked().filter(is_possible).unwrap_or_else(cores)
 }
 
-/// Makes a runtime, as options say, which may be NULL, and starts its threads.
+/// Makes a runtime, and starts its threads.
 ///
-/// NULL: errno is EINVAL for a size, number or flag that dapple.h does not have, or what the system
-/// says of a thread or a descriptor.
+/// The options may be NULL, for the defaults.
+///
+/// Returns NULL with errno set on failure: EINVAL if the options contain a size, number or flag
+/// that dapple.h does not have, or the system's error if a thread or a descriptor cannot be made.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_new(options: *const Options) -> *mut Runtime {
     pointer("dapple_runtime_new", || {
-        // SAFETY: see `runtime`.
+        // SAFETY: the caller guarantees that the pointer is null or live (see `runtime/mod.rs`).
         let options = unsafe { read_options(options) }?;
         Ok(Box::into_raw(Box::new(Runtime::start(&options)?)))
     })
 }
 
-/// Ends a runtime, and frees it. Timers, descriptors and signals call nothing any more. What is
-/// queued runs within a limit of nanoseconds; what is left then is dropped. A callback that runs
-/// then is waited for, for about a second more. What frees the argument of a watch may be called
-/// beside a callback of its color here. Colors, and the handles of timers, watches and domains, are
-/// still there, and are freed as before.
+/// Ends a runtime, and frees it.
 ///
-/// 0: all has run. 1: something was dropped, or a callback still runs, which must not use the
-/// runtime any more. -1: nothing has been done; errno is EINVAL for the runtime of an event_base,
-/// EDEADLK in a callback or in offloaded work, EPERM on another thread than the one that made the
-/// runtime with DAPPLE_HERE. A forked child may free its copy, which does nothing.
+/// From this call on, timers, descriptors and signals call nothing. What is queued runs for at most
+/// limit_ns nanoseconds; what is left after that is dropped. If a callback runs at that time, the
+/// function waits about 1 s more for it. The function that frees the argument of a watch may be
+/// called here while a callback of its color runs. Colors, and the handles of timers, watches and
+/// domains, stay valid, and are freed as usual.
+///
+/// Returns 0 if everything has run. Returns 1 if something was dropped, or if a callback still
+/// runs, which must not use the runtime any longer. Returns -1 with errno set, and then does
+/// nothing: EINVAL if the runtime is NULL or that of an event_base, EDEADLK in a callback or in
+/// offloaded work, EPERM on another thread than the one that made the runtime with DAPPLE_HERE. In
+/// a forked child it only frees the child's copy.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_free(runtime: *mut Runtime, limit_ns: u64) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that the pointer is null or live, and does not use it again
+    // after a success (see `runtime/mod.rs`). `dapple_runtime_new` made the box.
     number("dapple_runtime_free", || unsafe {
         let limit = Duration::from_nanos(limit_ns);
         let all_has_run = runtime.as_ref().ok_or(libc::EINVAL)?.end(limit)?;
@@ -355,45 +392,51 @@ pub unsafe extern "C" fn dapple_runtime_free(runtime: *mut Runtime, limit_ns: u6
     })
 }
 
-/// Runs callbacks until dapple_runtime_stop is called, on the thread that made the runtime with
-/// DAPPLE_HERE; in other runtimes, whose workers are threads of their own, waits until then.
+/// Runs callbacks until dapple_runtime_stop is called.
 ///
-/// 0: it was stopped. -1: errno is EINVAL for the runtime of an event_base, EPERM on another
-/// thread, EDEADLK in a callback that cannot be suspended (see dapple_runtime_turn), ECHILD in a
-/// forked child.
+/// It is for the thread that made the runtime with DAPPLE_HERE. In a runtime whose workers are all
+/// threads of their own, it only waits until then.
+///
+/// Returns 0 after it was stopped, or -1 with errno set: EINVAL if the runtime is NULL or that of
+/// an event_base, EPERM on another thread, EDEADLK in a callback that cannot be suspended (see
+/// dapple_runtime_turn), ECHILD in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_run(runtime: *mut Runtime) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that the pointer is null or live (see `runtime/mod.rs`).
     answer("dapple_runtime_run", || unsafe { runtime.as_ref().ok_or(libc::EINVAL)?.run() })
 }
 
-/// Makes dapple_runtime_run return. If it does not run at the moment, its next call returns at
-/// once. This may be called in callbacks and on every thread, but not in the handler of a signal.
+/// Makes dapple_runtime_run return.
 ///
-/// 0: done. -1: errno is EINVAL for NULL and for the runtime of an event_base.
+/// If dapple_runtime_run is not running, its next call returns at once. This function may be called
+/// in callbacks and on every thread, but not in a signal handler.
+///
+/// Returns 0, or -1 with errno set to EINVAL if the runtime is NULL or that of an event_base.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_stop(runtime: *mut Runtime) -> c_int {
     answer("dapple_runtime_stop", || {
-        // SAFETY: see `runtime`.
+        // SAFETY: the caller guarantees that the pointer is null or live (see `runtime/mod.rs`).
         unsafe { runtime.as_ref() }.ok_or(libc::EINVAL)?.stop()
     })
 }
 
-/// Looks at descriptors and timers, and runs callbacks for about 100 us. If there is nothing to
-/// run, it first waits for timeout_ns nanoseconds at most (0: not at all; -1: without limit). It is
-/// for the thread that made the runtime with DAPPLE_HERE, in programs that have a loop of their
-/// own.
+/// Checks descriptors and timers, and runs callbacks for about 100 us.
 ///
-/// A callback of a color that is bound to the thread may call it: the callback is suspended
+/// If there is nothing to run, it first waits for at most timeout_ns nanoseconds: 0 does not wait,
+/// and -1 waits without a limit. It is for the thread that made the runtime with DAPPLE_HERE, in
+/// programs that have a loop of their own.
+///
+/// A callback of a color that is bound to the thread may call it. The callback is suspended
 /// meanwhile, and others of its color may run.
 ///
-/// The answer is a measure of what has run, 0 for nothing. -1: errno is EINVAL for a runtime
-/// without DAPPLE_HERE, EPERM on another thread, EDEADLK in another callback, ECHILD in a forked
-/// child.
+/// Returns 0 if nothing has run, otherwise the number of visits to colors and of functions without
+/// a color that have run. Returns -1 with errno set on failure: EINVAL if the runtime is NULL or
+/// was made without DAPPLE_HERE, EPERM on another thread, EDEADLK in any other callback, ECHILD in
+/// a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_turn(runtime: *mut Runtime, timeout_ns: i64) -> c_int {
     number("dapple_runtime_turn", || {
-        // SAFETY: see `runtime`.
+        // SAFETY: the caller guarantees that the pointer is null or live (see `runtime/mod.rs`).
         let runtime = unsafe { runtime.as_ref() }.ok_or(libc::EINVAL)?;
         let until = |ns| Instant::now().checked_add(Duration::from_nanos(ns)).map(Turn::Until);
         let turn = match u64::try_from(timeout_ns) {
@@ -406,14 +449,17 @@ pub unsafe extern "C" fn dapple_runtime_turn(runtime: *mut Runtime, timeout_ns: 
     })
 }
 
-/// Waits until no callback runs or is queued; armed timers and quiet descriptors do not count. The
-/// thread that made a runtime with DAPPLE_HERE runs callbacks meanwhile.
+/// Waits until no callback runs or is queued.
 ///
-/// 0: done. -1: errno is EINVAL for the runtime of an event_base, EDEADLK in a callback or in
-/// offloaded work, EPERM on another thread, ECHILD in a forked child.
+/// Armed timers and idle descriptors do not count. The thread that made a runtime with DAPPLE_HERE
+/// runs callbacks meanwhile.
+///
+/// Returns 0, or -1 with errno set: EINVAL if the runtime is NULL or that of an event_base, EDEADLK
+/// in a callback or in offloaded work, EPERM on another thread than the one that made the runtime
+/// with DAPPLE_HERE, ECHILD in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_wait_idle(runtime: *mut Runtime) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that the pointer is null or live (see `runtime/mod.rs`).
     answer("dapple_runtime_wait_idle", || unsafe {
         if let Some(handle) = runtime.as_ref().ok_or(libc::EINVAL)?.wait_idle()? {
             handle.wait_idle();
@@ -422,27 +468,31 @@ pub unsafe extern "C" fn dapple_runtime_wait_idle(runtime: *mut Runtime) -> c_in
     })
 }
 
-/// Answers the descriptor that is readable when dapple_runtime_turn has something to do, for
-/// another loop to wait for beside dapple_runtime_deadline_ns: until it is readable, not for an
-/// edge. It is the runtime's: neither read nor close it.
+/// Returns a descriptor that is readable when dapple_runtime_turn has something to do.
 ///
-/// -1: errno is EINVAL for a runtime without DAPPLE_HERE, EPERM on another thread.
+/// Another loop can wait for it, level-triggered, and for the time of dapple_runtime_deadline_ns.
+/// The descriptor belongs to the runtime: neither read nor close it.
+///
+/// Returns -1 with errno set on failure: EINVAL if the runtime is NULL or was made without
+/// DAPPLE_HERE, EPERM on another thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_poll_fd(runtime: *mut Runtime) -> c_int {
     number("dapple_runtime_poll_fd", || {
-        // SAFETY: see `runtime`.
+        // SAFETY: the caller guarantees that the pointer is null or live (see `runtime/mod.rs`).
         let runtime = unsafe { runtime.as_ref() }.ok_or(libc::EINVAL)?;
         runtime.with_here(|here| here.poll_fd().map(|fd| fd.as_raw_fd()).ok_or(libc::EINVAL))
     })
 }
 
-/// Answers in how many nanoseconds the next dapple_runtime_turn is due at the latest; 0: now; -1:
-/// not before the descriptor becomes readable, or the runtime has no DAPPLE_HERE or is another
-/// thread's.
+/// Returns the number of nanoseconds after which dapple_runtime_turn is due at the latest.
+///
+/// 0 means that it is due now. -1 means that it is not due before the descriptor of
+/// dapple_runtime_poll_fd becomes readable, that the runtime is NULL or was made without
+/// DAPPLE_HERE, or that this is not the thread that made it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_deadline_ns(runtime: *mut Runtime) -> i64 {
     door("dapple_runtime_deadline_ns", || {
-        // SAFETY: see `runtime`.
+        // SAFETY: the caller guarantees that the pointer is null or live (see `runtime/mod.rs`).
         let Some(runtime) = (unsafe { runtime.as_ref() }) else { return -1 };
         let deadline = runtime.with_here(|here| Ok(here.next_deadline())).ok().flatten();
         deadline.map_or(-1, |deadline| {
@@ -452,42 +502,52 @@ pub unsafe extern "C" fn dapple_runtime_deadline_ns(runtime: *mut Runtime) -> i6
     })
 }
 
-/// Answers how many workers a runtime has. -1: errno is EINVAL for NULL.
+/// Returns the number of workers of a runtime.
+///
+/// Returns -1 with errno set to EINVAL if the runtime is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_workers(runtime: *mut Runtime) -> c_int {
     number("dapple_runtime_workers", || {
-        // SAFETY: see `runtime`.
+        // SAFETY: the caller guarantees that the pointer is null or live (see `runtime/mod.rs`).
         let runtime = unsafe { runtime.as_ref() }.ok_or(libc::EINVAL)?;
         Ok(runtime.owner.handle().workers() as c_int)
     })
 }
 
-/// Answers the figures of a runtime as Prometheus reads them, a string to be freed with free().
-/// NULL: errno is EINVAL for NULL, ENOMEM if there is no memory.
+/// Returns the metrics of a runtime in the text format of Prometheus.
+///
+/// The caller frees the string with free(). Returns NULL with errno set on failure: EINVAL if the
+/// runtime is NULL, ENOMEM if there is no memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_metrics(runtime: *mut Runtime) -> *mut c_char {
     pointer("dapple_runtime_metrics", || {
-        // SAFETY: see `runtime`.
+        // SAFETY: the caller guarantees that the pointer is null or live (see `runtime/mod.rs`).
         let runtime = unsafe { runtime.as_ref() }.ok_or(libc::EINVAL)?;
         malloc_text(&runtime.owner.handle().metrics().to_prometheus())
     })
 }
 
-/// Answers the figures of a runtime as a table for people: what runs and what waits, by label and
-/// by the place that posted it. It is a string to be freed with free(). NULL: errno is EINVAL for
+/// Returns the metrics of a runtime as a table for people.
+///
+/// The table says what runs and what waits, by label and by the place that posted it. The caller
+/// frees the string with free(). Returns NULL with errno set on failure: EINVAL if the runtime is
 /// NULL, ENOMEM if there is no memory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_report(runtime: *mut Runtime) -> *mut c_char {
     pointer("dapple_runtime_report", || {
-        // SAFETY: see `runtime`.
+        // SAFETY: the caller guarantees that the pointer is null or live (see `runtime/mod.rs`).
         let runtime = unsafe { runtime.as_ref() }.ok_or(libc::EINVAL)?;
         malloc_text(&runtime.owner.handle().metrics().to_string())
     })
 }
 
-/// A text in memory for `free`.
+/// Copies a text into memory from malloc, with a zero at its end.
+///
+/// # Errors
+///
+/// ENOMEM if there is no memory.
 pub(crate) fn malloc_text(text: &str) -> Result<*mut c_char, c_int> {
-    // SAFETY: so many bytes are written, to memory that is one larger.
+    // SAFETY: `text.len()` bytes and a zero are written to memory of `text.len() + 1` bytes.
     unsafe {
         let memory = libc::malloc(text.len() + 1).cast::<u8>();
         if memory.is_null() {

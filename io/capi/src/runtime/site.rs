@@ -1,8 +1,9 @@
-//! Where a C program has posted, as its macros tell: a file and a line.
+//! The site of a post in a C program: the file and line that its macros pass.
 //!
-//! [`Site::named`] takes a lock and a search. Each thread remembers the sites that it was told
-//! last, by the address of the file's name, which the compiler makes once, and by the line; the
-//! name is compared too, as an address may be another name's after a library was unloaded.
+//! [`Site::named`] takes a lock and searches. So each thread remembers the sites that it used last.
+//! They are found by the line and by the address of the file's name, of which the compiler makes
+//! one per file. The name itself is compared, too, because another name may have that address after
+//! a library was unloaded.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int};
@@ -10,7 +11,7 @@ use std::ptr::null;
 
 use dapple::Site;
 
-/// A power of two: six bits say which.
+/// The number of sites that a thread remembers, a power of two: six bits of a hash are the index.
 const REMEMBERED: usize = 64;
 
 type Known = Cell<(*const c_char, c_int, Option<Site>)>;
@@ -20,16 +21,16 @@ thread_local! {
         const { [const { Cell::new((null(), 0, None)) }; REMEMBERED] };
 }
 
-/// The site of a file and a line; without a file it is one of this library's.
+/// Returns the site of a file and a line. If the file is null, it is a site of this library.
 ///
 /// # Safety
 ///
-/// `file` is null, or a string.
+/// `file` is null, or a string that ends with a zero.
 pub(super) unsafe fn site(file: *const c_char, line: c_int) -> Site {
     if file.is_null() {
         return Site::named("(C)", 0);
     }
-    // SAFETY: the caller says so.
+    // SAFETY: the caller guarantees that `file` is a string that ends with a zero.
     let name = unsafe { CStr::from_ptr(file) };
     let mixed = (file.addr() as u64 ^ line as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let at = (mixed >> 58) as usize;

@@ -1,4 +1,4 @@
-//! Timers.
+//! The exported functions of timers.
 
 #![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
 
@@ -16,37 +16,37 @@ use crate::door::{answer, door, number};
 /// A timer that may be cancelled.
 pub struct Timer(dapple::Timer);
 
-/// The longest time, about 136 years: what is longer never comes.
+/// The maximum delay, about 136 years. Longer delays are cut to it.
 const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// What a callee is, for a message.
+/// The name of these callees in the message of a panic.
 const FIRED: &str = "a timer's function";
 
 /// Gives a timer to the caller, unless `out` is NULL.
 unsafe fn give(timer: dapple::Timer, out: *mut *mut Timer) {
     if !out.is_null() {
-        // SAFETY: the caller's pointer leads to a place for a pointer.
+        // SAFETY: the caller guarantees that a non-null `out` can be written to.
         unsafe { out.write(Box::into_raw(Box::new(Timer(timer)))) };
     }
 }
 
-/// NULL, until something is given.
+/// Sets the caller's pointer to NULL, unless `out` is NULL. It stays NULL if the call fails.
 unsafe fn clear<T>(out: *mut *mut T) {
     if !out.is_null() {
-        // SAFETY: the caller's pointer leads to a place for a pointer.
+        // SAFETY: the caller guarantees that a non-null `out` can be written to.
         unsafe { out.write(null_mut()) };
     }
 }
 
 /// Calls a function on a color after delay_ns nanoseconds, never earlier.
 ///
-/// If timer is not NULL, it gets a handle, which must be given to dapple_timer_cancel or
-/// dapple_timer_free, once, also after the function has been called. The argument is freed by drop,
-/// if that is not NULL: after the function, or instead of it. dapple_post_after has no drop. The
-/// function may be called before this returns, unless the caller is a callback of the color itself.
+/// If timer is not NULL, it gets a handle. The handle must be passed once to dapple_timer_cancel or
+/// dapple_timer_free, even after the function has been called. The function may be called before
+/// this call returns, unless the caller is a callback of the same color. The argument is freed by
+/// drop, if that is not NULL, after the function or instead of it. dapple_post_after has no drop.
 ///
-/// 0: done. -1: nothing is called; errno is EINVAL for a color or function that is NULL, ESHUTDOWN
-/// when the runtime has ended, ECHILD in a forked child.
+/// Returns 0, or -1 with errno set, and then calls nothing: EINVAL if the color or the function is
+/// NULL, ESHUTDOWN if the runtime has ended, ECHILD in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_post_after_from(
     color: *mut Color,
@@ -58,7 +58,8 @@ pub unsafe extern "C" fn dapple_post_after_from(
     file: *const c_char,
     line: c_int,
 ) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that all pointers are null or lead to what their types say (see
+    // `runtime/mod.rs`).
     answer("dapple_post_after", || unsafe {
         clear(timer);
         let (owner, to, callee) = on_color(color, function, argument, drop)?;
@@ -69,10 +70,13 @@ pub unsafe extern "C" fn dapple_post_after_from(
     })
 }
 
-/// Calls a function on a color every period_ns nanoseconds, until its timer is cancelled. Times
-/// that were missed are skipped.
+/// Calls a function on a color every period_ns nanoseconds, until its timer is cancelled.
 ///
-/// As dapple_post_after_from otherwise. EINVAL also: the period is 0.
+/// Times that were missed are skipped. The handle and the argument are those of
+/// dapple_post_after_from.
+///
+/// Returns 0, or -1 with errno set, and then calls nothing: EINVAL if the color or the function is
+/// NULL or the period is 0, ESHUTDOWN if the runtime has ended, ECHILD in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_every_from(
     color: *mut Color,
@@ -84,7 +88,8 @@ pub unsafe extern "C" fn dapple_every_from(
     file: *const c_char,
     line: c_int,
 ) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that all pointers are null or lead to what their types say (see
+    // `runtime/mod.rs`).
     answer("dapple_every", || unsafe {
         clear(timer);
         if period_ns == 0 {
@@ -98,16 +103,18 @@ pub unsafe extern "C" fn dapple_every_from(
     })
 }
 
-/// Cancels a timer, and frees its handle. In a callback of the timer's own color the answer is
-/// final; from elsewhere, a function that runs at this moment goes on.
+/// Cancels a timer, and frees its handle.
 ///
-/// 1: the function is not called, or not any more. 0: it has been called, or is being called. -1:
-/// errno is EINVAL for NULL.
+/// In a callback of the timer's own color the result is final. From elsewhere, a call that runs at
+/// this moment goes on.
+///
+/// Returns 1 if the function is not called, or is not called again. Returns 0 if it has been called
+/// or is being called. Returns -1 with errno set to EINVAL if the timer is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_timer_cancel(timer: *mut Timer) -> c_int {
     number("dapple_timer_cancel", || match timer.is_null() {
         true => Err(libc::EINVAL),
-        // SAFETY: it is from `give`, and not used again: see `runtime`.
+        // SAFETY: `give` made the box, and the caller does not use it again (see `runtime/mod.rs`).
         false => Ok(c_int::from(unsafe { Box::from_raw(timer) }.0.cancel())),
     })
 }
@@ -116,7 +123,7 @@ pub unsafe extern "C" fn dapple_timer_cancel(timer: *mut Timer) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_timer_free(timer: *mut Timer) {
     if !timer.is_null() {
-        // SAFETY: it is from `give`, and not used again: see `runtime`.
+        // SAFETY: `give` made the box, and the caller does not use it again (see `runtime/mod.rs`).
         door("dapple_timer_free", || drop(unsafe { Box::from_raw(timer) }));
     }
 }

@@ -1,4 +1,4 @@
-//! Descriptors and signals.
+//! The exported functions of descriptors and signals.
 
 #![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
 
@@ -14,18 +14,18 @@ use super::colors::Color;
 use super::site::site;
 use crate::door::{answer, door, number_of, pointer};
 
-/// Bytes can be read, a connection can be accepted, or the other side has ended.
+/// Bytes can be read, a connection can be accepted, or the peer has ended.
 pub const DAPPLE_READABLE: c_int = 1;
-/// Bytes can be written, or a connection is made.
+/// Bytes can be written, or a connection is established.
 pub const DAPPLE_WRITABLE: c_int = 2;
-/// As an interest: the function is called when that begins, and not again as long as it stays.
+/// As an interest: the function is called when a readiness begins, and not again while it lasts.
 pub const DAPPLE_EDGE: c_int = 4;
-/// As what a function is told: the other side has ended.
+/// In what a function is told: the peer has ended.
 pub const DAPPLE_CLOSED: c_int = 8;
-/// As what a function is told: the descriptor has an error.
+/// In what a function is told: the descriptor has an error.
 pub const DAPPLE_ERROR: c_int = 16;
 
-/// A function that waits for a descriptor, or for a signal.
+/// The registration of a function for a descriptor or a signal.
 pub struct Watch(Registered);
 
 enum Registered {
@@ -33,17 +33,22 @@ enum Registered {
     Signal(SignalRegistration),
 }
 
-/// A descriptor of the program's, which is open as long as it is watched, as the header demands.
+/// A descriptor of the program. It stays open while it is watched, as the header demands.
 struct Watched(c_int);
 
 impl AsFd for Watched {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the program keeps it open until the watch has ended: see `dapple_watch_end`.
+        // SAFETY: the program keeps it open until the watch has ended, as `dapple_on_ready_from`
+        // demands.
         unsafe { BorrowedFd::borrow_raw(self.0) }
     }
 }
 
-/// What a program waits for, as the reactor has it.
+/// Translates an interest from C to that of the reactor.
+///
+/// # Errors
+///
+/// EINVAL if the number is not an interest.
 fn interest_of(interest: c_int) -> Result<Interest, c_int> {
     let kinds = match interest & !DAPPLE_EDGE {
         DAPPLE_READABLE => Interest::READABLE,
@@ -56,7 +61,7 @@ fn interest_of(interest: c_int) -> Result<Interest, c_int> {
     Ok(if interest & DAPPLE_EDGE != 0 { kinds.edge_triggered() } else { kinds })
 }
 
-/// What the reactor says, as a program has it.
+/// Translates the readiness that the reactor reports to the bits of C.
 fn bits_of(ready: Ready) -> c_int {
     let says = [
         (ready.is_readable(), DAPPLE_READABLE),
@@ -67,7 +72,8 @@ fn bits_of(ready: Ready) -> c_int {
     says.into_iter().filter(|(is, _)| *is).fold(0, |bits, (_, bit)| bits | bit)
 }
 
-/// The watch of what was registered; if that was refused, the argument stays the program's.
+/// Returns the watch of a registration. If the registration was refused, the argument stays the
+/// program's.
 fn give(
     registered: std::io::Result<Registered>,
     callee: Arc<Colored<Tell>>,
@@ -81,17 +87,20 @@ fn give(
     }
 }
 
-/// Calls a function on a color when a descriptor is ready: again and again as long as it is, with
-/// one call queued at most. The function gets what the descriptor is ready for, and the argument.
+/// Calls a function on a color whenever a descriptor is ready.
 ///
-/// The descriptor stays the program's: it should not block, and must stay open until the watch has
-/// ended. The argument is freed by drop, if that is not NULL, on the color, when the watch has
-/// ended and the function does not run any more. dapple_on_ready has no drop. The function may be
-/// called before this returns, unless the caller is a callback of the color itself.
+/// The function is called again and again as long as the descriptor is ready, with at most one call
+/// queued. It gets the bits for what the descriptor is ready for, and the argument. It may be
+/// called before this call returns, unless the caller is a callback of the same color.
 ///
-/// NULL: nothing is called; errno is EINVAL for a color or function that is NULL or a number that
-/// is no interest, ESHUTDOWN when the runtime has ended, ECHILD in a forked child, or what the
-/// system says (EPERM: a regular file).
+/// The descriptor stays the program's. It should be non-blocking, and must stay open until the
+/// watch has ended. The argument is freed by drop, if that is not NULL, on the color, after the
+/// watch has ended and the function no longer runs. dapple_on_ready has no drop.
+///
+/// Returns NULL with errno set on failure, and then calls nothing: EINVAL if the color or the
+/// function is NULL or interest is not an interest, EBADF if the descriptor is negative, ESHUTDOWN
+/// if the runtime has ended, ECHILD in a forked child, or the system's error (EPERM for a regular
+/// file).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_on_ready_from(
     color: *mut Color,
@@ -103,7 +112,8 @@ pub unsafe extern "C" fn dapple_on_ready_from(
     file: *const c_char,
     line: c_int,
 ) -> *mut Watch {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that all pointers are null or lead to what their types say (see
+    // `runtime/mod.rs`).
     pointer("dapple_on_ready", || unsafe {
         let interest = interest_of(interest)?;
         if descriptor < 0 {
@@ -121,11 +131,15 @@ pub unsafe extern "C" fn dapple_on_ready_from(
     })
 }
 
-/// Calls a function on a color when the process gets a signal. Signals that come before the
-/// function begins are one. The function gets the number of the signal, and the argument. What the
-/// process does by default it does not do any more.
+/// Calls a function on a color whenever the process gets a signal.
 ///
-/// As dapple_on_ready_from otherwise. EINVAL also: it is no signal, or one that cannot be handled.
+/// Signals that come before the function begins count as one. The function gets the number of the
+/// signal, and the argument. The default action of the signal is no longer taken. The argument is
+/// that of dapple_on_ready_from.
+///
+/// Returns NULL with errno set on failure, and then calls nothing: EINVAL if the color or the
+/// function is NULL or the number is not that of a signal that can be handled, ESHUTDOWN if the
+/// runtime has ended, ECHILD in a forked child, or the system's error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_on_signal_from(
     color: *mut Color,
@@ -136,7 +150,8 @@ pub unsafe extern "C" fn dapple_on_signal_from(
     file: *const c_char,
     line: c_int,
 ) -> *mut Watch {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that all pointers are null or lead to what their types say (see
+    // `runtime/mod.rs`).
     pointer("dapple_on_signal", || unsafe {
         let (owner, to, callee) = on_color(color, function, argument, drop)?;
         let callee = Arc::new(callee);
@@ -147,61 +162,68 @@ pub unsafe extern "C" fn dapple_on_signal_from(
     })
 }
 
-/// The registration of a descriptor.
+/// Returns the registration of a descriptor's watch.
+///
+/// # Errors
+///
+/// EINVAL if the watch is null or that of a signal.
 unsafe fn of_descriptor<'a>(watch: *mut Watch) -> Result<&'a Registration, c_int> {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that the watch is null or live (see `runtime/mod.rs`).
     match unsafe { watch.as_ref() } {
         Some(Watch(Registered::Descriptor(registration))) => Ok(registration),
         _ => Err(libc::EINVAL),
     }
 }
 
-/// Has the function of a descriptor not called any more, until dapple_watch_resume.
+/// Pauses the watch of a descriptor: its function is not called until dapple_watch_resume.
 ///
-/// 0: done. -1: errno is EINVAL for NULL, and for a signal's watch.
+/// Returns 0, or -1 with errno set to EINVAL if the watch is NULL or that of a signal.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_watch_pause(watch: *mut Watch) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that the watch is null or live (see `runtime/mod.rs`).
     answer("dapple_watch_pause", || unsafe {
         of_descriptor(watch)?.pause();
         Ok(())
     })
 }
 
-/// Has the function of a descriptor called again. What came meanwhile is told.
+/// Ends the pause of a watch.
 ///
-/// 0: done. -1: errno is EINVAL for NULL, and for a signal's watch.
+/// If the descriptor is ready, its function is called. Returns 0, or -1 with errno set to EINVAL if
+/// the watch is NULL or that of a signal.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_watch_resume(watch: *mut Watch) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that the watch is null or live (see `runtime/mod.rs`).
     answer("dapple_watch_resume", || unsafe {
         of_descriptor(watch)?.resume();
         Ok(())
     })
 }
 
-/// Has the function of a descriptor called for something else.
+/// Changes what the function of a descriptor is called for.
 ///
-/// 0: done. -1: errno is EINVAL for NULL, for a signal's watch, and for a number that is no
-/// interest.
+/// Returns 0, or -1 with errno set to EINVAL if the watch is NULL or that of a signal, or if
+/// interest is not an interest.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_watch_set_interest(watch: *mut Watch, interest: c_int) -> c_int {
-    // SAFETY: see `runtime`.
+    // SAFETY: the caller guarantees that the watch is null or live (see `runtime/mod.rs`).
     answer("dapple_watch_set_interest", || unsafe {
         of_descriptor(watch)?.set_interest(interest_of(interest)?);
         Ok(())
     })
 }
 
-/// Ends a watch, and frees it: its function is no longer called, but for a call that runs at
-/// this moment on another thread. The descriptor may be closed in the drop of the watch, and in a
-/// callback of its color. NULL is ignored.
+/// Ends a watch, and frees it. NULL is ignored.
+///
+/// Its function is no longer called; only a call that runs at this moment on another thread goes
+/// on. The descriptor may be closed in the drop function of the watch, or after this call in a
+/// callback of its color.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_watch_end(watch: *mut Watch) {
     if watch.is_null() {
         return;
     }
-    // SAFETY: it is from `give`, and not used again: see `runtime`.
+    // SAFETY: `give` made the box, and the caller does not use it again (see `runtime/mod.rs`).
     door("dapple_watch_end", || match unsafe { Box::from_raw(watch) }.0 {
         Registered::Descriptor(registration) => drop(registration),
         Registered::Signal(registration) => drop(registration),

@@ -1,7 +1,7 @@
-//! C programs that are compiled here, and programs of the system, on libevent and on the library.
+//! C programs that are compiled here, and programs of the system, on libevent and on this library.
 //!
-//! What needs Debian's packages (gcc, libevent-dev, the programs) is skipped without them, which is
-//! said; with `DAPPLE_CLIENTS=require` that is a failure.
+//! Tests that need Debian packages (gcc, libevent-dev, the programs) are skipped without them, and
+//! say so. With `DAPPLE_CLIENTS=require` a missing package is a failure.
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::ffi::OsStr;
@@ -9,23 +9,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// On which library a program runs.
+/// The library on which a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
     Libevent,
     Dapple,
 }
 
-/// The library, as `cargo test` has built it.
+/// Returns the path of the library that `cargo test` has built.
 pub fn library() -> PathBuf {
-    // It stands beside the test: target/debug/deps/order-...
+    // The library is in the directory of the test: target/debug/deps/order-...
     let test = std::env::current_exe().unwrap();
     let path = test.with_file_name("libdapple_event.so");
     assert!(path.exists(), "{}: cargo test -p dapple-capi", path.display());
     path
 }
 
-/// Says whether a program of the system is there.
+/// Returns `true` if the system has a program.
 pub fn has(program: &str) -> bool {
     let found = Command::new("sh").args(["-c", "command -v \"$0\" >/dev/null", program]).status();
     let is_there = found.unwrap().success();
@@ -36,10 +36,10 @@ pub fn has(program: &str) -> bool {
     is_there
 }
 
-/// Where the headers are.
+/// The directory of the headers.
 pub const INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/include");
 
-/// Says whether there are libevent's headers.
+/// Returns `true` if the system has libevent's headers.
 fn has_libevent() -> bool {
     let is_there = Path::new("/usr/include/event2/event.h").exists();
     if !is_there {
@@ -49,14 +49,14 @@ fn has_libevent() -> bool {
     is_there
 }
 
-/// Compiles a program, in C or C++ as its ending says; `None`: there is no compiler.
+/// Compiles a program, as C or C++ by its file extension. Returns `None` if there is no compiler.
 fn compile_file(source: &Path, flags: &[&str]) -> Option<PathBuf> {
     let is_cpp = source.extension() == Some(OsStr::new("cpp"));
     let compiler = if is_cpp { "c++" } else { "cc" };
     if !has(compiler) {
         return None;
     }
-    // Tests of one process compile the same program beside each other.
+    // Tests of one process may compile the same program at the same time.
     static COMPILED: AtomicUsize = AtomicUsize::new(0);
     let number = COMPILED.fetch_add(1, Ordering::Relaxed);
     let name = format!("{}-{number}", env!("CARGO_CRATE_NAME"));
@@ -73,43 +73,44 @@ fn compile_file(source: &Path, flags: &[&str]) -> Option<PathBuf> {
     Some(program)
 }
 
-/// A program of `tests/c`.
+/// Returns the path of a program in `tests/c`.
 fn source(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(file)
 }
 
-/// Compiles a program of `tests/c` that is linked to libevent; `None`: there is no compiler, or no
-/// libevent.
+/// Compiles a program in `tests/c` that is linked to libevent. Returns `None` if there is no
+/// compiler or no libevent.
 pub fn compile(name: &str, flags: &[&str]) -> Option<PathBuf> {
     let flags = [flags, &["-levent", "-levent_pthreads"]].concat();
     if has_libevent() { compile_file(&source(&format!("{name}.c")), &flags) } else { None }
 }
 
-/// How a program is linked that is linked to the library.
+/// The way a program is linked to the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linked {
-    /// To the library only.
+    /// To the shared library only.
     Alone,
-    /// To the library only, whose code becomes the program's.
+    /// To the static library only.
     Statically,
-    /// To the library, and to libevent behind it.
+    /// To the library, with libevent after it.
     BeforeLibevent,
-    /// The wrong way round.
+    /// To libevent, with the library after it, which is the wrong order.
     BehindLibevent,
 }
 
-/// Compiles a program of `tests/c` that is linked to the library; `None`: there is no compiler, or
-/// no libevent.
+/// Compiles a program in `tests/c` that is linked to the library. Returns `None` if there is no
+/// compiler, or no libevent where it is needed.
 pub fn compile_linked(file: &str, linked: Linked, flags: &[&str]) -> Option<PathBuf> {
     compile_path(&source(file), linked, flags)
 }
 
-/// Compiles a program that is linked to the library; `None`: there is no compiler, or no libevent.
+/// Compiles a program that is linked to the library. Returns `None` if there is no compiler, or no
+/// libevent where it is needed.
 pub fn compile_path(source: &Path, linked: Linked, flags: &[&str]) -> Option<PathBuf> {
     let library = library();
     let archive = library.with_extension("a");
     let folder = library.parent().unwrap().to_str().unwrap();
-    // Before the paths of the environment: in those of `cargo test` an older library may stand.
+    // An RPATH, because the LD_LIBRARY_PATH of `cargo test` may contain an older library.
     let path = format!("-Wl,--disable-new-dtags,-rpath,{folder}");
     let find = format!("-L{folder}");
     let libraries: &[&str] = match linked {
@@ -125,18 +126,19 @@ pub fn compile_path(source: &Path, linked: Linked, flags: &[&str]) -> Option<Pat
     compile_file(source, &flags)
 }
 
-/// The parts of a program that says them when it is called without arguments.
+/// Returns the parts of a program, which prints their names when it is called without arguments.
 pub fn parts(program: &Path) -> Vec<String> {
     let parts = String::from_utf8(Command::new(program).output().unwrap().stdout).unwrap();
     parts.lines().map(str::to_owned).collect()
 }
 
-/// Runs all parts of a program, each of which checks itself, and says `ok`.
+/// Runs all parts of a program, of which there are at least `least`. Each part checks itself and
+/// prints `ok`.
 pub fn run_parts(program: &Path, least: usize) {
     let parts = parts(program);
     assert!(parts.len() >= least, "{parts:?}");
     for part in parts {
-        // What is freed is overwritten, so that who uses it after that is noticed.
+        // Freed memory is overwritten, so that a use after free is noticed.
         let mut command = Command::new(program);
         command.arg(&part).env("DAPPLE_WORKERS", "3").env("MALLOC_PERTURB_", "165");
         let output = command.output().unwrap();
@@ -146,7 +148,7 @@ pub fn run_parts(program: &Path, least: usize) {
     }
 }
 
-/// What a program prints that ends well.
+/// Returns the output of a program, which must succeed within 60 s.
 pub fn output_of(program: &Path) -> String {
     let output = Command::new("timeout").arg("60").arg(program).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -154,7 +156,7 @@ pub fn output_of(program: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A command that runs on one of the two.
+/// Makes a command that runs on one of the two libraries.
 pub fn command(program: impl AsRef<OsStr>, on: On) -> Command {
     let mut command = Command::new(program);
     if on == On::Dapple {
@@ -163,7 +165,7 @@ pub fn command(program: impl AsRef<OsStr>, on: On) -> Command {
     command
 }
 
-/// What a program prints, which ends within a minute.
+/// Runs a program on one of the two libraries, for at most 60 s, and returns its output.
 pub fn output(program: &Path, arguments: &[&str], on: On) -> Output {
     let mut command = command("timeout", on);
     command.arg("60").arg(program).args(arguments).output().unwrap()

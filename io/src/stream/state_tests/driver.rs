@@ -1,4 +1,4 @@
-//! What drives the connection, and when time passes.
+//! The driver of the connection, and the passing of time.
 
 use super::*;
 
@@ -42,7 +42,7 @@ impl World {
             Next::Call(Call::Drain) if self.wrong == Wrong::DrainIsNotTold => {}
             Next::Call(call) => {
                 let is_unread = self.socket.received.front() == Some(&Item::Byte);
-                // Who never has enough does not put it off.
+                // A spent budget ends the reading, so that endless input does not delay a drain.
                 let is_spent =
                     self.runs.as_ref().is_some_and(|left| left.reads == 0 || left.calls == 0);
                 let has_read =
@@ -134,7 +134,7 @@ impl World {
         (self.log.wants_back, self.log.is_paused) = (true, false);
     }
 
-    /// Everything that may happen next, but that time passes.
+    /// Returns the worlds after each thing that may happen next, except that time passes.
     pub(super) fn nexts(&self) -> Result<Vec<World>, String> {
         let mut nexts = Vec::new();
         let mut also = |change: &mut dyn FnMut(&mut World) -> Found| {
@@ -195,7 +195,7 @@ impl World {
         (self.runs, self.log.was_useful) = (Some(Budget::EVENT), true);
     }
 
-    /// Time passes up to the timer.
+    /// Lets time pass up to the timer.
     pub(super) fn let_time_pass(&self) -> Option<World> {
         let until = self.timer.filter(|_| !self.socket.is_gone)?;
         let mut world = self.clone();

@@ -1,29 +1,29 @@
-//! The connection's step function, searched: every order in which a peer, the system, a protocol,
-//! the program and the clock can do what short scripts say, over buffers of a few bytes.
+//! A search of the connection's step function: every order in which a peer, the system, a protocol,
+//! the program and the clock can follow short scripts, over buffers of a few bytes.
 //!
 //! The model of the system is a socket with a receive queue (bytes, urgent marks, the end, a reset)
-//! and a send queue of two bytes, whose edges are those of epoll: they are told once, and gather
+//! and a send queue of two bytes. Its edges are those of epoll: they are reported once, and gather
 //! until they are looked at. A peer may act between any two steps of an event. Time passes where
-//! the script says so; and when nothing else can happen, up to the timer.
+//! the script says so and, when nothing else can happen, up to the timer.
 //!
-//! Wherever nothing but time is left, and when a connection closes, it is checked that
+//! In every state in which only time can pass, and when a connection closes, the search checks that
 //!
-//! - what has arrived has been delivered, unless the protocol does not take input now, and the end
-//!   has been told, before an error that came after it;
-//! - output waits only for a socket that is full, and a protocol that waits for room has none; one
-//!   that wants to be called again has been;
-//! - all that was sent has left once, when the connection closes by itself, and is not lost there;
-//! - a connection whose peer has reset it is over, and one that is paused is not, but for that;
-//! - the timer is at what is waited for, or before, and a limit ends what it is for, in time;
-//! - no event follows another one for nothing, and what was aborted closes at the next step.
+//! - input that has arrived has been delivered, unless the protocol does not take input now, and
+//!   the end has been reported, before an error that came after it;
+//! - output waits only for a full socket, a protocol that waits for room has none, and a protocol
+//!   that wants to be called again has been called;
+//! - all output has left exactly once when the connection closes by itself, and is not lost then;
+//! - a connection whose peer has reset it is over, and a paused one is over for no other reason;
+//! - the timer is not later than the deadline, and a limit ends the connection in time;
+//! - no event follows another one without use, and an aborted connection closes at the next step.
 //!
-//! Then the same search has to find what is wrong with variants, each with one mistake: of the step
-//! function, of what drives it, or of a protocol.
+//! The same search then has to find the fault in variants with one mistake each, which is in the
+//! step function, in its driver, or in a protocol.
 //!
-//! Where what is: the world and the search here; `script`, what is varied; `protocol`, `socket` and
-//! `driver`, what acts in the world; `rules`, what is checked.
+//! The world and the search are in this file. `script` has what varies. `protocol`, `socket` and
+//! `driver` act in the world. `rules` has the checks.
 //!
-//! Not modelled: files, and a peer who sends more than nine bytes.
+//! Files, and a peer that sends more than nine bytes, are not modelled.
 
 mod driver;
 mod protocol;
@@ -56,7 +56,7 @@ fn instant(second: u32) -> Instant {
     *BEGIN.get_or_init(dapple::clock::now) + second * SECOND
 }
 
-/// What stands in the receive queue.
+/// An item of the receive queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Item {
     Byte,
@@ -68,61 +68,62 @@ enum Item {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Socket {
     received: VecDeque<Item>,
-    /// Bytes that the peer has not taken.
+    /// The number of bytes that the peer has not taken.
     sent: usize,
-    /// A write has found it full.
+    /// Whether a write has found the socket full.
     is_full: bool,
     is_reset: bool,
-    /// Our side is closed.
+    /// Whether our side is closed.
     is_shut: bool,
     is_gone: bool,
 }
 
-/// What has happened, to compare with; nothing of it is known to the step function.
+/// The history of a world, to compare with. The step function knows nothing of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Log {
-    /// Bytes that the protocol was let send; that the peer has got.
+    /// The number of bytes that the protocol was allowed to send. `arrived` of them have reached
+    /// the peer.
     promised: usize,
     arrived: usize,
-    /// The protocol has seen so much output that it stops, and has not been told of room.
+    /// Whether the protocol has seen congestion, and has not been told of room since.
     is_scarce: bool,
     wants_back: bool,
     is_paused: bool,
     has_ended: bool,
     was_told_of_end: bool,
     is_told_to_drain: bool,
-    /// Bytes that had arrived when the drain was asked for, and were not read.
+    /// The number of bytes that had arrived, unread, when the drain began.
     before_drain: usize,
     was_told_to_drain: bool,
     wants_shut: bool,
-    /// The last byte read, or written; or the end of a pause.
+    /// The second of the last byte read or written, or of the end of a pause.
     active: u32,
-    /// What is left of a message waits since then.
+    /// The second since which the rest of a message is awaited.
     incomplete: Option<u32>,
-    /// Output waits without progress since then.
+    /// The second since which output waits without progress.
     waits: Option<u32>,
-    /// It lingers since then.
+    /// The second since which the connection lingers.
     lingers: Option<u32>,
-    /// Bytes that were thrown away while it lingered.
+    /// The number of bytes that were discarded while the connection lingered.
     lingered: usize,
-    /// More input was left than is allowed when it ended.
+    /// Whether more input was left than is allowed when the connection ended.
     was_too_long: bool,
-    /// A write has failed: nobody reads then.
+    /// Whether a write has failed. Nothing is read then.
     has_written_in_vain: bool,
-    /// The protocol, or a drain, has ended it.
+    /// Whether the protocol, or a drain, has ended the connection.
     was_closed: bool,
     was_aborted: bool,
-    /// Events that were of no use, one after the other.
+    /// The number of useless events in a row.
     useless: u8,
     was_useful: bool,
 }
 
-/// What kind of socket it is.
+/// The kind of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Family {
-    /// A read that stops early is announced.
+    /// A TCP socket, which announces that a read may stop early.
     Tcp,
-    /// A read stops where descriptors go along with the bytes, and nobody says so.
+    /// A Unix socket, where a read stops at descriptors without an announcement.
     Unix,
 }
 
@@ -136,9 +137,9 @@ struct World {
     input: usize,
     output: usize,
     socket: Socket,
-    /// What the system has told and nobody has looked at.
+    /// The readiness that the system has reported and that has not been looked at.
     edges: Readiness,
-    /// An event is queued; one is under way.
+    /// Whether an event is queued. `runs` has the budget of a running one.
     is_queued: bool,
     runs: Option<Budget>,
     timer: Option<Instant>,
@@ -170,7 +171,7 @@ impl World {
             input: 0,
             output: 0,
             socket: Socket::default(),
-            // What the system says of a new socket.
+            // The system reports a new socket as writable.
             edges: Readiness { writable: true, ..Readiness::default() },
             is_queued: true,
             runs: None,
@@ -202,7 +203,8 @@ impl World {
         self.load().is_congested(&options())
     }
 
-    /// Says whether the protocol takes input: it may be paused, or leave some as there is no room.
+    /// Returns `true` if the protocol takes input. It may be paused, or leave input because there
+    /// is no room.
     fn takes(&self) -> bool {
         let leaves_input = self.log.is_scarce && self.input > 0;
         !(self.log.is_paused || leaves_input)
@@ -213,7 +215,8 @@ impl World {
     }
 }
 
-/// Searches one script; says how many states there are, or what is wrong and how it came to that.
+/// Searches one script. Returns the number of states, or a broken rule and the world in which it
+/// broke.
 fn search(first: World) -> Result<usize, String> {
     let mut seen = HashSet::from([first.clone()]);
     let mut open = vec![first];
@@ -233,7 +236,7 @@ fn search(first: World) -> Result<usize, String> {
     Ok(seen.len())
 }
 
-/// Searches all of it; says how many scripts and states there were.
+/// Searches all scripts. Returns the numbers of scripts and of states.
 fn search_all(family: Family, most: usize, wrong: Wrong) -> Result<(usize, usize), String> {
     let (mut searched, mut states) = (0, 0);
     for script in scripts(most) {

@@ -1,4 +1,4 @@
-//! What the protocols do.
+//! The behaviour of the protocols.
 
 use super::*;
 

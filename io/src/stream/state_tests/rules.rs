@@ -1,11 +1,11 @@
-//! What is checked, wherever nothing but time is left, and when a connection closes.
+//! The checks of states in which only time can pass, and of closing.
 
 use super::socket::SOCKET;
 use super::*;
 
 impl World {
-    /// What was received and not read makes the system reset the connection, and throw away what
-    /// the peer has not taken.
+    /// Checks that the connection may close for this reason, and closes it. If bytes were received
+    /// and not read, the system resets the connection, and discards what the peer has not taken.
     pub(super) fn close(&mut self, why: Why) -> Found {
         let log = &self.log;
         let is_unread = self.socket.received.contains(&Item::Byte);
@@ -50,7 +50,7 @@ impl World {
         Ok(())
     }
 
-    /// Nothing can happen but that time passes.
+    /// Checks a state in which only time can pass.
     pub(super) fn check_at_rest(&self) -> Found {
         let (log, socket) = (&self.log, &self.socket);
         if socket.is_gone {

@@ -1,6 +1,6 @@
-//! What is varied: scripts of a peer, protocols, what comes from outside, and mistakes.
+//! What varies: scripts of a peer, protocols, acts from outside, and mistakes.
 
-/// An enum, and a constant with all that it may be.
+/// Defines an enum, and a constant that lists its variants.
 macro_rules! listed {
     ($all:ident, $(#[$doc:meta])* enum $name:ident { $($(#[$of:meta])* $one:ident),* $(,)? }) => {
         $(#[$doc])*
@@ -11,16 +11,16 @@ macro_rules! listed {
     };
 }
 
-/// What a peer does.
+/// An act of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Act {
     Send(usize),
-    /// Marks the place as urgent.
+    /// Marks the current position as urgent.
     Mark,
     End,
     Reset,
     Take(usize),
-    /// Does nothing for a second.
+    /// Does nothing for 1 s.
     Wait,
 }
 
@@ -37,7 +37,7 @@ pub(super) const ACTS: [Act; 8] = [
 
 listed! {
     OUTSIDE,
-    /// What comes from elsewhere, once, at any time.
+    /// An act from outside the protocol, once, at any time.
     enum Outside {
         Nothing,
         Drain,
@@ -51,37 +51,37 @@ listed! {
 
 listed! {
     KINDS,
-    /// How a protocol behaves.
+    /// The behaviour of a protocol.
     enum Kind {
         /// Answers each byte by one, while there is room.
         Echo,
-        /// Answers as an echo; when the peer has ended, our side ends, and nothing else.
+        /// Answers as an echo. When the peer has ended, it ends our side, and nothing else.
         Half,
         Sink,
-        /// One byte in a call, and then it comes back.
+        /// Takes one byte in a call, and asks to be called again.
         Lazy,
-        /// Takes all, and pauses; it is resumed from elsewhere.
+        /// Takes all input, and pauses until it is resumed from outside.
         Pauser,
-        /// Messages of three bytes.
+        /// Takes messages of three bytes.
         Threes,
-        /// Sends five bytes as there is room, and closes.
+        /// Sends five bytes while there is room, and closes.
         Pusher,
-        /// Answers what has come, and closes.
+        /// Answers the first input, and closes.
         Leaver,
-        /// Sends two bytes, and our side ends; then it takes what comes.
+        /// Sends two bytes, ends our side, and then takes what arrives.
         Asks,
-        /// Our side ends at once. It takes nothing before the peer's end, and then a byte in a
-        /// call; it closes when it has all.
+        /// Ends our side at once. Takes nothing before the peer's end, then one byte in a call, and
+        /// closes when it has all.
         Late,
-        /// Our side ends at once. At the peer's end it pauses, and when it is resumed from
-        /// elsewhere it takes a byte in a call; it closes when it has all.
+        /// Ends our side at once. Pauses at the peer's end. When it is resumed from outside, it
+        /// takes one byte in a call, and closes when it has all.
         Holds,
     }
 }
 
 listed! {
     WRONG,
-    /// One mistake.
+    /// A mistake that the search has to find.
     enum Wrong {
         Nothing,
         RoomIsNotTold,
@@ -113,8 +113,8 @@ listed! {
     }
 }
 
-/// All scripts of at most so many acts that a peer can do: after its end it sends nothing, and
-/// after a reset it does nothing.
+/// Returns all scripts of at most `most` acts that a peer can do. After its end a peer sends
+/// nothing, and after a reset it does nothing.
 pub(super) fn scripts(most: usize) -> Vec<Vec<Act>> {
     let mut all = vec![Vec::new()];
     let mut longest: Vec<Vec<Act>> = all.clone();

@@ -1,8 +1,9 @@
-//! What the socket and the peer do.
+//! The behaviour of the socket and of the peer.
 
 use super::*;
 
-/// Bytes that a read has room for; that the system takes without the peer.
+/// The number of bytes that a read has room for. [`SOCKET`] is the number that the system takes
+/// before the peer reads.
 const ROOM: usize = 2;
 pub(super) const SOCKET: usize = 2;
 
@@ -115,7 +116,7 @@ impl World {
             return self.state.fail(Why::Io);
         }
         let (before, now) = (self.output, self.now());
-        // A byte at a time: the rest is left by the budget, or by a socket that is full.
+        // One byte at a time. A rest is left by the budget, or by a full socket.
         let n = before.min(SOCKET - self.socket.sent).min(1);
         self.output -= n;
         self.socket.sent += n;
