@@ -1,9 +1,10 @@
-//! The replay of inputs that fuzzing has kept: included by the tests of each package.
+//! The replay of the inputs that fuzzing has collected. The tests of each package include this
+//! file.
 
 use std::fs;
 use std::path::Path;
 
-/// Gives a target all inputs that were kept for it.
+/// Runs a target on all inputs that were collected for it.
 pub(crate) fn replay(name: &str, target: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
     let mut inputs: Vec<_> = fs::read_dir(&folder)

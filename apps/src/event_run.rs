@@ -1,7 +1,8 @@
-//! `dapple event-run`: starts a program of libevent on `libdapple_event`, unchanged.
+//! `dapple event-run`: starts an unchanged libevent program on `libdapple_event`.
 //!
-//! It looks at what the program is linked to, says what it cannot do, and otherwise becomes the
-//! program, with the library preloaded.
+//! The subcommand checks which libraries and symbols the program is linked to, and reports what
+//! rules the program out. Otherwise it replaces itself with the program (`exec`), with the library
+//! preloaded.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -15,10 +16,10 @@ use object::elf::FileHeader64;
 use object::read::elf::{Dyn, ElfFile, FileHeader};
 use object::{Endianness, Object, ObjectSymbol};
 
-/// The file name of the library.
+/// The file name of the preloaded library.
 const LIBRARY: &str = "libdapple_event.so";
 
-/// What libraries of libevent 2.1 are called.
+/// A part of the file name of every library of libevent 2.1.
 const FITS: &str = "-2.1.so";
 
 pub(crate) fn command() -> Command {
@@ -30,7 +31,7 @@ pub(crate) fn command() -> Command {
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
                 .help(
-                    "The path of libdapple_event.so [default: beside this program, or in a lib \
+                    "The path of libdapple_event.so [default: next to this program, or in a lib \
                      folder there]",
                 ),
         )
@@ -78,7 +79,7 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     Err(format!("{}: {error}", program.display()))
 }
 
-/// The file of a program, as a shell would find it.
+/// Returns the path of a program's file, looked up in `PATH` as a shell does.
 fn find(name: &OsStr) -> Result<PathBuf, String> {
     let path = Path::new(name);
     if path.components().count() > 1 {
@@ -91,7 +92,7 @@ fn find(name: &OsStr) -> Result<PathBuf, String> {
     files.into_iter().find(is_program).ok_or_else(|| format!("{}: no such program", name.display()))
 }
 
-/// What is asked of the mode of a file.
+/// Questions about a file's mode.
 trait Mode {
     fn mode_has(&self, bits: u32) -> bool;
 }
@@ -110,19 +111,21 @@ fn find_library() -> Result<PathBuf, String> {
     let mut files = folders.map(|folder| folder.join(LIBRARY));
     files.find(|file| file.exists()).ok_or_else(|| {
         format!(
-            "cannot find {LIBRARY} beside this program: build it with `cargo build --release -p \
+            "cannot find {LIBRARY} next to this program: build it with `cargo build --release -p \
              dapple-capi`, or name it with --library"
         )
     })
 }
 
-/// What a file says of itself to the dynamic linker.
+/// The dynamic-linking information of an ELF file.
 struct Linked {
-    /// Whether the program has a dynamic section.
+    /// Whether the file has a dynamic section.
     is_dynamic: bool,
-    /// The libraries that it needs.
+    /// The names of the libraries that the file needs (`DT_NEEDED`).
     needs: Vec<String>,
+    /// The undefined dynamic symbols.
     lacks: BTreeSet<String>,
+    /// The defined dynamic symbols.
     defines: BTreeSet<String>,
     is_set_id: bool,
 }
@@ -156,7 +159,7 @@ impl Linked {
         Ok(Linked { is_dynamic: dynamic.is_some(), needs, lacks, defines, is_set_id })
     }
 
-    /// An error if the program cannot be started on a library that exports these names.
+    /// Returns an error if the program cannot be started on a library that exports these names.
     fn check(&self, program: &Path, exported: &BTreeSet<String>) -> Result<(), String> {
         let program = program.display();
         if !self.is_dynamic {
@@ -179,7 +182,7 @@ impl Linked {
         if libevents.is_empty() {
             return Err(format!("{program} is not linked to libevent 2.1"));
         }
-        // What is internal to libevent's core and not here.
+        // A name that is internal to libevent's core and that the library does not export.
         let internal = |name: &&String| {
             let of_core = ["event_base_", "event_callback_", "event_active_", "evmap_", "evsig_"];
             name.ends_with('_')

@@ -1,16 +1,21 @@
-//! What strangers send, and what is read from files and command lines, as functions of any bytes:
-//! each takes an input, and panics if the answer to it breaks a rule.
+//! The fuzz targets: functions that take any bytes, parse them, and panic if the result breaks a
+//! rule.
 //!
-//! A fuzzer feeds them (`fuzz/README.md`); a test replays what it has kept. The rules stand beside
-//! what they are for, in the files of this name.
+//! The inputs stand for what strangers send over the network, and for what is read from files and
+//! command lines. A fuzzer calls the targets (`fuzz/README.md`), and a test replays the inputs that
+//! it kept. The rules for each parser are in the `fuzzing.rs` of the parser's folder.
 
 pub use crate::common::fuzzing::{conditions, date, media_type, path};
 pub use crate::files::fuzzing::{authorization, dav_request, if_field, users_file, xml};
 pub use crate::web::fuzzing::{headers_file, settings_file};
 pub use crate::web::http::fuzzing::request;
 
-/// What is said of a request (`http`) or a document (`xml`), to be held against what other parsers
-/// say.
+/// Returns a parser's verdict on a request (`http`) or a document (`xml`), to be compared with
+/// those of other parsers.
+///
+/// # Panics
+///
+/// Panics if `kind` is neither `http` nor `xml`.
 #[cfg(dapple_fuzzing)]
 pub fn verdict(kind: &str, input: &[u8]) -> String {
     match kind {
@@ -20,10 +25,10 @@ pub fn verdict(kind: &str, input: &[u8]) -> String {
     }
 }
 
-/// An input's way through one parser.
+/// A function that checks one parser on one input.
 pub type Target = fn(&[u8]);
 
-/// All targets, by the names of the folders of their kept inputs.
+/// All targets, with the names of the folders that contain their kept inputs.
 pub const TARGETS: [(&str, Target); 13] = [
     ("authorization", authorization),
     ("command_line", command_line),
@@ -40,7 +45,11 @@ pub const TARGETS: [(&str, Target); 13] = [
     ("web_path", path),
 ];
 
-/// Checks what arguments, one a line, come to.
+/// Checks how the command line is parsed whose arguments are the lines of the input.
+///
+/// # Panics
+///
+/// Panics if the parsed arguments or the error message break a rule.
 pub fn command_line(input: &[u8]) {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
@@ -73,7 +82,8 @@ fn what_was_kept_of_fuzzing_breaks_no_rule() {
     for (name, target) in TARGETS {
         replay::replay(name, target);
     }
-    // A target that is left out above would not be replayed; three are of the libraries.
+    // A target that is missing above would not be replayed. Three of the targets belong to the
+    // libraries.
     let targets = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/fuzz_targets"));
     assert_eq!(targets.unwrap().count(), TARGETS.len() + 3);
 }

@@ -1,7 +1,7 @@
-//! The programs of dapple, one subcommand each: `dapple web`, `dapple files`,
-//! `dapple event-run`, `dapple lab`, `dapple hist`.
+//! The programs of dapple, one subcommand each: `dapple web`, `dapple files`, `dapple event-run`,
+//! `dapple lab`, `dapple hist`.
 //!
-//! The library has what the binary runs, and nothing that others are to build on.
+//! The library contains the code of the binary. It is not an API for others to build on.
 #![forbid(unsafe_code)]
 
 mod common;
@@ -20,14 +20,15 @@ use clap::{Arg, ArgAction, Command};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-/// The exit status of a command line or a setting that is no good.
+/// The exit status after an invalid command line, or when the subcommand fails.
 const BAD_USAGE: u8 = 2;
 
-/// Runs what the command line of this process asks for.
+/// Runs the subcommand that this process's command line names.
 ///
 /// # Errors
 ///
-/// Status 2, with a line on the standard error, if that cannot be done.
+/// Returns exit status 2, after a line on the standard error, if the command line is invalid or the
+/// subcommand fails.
 pub fn main() -> ExitCode {
     let matches = match command().try_get_matches() {
         Ok(matches) => matches,
@@ -51,20 +52,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Has what the program tells while it runs go to the standard error.
+/// Sends the program's log to the standard error.
 fn tell_on_standard_error(verbosity: u8) {
     let level = match verbosity {
         0 => LevelFilter::WARN,
         1 => LevelFilter::INFO,
         _ => LevelFilter::DEBUG,
     };
-    // Not what libraries say: strangers can make some of them say a lot.
+    // The log lines of libraries are left out, because strangers can make some libraries log a lot.
     let own = Targets::new().with_target("dapple", level);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     tracing_subscriber::registry().with(layer.with_filter(own)).init();
 }
 
-/// How much the program tells, for each subcommand.
+/// Returns the option for the verbosity of the log, which every subcommand has.
 fn verbose() -> Arg {
     Arg::new("verbose").short('v').long("verbose").action(ArgAction::Count).global(true).help(
         "Log more to the standard error: -v adds reloads and restarts, -vv why connections end",
@@ -85,11 +86,12 @@ fn command() -> Command {
         .subcommand(hist::command())
 }
 
-/// Help and version go to the standard output; what else clap says, to the standard error.
+/// Writes help and version to the standard output, and every other message of clap to the standard
+/// error.
 fn usage(error: &clap::Error) -> ExitCode {
     let text = told(error);
     if !error.use_stderr() {
-        // A reader that has closed the pipe does not want to know.
+        // A reader that has closed the pipe does not need the text.
         let _ = write!(std::io::stdout(), "{text}");
         return ExitCode::SUCCESS;
     }
@@ -97,7 +99,8 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(BAD_USAGE)
 }
 
-/// The line without what a terminal would take for a command.
+/// Returns the line with control characters escaped, so that a terminal takes none of it for a
+/// command.
 fn escaped(line: &str) -> String {
     let mut text = String::with_capacity(line.len());
     for c in line.chars() {
@@ -109,14 +112,14 @@ fn escaped(line: &str) -> String {
     text
 }
 
-/// Help and version as clap has them; an error in one line.
+/// Returns clap's text: help and version unchanged, an error in one line.
 fn told(error: &clap::Error) -> String {
     use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     let text = error.render().to_string();
     if !error.use_stderr() || error.kind() == DisplayHelpOnMissingArgumentOrSubcommand {
         return text;
     }
-    // What is missing stands on lines of its own.
+    // clap lists missing arguments on lines of their own, so the first paragraph is joined.
     let said = text.lines().map(str::trim).take_while(|line| !line.is_empty());
     let line = said.collect::<Vec<_>>().join(" ");
     let line = escaped(line.trim_start_matches("error: "));

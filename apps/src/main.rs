@@ -1,4 +1,4 @@
-//! The program: see the library.
+//! The `dapple` binary. Its code is in the library.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

@@ -1,5 +1,5 @@
-//! Real clients against `dapple web`. They skip, and say so, when a client is missing; with
-//! `DAPPLE_CLIENTS=require` a missing one is a failure.
+//! Real clients run against `dapple web`. A test prints a message and is skipped if its client is
+//! not installed. With `DAPPLE_CLIENTS=require`, a missing client fails the test.
 mod common;
 #[path = "../../io/tests/common/tool.rs"]
 mod tool;
@@ -12,7 +12,7 @@ use std::process::Command;
 use common::Web;
 use tool::tool;
 
-/// A site of pages that link to each other, of all sizes.
+/// Creates a site of 300 pages and 300 data files of all sizes, linked from one index page.
 fn make_site(root: &Path) {
     let mut links = String::new();
     for n in 0..300usize {

@@ -1,5 +1,5 @@
-//! `dapple web` beside nginx, Apache and h11: each gets the same odd requests, and each difference
-//! is explained in docs/HTTP.md.
+//! `dapple web` compared with nginx, Apache and h11: each server gets the same odd requests, and
+//! docs/HTTP.md explains each difference.
 mod common;
 #[path = "../../io/tests/common/tool.rs"]
 mod tool;
@@ -15,13 +15,14 @@ use std::time::{Duration, Instant, SystemTime};
 use common::Web;
 use tool::tool;
 
-/// A server that ends with the test.
+/// A server that ends with the test, and its address.
 struct Peer(Child, SocketAddr);
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // Their helpers end with them when they are asked to.
-        // SAFETY: a signal to our child.
+        // SIGTERM, so that the server also ends its worker processes.
+        // SAFETY: `kill` takes no pointers. The process id is that of our child, which has not been
+        // waited for, so the kernel cannot have reused it.
         unsafe { libc::kill(self.0.id() as i32, libc::SIGTERM) };
         let _ = self.0.wait();
     }
@@ -33,7 +34,7 @@ impl Peer {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let begin = Instant::now();
         while TcpStream::connect(address).is_err() {
-            assert!(begin.elapsed() < Duration::from_secs(20), "it does not start");
+            assert!(begin.elapsed() < Duration::from_secs(20), "the server does not start");
             std::thread::sleep(Duration::from_millis(10));
         }
         Peer(child, address)
@@ -74,8 +75,11 @@ fn apache(mut command: Command, folder: &Path, here: &Path) -> Peer {
     Peer::start(command.arg("-f").arg(file).args(["-D", "FOREGROUND"]), port)
 }
 
-/// Statuses of all that is answered; of what is served the number of bytes, or of parts (Apache's
-/// boundary between parts is not always of the same length); `+` if a body came that must not.
+/// Summarizes all responses to `request` in a line, joined by spaces.
+///
+/// Each response is its status. A served file adds the number of bytes, or the number of parts,
+/// because the boundary of Apache's parts varies in length. A trailing `+` stands for bytes that do
+/// not belong to any response, `text` for an answer that is not HTTP, and `closed` for no answer.
 fn outcome(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -118,7 +122,7 @@ fn outcome(address: SocketAddr, request: &[u8]) -> String {
     if said.is_empty() { "closed".to_owned() } else { said.join(" ") }
 }
 
-/// The requests, each with a name.
+/// Returns the requests, each with a name.
 fn requests() -> Vec<(String, Vec<u8>)> {
     let mut all: Vec<(String, Vec<u8>)> = Vec::new();
     let mut add = |name: &str, text: String| all.push((name.to_owned(), text.into_bytes()));
@@ -290,7 +294,8 @@ fn requests() -> Vec<(String, Vec<u8>)> {
     all
 }
 
-/// The rows of a table of the page that has so many columns: the request, and the other cells.
+/// Reads the table of docs/HTTP.md that has `OTHERS + 1` columns. The key is the request's name,
+/// and the value is the row's other cells.
 fn explained<const OTHERS: usize>() -> BTreeMap<String, [String; OTHERS]> {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/HTTP.md");
     let text = fs::read_to_string(file).unwrap();
@@ -305,7 +310,7 @@ fn explained<const OTHERS: usize>() -> BTreeMap<String, [String; OTHERS]> {
         .collect()
 }
 
-/// The folder that all of them serve.
+/// Creates the folder that all servers serve.
 fn site() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
@@ -322,7 +327,8 @@ fn site() -> tempfile::TempDir {
         let file = fs::File::options().write(true).open(root.join(name)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(100_000)).unwrap();
     }
-    // They give up the rights of root, if they have them.
+    // Servers that are started as root drop its rights, so everybody must be able to read the
+    // files.
     Command::new("chmod").args(["-R", "a+rX"]).arg(root).status().unwrap();
     folder
 }
@@ -344,7 +350,7 @@ fn each_difference_to_nginx_and_apache_is_explained() {
         let [dapple, of_nginx, of_apache] = &all;
         if dapple == of_nginx && dapple == of_apache {
             if explained.contains_key(&name) {
-                problems.push(format!("no difference any more: {name}"));
+                problems.push(format!("no longer a difference: {name}"));
             }
             continue;
         }
@@ -354,11 +360,12 @@ fn each_difference_to_nginx_and_apache_is_explained() {
             _ => problems.push(format!("| `{name}` | {dapple} | {of_nginx} | {of_apache} | |")),
         }
     }
-    assert!(problems.is_empty(), "not as docs/HTTP.md has it:\n{}", problems.join("\n"));
+    assert!(problems.is_empty(), "docs/HTTP.md does not match:\n{}", problems.join("\n"));
     assert_eq!(found, explained.len(), "each row of the table is a request of this test");
 }
 
-/// Whether requests were understood: `taken` for each that was, or the status that says why not.
+/// Says for each response of an outcome whether the request was understood: `taken`, or the status
+/// of the refusal.
 fn verdict(outcome: &str) -> String {
     let statuses = outcome.split(' ').map(|one| match one {
         "400" | "414" | "431" | "501" | "505" => one,
@@ -368,7 +375,7 @@ fn verdict(outcome: &str) -> String {
     statuses.collect::<Vec<_>>().join(" ")
 }
 
-/// h11 is a parser, and serves nothing: what is compared is which requests are understood.
+/// h11 is only a parser and serves nothing, so the test compares which requests are understood.
 #[test]
 fn each_difference_to_h11_is_explained() {
     let Some(mut python) = tool("/usr/bin/python3") else { return };
@@ -393,7 +400,7 @@ fn each_difference_to_h11_is_explained() {
         let dapple = verdict(&outcome(web.address, &request));
         if dapple == of_h11 {
             if explained.contains_key(&name) {
-                problems.push(format!("no difference any more: {name}"));
+                problems.push(format!("no longer a difference: {name}"));
             }
             continue;
         }
@@ -403,6 +410,6 @@ fn each_difference_to_h11_is_explained() {
             _ => problems.push(format!("| `{name}` | {dapple} | {of_h11} | |")),
         }
     }
-    assert!(problems.is_empty(), "not as docs/HTTP.md has it:\n{}", problems.join("\n"));
+    assert!(problems.is_empty(), "docs/HTTP.md does not match:\n{}", problems.join("\n"));
     assert_eq!(found, explained.len(), "each row of the table is a request of this test");
 }

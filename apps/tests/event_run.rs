@@ -1,4 +1,4 @@
-//! `dapple event-run`: what it refuses, and what it becomes.
+//! `dapple event-run`: the programs that it refuses, and the program that it becomes.
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -6,7 +6,7 @@ fn event_run(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_dapple")).arg("event-run").args(arguments).output().unwrap()
 }
 
-/// The library, which cargo builds with this test.
+/// Returns the path of the library, which cargo builds together with this test.
 fn library() -> String {
     let test: PathBuf = std::env::current_exe().unwrap();
     let library = test.with_file_name("libdapple_event.so");
@@ -42,7 +42,7 @@ fn p1_event_run_becomes_the_program() {
     let output = event_run(&["--library", &library(), "--check", "tmux"]);
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && told.contains("can be started"), "{told}");
-    // What runs in it sees what is preloaded.
+    // A program that runs inside tmux sees `LD_PRELOAD`.
     let folder = tempfile::tempdir().unwrap();
     let run = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dapple"));

@@ -1,11 +1,11 @@
-//! `dapple hist`: percentiles of files that a runtime has written.
+//! `dapple hist`: percentiles of histogram logs that a runtime has written.
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use dapple::Runtime;
 
-/// A log with so many microseconds, and up to a hundred times as many.
+/// Writes a log whose values are evenly spread from `micros` microseconds to 100 times as many.
 fn write(path: &Path, micros: u64) {
     let rt = Runtime::new().unwrap();
     let requests = rt.handle().histogram("request");

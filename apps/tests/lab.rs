@@ -1,5 +1,6 @@
-//! `dapple lab`. What needs the simulation, and what takes too long without optimisation, is tested
-//! if `DAPPLE_LAB` names a program that was built with them.
+//! `dapple lab`. The experiments take too long without optimization, so their tests run only if
+//! `DAPPLE_LAB` names an optimized program. The tests of the simulation need a program that was
+//! built with it, which may be this one or that one.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -59,7 +60,7 @@ fn clients_tell_a_wrong_reply_and_a_server_that_goes_away() {
     let answer = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{body}");
     for (answer, why) in [
         (answer("no"), "1 of 1 replies are wrong"),
-        (String::new(), "the server has closed a connection"),
+        (String::new(), "the server closed a connection"),
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -91,9 +92,10 @@ fn clients_tell_a_wrong_reply_and_a_server_that_goes_away() {
     }
 }
 
-/// An optimised program, if one was built: the experiments take too long without.
+/// Returns the path of an optimized program, if `DAPPLE_LAB` names one. The experiments take too
+/// long without optimization.
 fn optimised() -> Option<PathBuf> {
-    // Tests run in the folder of their package, and the path is that of the workspace.
+    // Tests run in their package's folder, but `DAPPLE_LAB` is relative to the workspace.
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     std::env::var_os("DAPPLE_LAB").map(|path| workspace.join(path))
 }
@@ -112,7 +114,7 @@ fn a_page_has_all_experiments() {
         assert!(page.contains(&format!("<h2 id=\"{name}\">")), "{page}");
     }
     assert!(page.contains("dapple lab all --quick"), "{page}");
-    // None of the rules was broken, whatever the figures are.
+    // No rule was broken, whatever the measured figures are.
     let rules = "nothing is lost or doubled<td>so it was in all";
     assert!(page.contains(rules), "{page}");
     let files = std::fs::read_dir(folder.path()).unwrap().count();
@@ -136,9 +138,10 @@ fn ctrl_c_keeps_what_is_done() {
         page().contains("<h2 id=\"contingency\">")
     };
     assert!((0..12_000).any(|n| is_there(&n)), "the first one is over within two minutes");
-    // In the middle of the next one.
+    // Waits until the next experiment is running.
     sleep(Duration::from_millis(500));
-    // SAFETY: `kill` touches no memory; nobody has waited for the child, so its id is its own.
+    // SAFETY: `kill` takes no pointers. The process id is that of our child, which has not been
+    // waited for, so the kernel cannot have reused it.
     assert_eq!(unsafe { libc::kill(all.id() as i32, libc::SIGINT) }, 0);
     let output = all.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(2));
@@ -149,7 +152,7 @@ fn ctrl_c_keeps_what_is_done() {
     assert!(page.contains("class=\"fails\">stopped before the end"), "{page}");
 }
 
-/// Runs a storm, if there is a program that can.
+/// Runs a storm. Returns `None` if no program has the simulation.
 fn storm(args: &[&str]) -> Option<Output> {
     let own = cfg!(feature = "sim").then(|| PathBuf::from(env!("CARGO_BIN_EXE_dapple")));
     let program = optimised().or(own)?;
@@ -164,7 +167,7 @@ fn e13_a_storm_says_what_it_has_reached() {
     let told = text(&output.stdout);
     assert!(output.status.success(), "{told}");
     assert!(told.contains("40 seeds in ") && told.contains("set that waits for a set"), "{told}");
-    // No task sleeps in these programs, so what timers do is not reached.
+    // No task sleeps in these programs, so no timer fires.
     let all = storm(&["--seeds", "20", "--only", "posts", "--reach-all"]).unwrap();
     assert!(!all.status.success());
     let told = text(&all.stderr);

@@ -1,4 +1,4 @@
-//! `dapple web` from outside: a process, sockets, real files (N8, N5, N6).
+//! `dapple web` from the outside: a process, sockets and real files (N8, N5, N6).
 mod common;
 
 use std::fs;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::{Web, command};
 
-/// A folder with all kinds of files, inside another one that must not be reached.
+/// A served folder with all kinds of files, inside an outer folder that must not be reachable.
 struct Folder {
     outer: tempfile::TempDir,
 }
@@ -41,7 +41,8 @@ impl Folder {
     }
 }
 
-/// Files on disk are settled, and so cached, a little after they were written.
+/// Waits until files that were just written have been unchanged for 50 ms, so that the server
+/// caches them.
 fn settle() {
     std::thread::sleep(Duration::from_millis(80));
 }
@@ -51,7 +52,7 @@ fn files_folders_types_and_redirects() {
     let folder = Folder::new();
     settle();
     let web = Web::start(Some(&folder.root()), &[]);
-    // Twice: from the disk, then from the cache.
+    // Two passes: the first one reads from the disk, the second one from the cache.
     for _ in 0..2 {
         let mut client = web.connect();
         let index = client.get("/", "");
@@ -197,8 +198,8 @@ fn pipelined_requests_are_answered_in_order() {
     }
 }
 
-/// E9: files that are not in memory are read beside the workers, and answered in order all the
-/// same.
+/// E9: files that are not in memory are read on the blocking pool. The responses still come in
+/// order.
 #[test]
 fn e9_cold_files_are_served_in_order() {
     let folder = tempfile::tempdir().unwrap();
@@ -209,8 +210,9 @@ fn e9_cold_files_are_served_in_order() {
         std::fs::write(&path, contents(size)).unwrap();
         let file = std::fs::File::open(&path).unwrap();
         file.sync_all().unwrap();
-        // Out of the page cache, where the file system has one.
-        // SAFETY: numbers and a descriptor that is open.
+        // Evicts the file from the page cache, if its file system has one.
+        // SAFETY: `posix_fadvise` takes no pointers, and `file` keeps the descriptor open during
+        // the call.
         unsafe {
             libc::posix_fadvise(
                 std::os::fd::AsRawFd::as_raw_fd(&file),
@@ -260,7 +262,8 @@ fn a_replaced_file_is_noticed_at_once() {
     let path = folder.root().join("version");
     let mut client = web.connect();
     for round in 0..60 {
-        // The same size, many times in a second; by writing in place, and by renaming.
+        // The file keeps its size and changes many times a second, alternately in place and by
+        // renaming.
         let text = format!("version {round:04}");
         if round % 2 == 0 {
             fs::write(&path, &text).unwrap();
@@ -280,7 +283,7 @@ fn a_replaced_file_is_noticed_at_once() {
     assert_eq!(client.get("/version", "").status, 404);
 }
 
-/// N8: `--cache-valid` says how old a file may be.
+/// N8: `--cache-valid` is the time in milliseconds for which a cached file is not checked.
 #[test]
 fn a_replaced_file_is_noticed_when_its_time_is_over() {
     let folder = Folder::new();
@@ -290,7 +293,7 @@ fn a_replaced_file_is_noticed_when_its_time_is_over() {
     let (hours, short) = (["--cache-valid", "86400000"], ["--cache-valid", "300"]);
     let [hours, short] = [hours, short].map(|args| Web::start(Some(&folder.root()), &args));
     for web in [&hours, &short] {
-        // What is added to the cache is there soon, and then asked for again.
+        // A file is added to the cache after it was sent, so only later requests find it there.
         for _ in 0..50 {
             assert_eq!(web.get("/version").text(), "old");
         }
@@ -303,7 +306,7 @@ fn a_replaced_file_is_noticed_when_its_time_is_over() {
     while short.get("/version").text() == "old" {
         assert!(replaced.elapsed() < Duration::from_secs(20), "it stays old");
     }
-    assert_eq!(hours.get("/version").text(), "old", "nobody looks at it");
+    assert_eq!(hours.get("/version").text(), "old", "the file is not checked");
 }
 
 #[test]
@@ -337,7 +340,8 @@ fn ten_megabytes_of_header_get_431_and_disturb_nobody() {
             break;
         }
     }
-    // The answer may be lost to a reset, as the client goes on sending; if not, it is a 431.
+    // The client keeps sending, so a reset may destroy the response. If the response arrives, it is
+    // a 431.
     let mut answer = Vec::new();
     let _ = client.stream.read_to_end(&mut answer);
     if !answer.is_empty() {
@@ -385,7 +389,7 @@ fn the_connection_limit_answers_503() {
     drop(held.pop());
     let start = Instant::now();
     loop {
-        // The server notices the end of a connection a moment later.
+        // The server needs a moment to notice that a connection was closed.
         let mut client = web.connect();
         client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
         if client.response(true).status == 200 {
@@ -418,10 +422,16 @@ fn metrics_tell_what_happened_and_the_demo_site_is_whole() {
             "dapple_panics_total 0\n",
             "dapple_steals_total ",
             "dapple_wakeups_total ",
-            "dapple_queue_delay_seconds_bucket",
-            "dapple_run_time_seconds_bucket",
         ] {
             assert!(text.contains(line), "{line:?} in {text}");
+        }
+        // A worker hands its samples over when it sleeps, which it may not have done yet.
+        for line in ["dapple_queue_delay_seconds_bucket", "dapple_run_time_seconds_bucket"] {
+            let end = Instant::now() + Duration::from_secs(30);
+            while !client.get("/_dapple/metrics", "").text().contains(line) {
+                assert!(Instant::now() < end, "no {line:?} in 30 s");
+                std::thread::sleep(Duration::from_millis(20));
+            }
         }
     }
 }
@@ -449,7 +459,7 @@ fn signals_drain_and_a_second_one_ends() {
         assert_eq!(status, Some(0));
         assert!(said.contains("closed in order"), "{said}");
     }
-    // Two: the second does not wait for the download.
+    // After two signals, the server does not wait for the download.
     let web = Web::start(Some(&folder.root()), &[]);
     let mut busy = web.connect();
     busy.send(b"GET /huge.bin HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -462,7 +472,7 @@ fn signals_drain_and_a_second_one_ends() {
     assert_eq!(web.end().0, Some(128 + libc::SIGTERM));
 }
 
-/// N5: so many connections from one address.
+/// N5: the number of connections from one address is limited.
 #[test]
 fn n5_an_address_has_so_many_connections() {
     let web = Web::start(None, &["--max-per-address", "3"]);
@@ -519,7 +529,8 @@ fn bad_command_lines_are_one_line_and_status_2() {
 
 #[test]
 fn e1_taskset_decides_the_number_of_workers() {
-    // SAFETY: a zeroed set is a valid one, and it is ours.
+    // SAFETY: a zeroed `cpu_set_t` is a valid empty set. The call writes at most the given size to
+    // `set`, which outlives it.
     let first = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         assert_eq!(libc::sched_getaffinity(0, size_of_val(&set), &mut set), 0);

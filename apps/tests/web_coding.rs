@@ -1,5 +1,5 @@
-//! What `dapple web` sends compressed (N8): files that somebody has compressed, and text that it
-//! compresses itself.
+//! Compressed responses of `dapple web` (N8): files that were compressed in advance, and text that
+//! the server compresses itself.
 mod common;
 
 use std::fs;
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use common::{Response, Web};
 
-/// Text that becomes shorter.
+/// Returns text that compresses well.
 fn text(seed: &str) -> String {
     (0..3_000).map(|n| format!("{seed} {} line\n", n % 17)).collect()
 }
@@ -25,7 +25,8 @@ fn unbrotlied(bytes: &[u8]) -> String {
     text
 }
 
-/// Files on disk are settled, and so cached, a little after they were written.
+/// Waits until files that were just written have been unchanged for 50 ms, so that the server
+/// caches them.
 fn settle() {
     std::thread::sleep(Duration::from_millis(80));
 }
@@ -82,7 +83,8 @@ fn n8_text_is_compressed_for_those_who_take_it_so() {
         client.send(b"HEAD /a.txt HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n");
         let head = client.response(false);
         assert_eq!(head.field("content-length"), Some(&*zipped.body.len().to_string()));
-        // What is short, or not text, or does not become shorter, stays as it is.
+        // Contents that are short, not text, or not made shorter by compression are sent as they
+        // are.
         for target in ["/short.txt", "/a.png", "/random.txt"] {
             let response = client.get(target, "Accept-Encoding: gzip, br\r\n");
             assert_eq!((response.status, coding(&response)), (200, None), "{target}");
@@ -94,13 +96,14 @@ fn n8_text_is_compressed_for_those_who_take_it_so() {
     }
     let web = Web::start(Some(folder.path()), &["--no-compress"]);
     assert_eq!(coding(&web.connect().get("/a.txt", "Accept-Encoding: gzip\r\n")), None);
-    // Nor is what could not be kept: large.js takes more than a quarter of a megabyte.
+    // The server does not compress a file that its cache cannot keep: large.js takes more than a
+    // quarter of 1 MB.
     for cache in ["0", "1"] {
         let web = Web::start(Some(folder.path()), &["--cache", cache]);
         let large = web.connect().get("/large.js", "Accept-Encoding: gzip\r\n");
         assert_eq!((coding(&large), large.text().len()), (None, large_len));
     }
-    // By its time alone nobody knows which of them a part is of.
+    // The time alone does not say to which of the two versions a range belongs.
     let web = Web::start(Some(folder.path()), &[]);
     let mut client = web.connect();
     let whole = client.get("/a.txt", "Accept-Encoding: gzip\r\n");
@@ -125,7 +128,7 @@ fn n8_what_is_compressed_shows_every_change_at_once() {
         }
         for _ in 0..4 {
             let response = client.get("/a.html", "Accept-Encoding: br\r\n");
-            // What may still change without a sign is not compressed.
+            // A file that may still change without a new version is not compressed.
             let shown = match coding(&response) {
                 Some("br") => unbrotlied(&response.body),
                 coding => {
@@ -190,12 +193,12 @@ fn n8_a_file_that_somebody_has_compressed_is_sent_if_it_is_not_older() {
         assert_eq!(get("gzip, zstd"), (Some("gzip".into()), "as gzip".into()));
         assert_eq!(get("zstd"), (None, "let original;".into()));
     }
-    // A change of what is sent shows at once; that one has gone, too.
+    // A change or removal of a compressed file shows at once.
     write("a.js.br", "as brotli, again", 40);
     assert_eq!(get("br"), (Some("br".into()), "as brotli, again".into()));
     fs::remove_file(folder.path().join("a.js.br")).unwrap();
     assert_eq!(get("br, gzip"), (Some("gzip".into()), "as gzip".into()));
-    // One that is newer than what was compressed makes the others old.
+    // A newer original makes its compressed files out of date.
     write("a.js", "let changed;", 10);
     assert_eq!(get("br, gzip"), (None, "let changed;".into()));
     let mut own = web.connect();

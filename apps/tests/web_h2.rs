@@ -1,5 +1,5 @@
-//! `dapple web` as clients of HTTP/2 (RFC 9113) see it that make mistakes, or attack: the cases of
-//! h2spec that a server of files has to do with, frame by frame.
+//! `dapple web` against HTTP/2 clients (RFC 9113) that make mistakes or attack. The test sends the
+//! h2spec cases that concern a file server, frame by frame.
 mod common;
 
 use std::fs;
@@ -13,7 +13,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-// Types of frames, and flags.
+// Frame types and flags.
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -44,7 +44,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Fields, each as a literal that is not indexed (RFC 7541, section 6.2.2).
+/// Encodes fields as literals without indexing (RFC 7541, section 6.2.2).
 fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -74,16 +74,16 @@ fn setting(id: u16, value: u32) -> Vec<u8> {
     frame(SETTINGS, 0, 0, &payload)
 }
 
-/// What comes back, without what every connection has.
+/// An event on the connection. Frames that every connection has, such as settings, are left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Came {
-    /// A response begins, with this status.
+    /// A response with this status begins on this stream.
     Status(u32, u16),
-    /// Bytes of a body.
+    /// A stream's DATA frame, with its length.
     Data(u32, usize),
     Reset(u32, u32),
     Pong(Vec<u8>),
-    /// The connection ends, with this error.
+    /// The server ends the connection with this error.
     GoAway(u32),
     Closed,
 }
@@ -125,7 +125,7 @@ impl Server {
         Server { web, tls: Arc::new(tls), _folder: folder }
     }
 
-    /// A connection that nothing has been sent on.
+    /// Opens a connection on which nothing has been sent.
     fn connect(&self) -> Client {
         let tls = ClientConnection::new(Arc::clone(&self.tls), "localhost".try_into().unwrap());
         let tcp = TcpStream::connect(self.web.address).unwrap();
@@ -133,7 +133,7 @@ impl Server {
         Client { stream: StreamOwned::new(tls.unwrap(), tcp), bytes: Vec::new() }
     }
 
-    /// A connection that has begun.
+    /// Opens a connection, and sends the preface and a SETTINGS frame.
     fn client(&self) -> Client {
         let mut client = self.connect();
         client.send(PREFACE);
@@ -141,7 +141,7 @@ impl Server {
         client
     }
 
-    /// What comes first on a connection on which this is sent.
+    /// Returns the first event on a new connection on which `sent` was sent.
     fn answer(&self, sent: &[u8]) -> Came {
         let mut client = self.client();
         client.send(sent);
@@ -155,7 +155,7 @@ impl Server {
 
 impl Client {
     fn send(&mut self, bytes: &[u8]) {
-        // The server may have closed before all was written.
+        // The server may close the connection before it has read everything.
         let _ = self.stream.write_all(bytes);
     }
 
@@ -172,7 +172,7 @@ impl Client {
         true
     }
 
-    /// The next of what comes that is not of every connection.
+    /// Returns the next event, without the frames that every connection has.
     fn next(&mut self) -> Came {
         loop {
             if !self.fill(9) {
@@ -201,7 +201,8 @@ impl Client {
     }
 }
 
-/// The status, which is first and in the static table (RFC 7541, appendix A), or a literal.
+/// Reads the status, which is the first field: an index into the static table (RFC 7541, appendix
+/// A) or a literal.
 fn status(block: &[u8]) -> u16 {
     match block[0] {
         0x88 => 200,
@@ -229,7 +230,7 @@ fn n8_frames_as_the_specification_has_them() {
     client.send(&frame(PING, ACK, 0, b"unasked!"));
     client.send(&gets(1, "/a.txt"));
     assert_eq!([client.next(), client.next()], [Came::Status(1, 200), Came::Data(1, 10)], "5.5");
-    // Fields over several frames, with nothing in between.
+    // A field block that is spread over several frames, with no other frame in between.
     let block = fields(&[
         (":method", "GET"),
         (":scheme", "https"),
@@ -246,8 +247,8 @@ fn n8_frames_as_the_specification_has_them() {
 fn n8_mistakes_end_what_they_concern() {
     let server = Server::start();
     let huge = vec![0; 20_000];
-    // The library that speaks HTTP/2 names a more general error for some of them than the
-    // specification does.
+    // For some of these, the HTTP/2 library sends a more general error than the specification asks
+    // for.
     let whole: &[(&str, Vec<u8>, u32)] = &[
         ("6.5.2: push that is neither on nor off", setting(2, 2), PROTOCOL_ERROR),
         ("6.5.2: a window that is too large", setting(4, 1 << 31), PROTOCOL_ERROR),
@@ -309,12 +310,12 @@ fn n8_mistakes_end_what_they_concern() {
         let came = client.next();
         let is_misspelt = ["8.2.1: a name", "8.2.1: a value", "8.3: a pseudo field that"];
         if is_misspelt.iter().any(|start| what.starts_with(start)) {
-            // What cannot be a field at all may end the connection (5.4.2).
+            // A malformed field may end the connection instead of the stream (5.4.2).
             assert_eq!(came, Came::GoAway(PROTOCOL_ERROR), "{what}");
             continue;
         }
         assert_eq!(came, Came::Reset(1, PROTOCOL_ERROR), "{what}");
-        // The others go on.
+        // Other streams go on.
         client.send(&gets(3, "/a.txt"));
         assert_eq!(client.next(), Came::Status(3, 200), "{what}");
     }
@@ -331,7 +332,7 @@ fn n8_mistakes_end_what_they_concern() {
 #[test]
 fn n5_attacks_are_bounded() {
     let server = Server::start();
-    // A client that takes nothing has so many streams, and no more.
+    // A client that takes no data may open 32 streams, and no more.
     let mut client = server.client();
     client.send(&setting(4, 0));
     let streams = (0..40).map(|n| 2 * n + 1);
@@ -347,11 +348,11 @@ fn n5_attacks_are_bounded() {
     }
     assert_eq!((begun, refused), (32, 8));
     server.still_serves();
-    // It may take one of them then, as far as its window goes.
+    // The client can still take one of the responses, as far as its window allows.
     client.send(&frame(WINDOW_UPDATE, 0, 1, &1000u32.to_be_bytes()));
     assert_eq!(client.next(), Came::Data(1, 1000));
 
-    // Streams that are opened and reset at once (CVE-2023-44487).
+    // Streams that are reset as soon as they are opened (CVE-2023-44487).
     let mut client = server.client();
     let mut all = Vec::new();
     for stream in (0..5_000).map(|n| 2 * n + 1) {
@@ -368,7 +369,7 @@ fn n5_attacks_are_bounded() {
     assert!(matches!(last, Came::GoAway(ENHANCE_YOUR_CALM) | Came::Closed), "{last:?}");
     server.still_serves();
 
-    // Fields without an end (CVE-2024-27316).
+    // A field block that never ends (CVE-2024-27316).
     let mut client = server.client();
     client.send(&frame(HEADERS, END_STREAM, 1, &fields(&[(":method", "GET")])));
     let rest = fields(&[("a", "0123456789012345678901234567890123456789")]).repeat(300);
@@ -379,7 +380,7 @@ fn n5_attacks_are_bounded() {
     assert!(matches!(last, Came::GoAway(_) | Came::Reset(..) | Came::Closed), "{last:?}");
     server.still_serves();
 
-    // Data that comes when all has been answered.
+    // Data that arrives after the response is complete.
     let mut client = server.client();
     client.send(&gets(1, "/a.txt"));
     assert_eq!([client.next(), client.next()], [Came::Status(1, 200), Came::Data(1, 10)]);

@@ -1,4 +1,4 @@
-//! What `dapple web` makes of odd requests, of dates and of types (RFC 9110, RFC 9112).
+//! `dapple web` and odd requests, dates and content types (RFC 9110, RFC 9112).
 mod common;
 
 use std::fs;
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use common::Web;
 
-/// A folder with one file of each kind that matters here.
+/// Creates a folder with one file of each kind that these tests need.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, contents) in [
@@ -26,7 +26,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// The status of a request as it stands there.
+/// Sends the request exactly as given, and returns the status.
 fn status(web: &Web, request: &str) -> u16 {
     let mut client = web.connect();
     client.send(request.as_bytes());
@@ -42,7 +42,7 @@ fn hosts_that_are_none_are_refused() {
             let request = format!("GET /a.txt HTTP/{version}\r\nHost: {host}\r\n\r\n");
             assert_eq!(status(&web, &request), 400, "{request}");
         }
-        // There it would be the end of the host.
+        // In an absolute URL, these bytes end the host.
         if host.contains(['/', '?']) {
             continue;
         }
@@ -115,7 +115,8 @@ fn a_refusal_of_head_has_no_body_and_all_that_others_have() {
         assert_eq!(response.status, expected, "{request}");
         assert!(response.field("date").is_some(), "{request}");
         assert!(response.field("content-length").is_some(), "{request}");
-        // Either the connection ends or the next response follows: never a body.
+        // After the head, either the connection ends or the next response follows, but never a
+        // body.
         if response.field("connection") == Some("close") {
             assert!(client.is_closed(), "{request}");
         } else {
@@ -172,7 +173,7 @@ fn a_file_of_the_future_was_modified_when_it_is_sent() {
         let response = client.get("/a.txt", "");
         let modified = response.field("last-modified").unwrap().to_owned();
         assert_eq!(Some(&*modified), response.field("date"));
-        // So the date is no proof that it has not changed since.
+        // The date therefore does not prove that the file has not changed since.
         let field = format!("If-Modified-Since: {modified}\r\n");
         assert_eq!(client.get("/a.txt", &field).status, 200);
         let part = client.get("/a.txt", "Range: bytes=0-1\r\n");
@@ -182,7 +183,7 @@ fn a_file_of_the_future_was_modified_when_it_is_sent() {
         let tag = format!("If-None-Match: {}\r\n", response.field("etag").unwrap());
         assert_eq!(client.get("/a.txt", &tag).status, 304);
     }
-    // And one that is older than HTTP's usual epoch.
+    // A file that is older than the Unix epoch.
     file.set_modified(SystemTime::UNIX_EPOCH - Duration::from_secs(86_400)).unwrap();
     std::thread::sleep(Duration::from_millis(80));
     let response = client.get("/a.txt", "");
@@ -238,7 +239,7 @@ fn figures_are_shown_to_whom_they_are_for() {
     fs::write(folder.path().join("metrics"), "the user's").unwrap();
     fs::write(folder.path().join("_dapple/metrics"), "the user's, too").unwrap();
     let path = "/_dapple/metrics";
-    // Nobody asked for them: both are files.
+    // Without the option, both paths are ordinary files.
     let web = Web::start(Some(folder.path()), &[]);
     assert_eq!(web.get("/metrics").text(), "the user's");
     assert_eq!(web.get(path).text(), "the user's, too");
@@ -247,7 +248,7 @@ fn figures_are_shown_to_whom_they_are_for() {
         assert_eq!(web.get("/metrics").text(), "the user's");
         let mut client = web.connect();
         assert!(client.get(path, "").text().contains("web_connections_open"));
-        // Somebody on this machine asks for somebody else.
+        // A proxy on this machine asks on behalf of another host.
         let expected = if args == ["--metrics"] { 403 } else { 200 };
         for field in ["Via: 1.1 x", "Forwarded: for=1.2.3.4", "X-Forwarded-For: 1.2.3.4"] {
             let response = client.get(path, &format!("{field}\r\n"));

@@ -18,7 +18,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// Waits until the log has so many lines.
+/// Waits until the log has `count` lines, and returns them.
 fn lines(log: &Path, count: usize) -> Vec<String> {
     let begin = Instant::now();
     loop {
@@ -109,7 +109,7 @@ fn what_comes_over_tls_is_logged_too() {
     assert!(curl.args(["-sk", "--http2", &url, "-o", "/dev/null"]).status().unwrap().success());
     let line = &lines(&log, 1)[0];
     assert!(line.ends_with("] \"GET /a.txt HTTP/2.0\" 200 10"), "{line}");
-    // What is made while it is sent has a length in the end.
+    // The line of a zip, which is made while it is sent, has the final length.
     for (n, version) in ["--http2", "--http1.1"].into_iter().enumerate() {
         let url = format!("https://{}/sub/?zip", web.address);
         let zip = tool("curl").unwrap().args(["-sk", version, &url]).output().unwrap().stdout;

@@ -19,7 +19,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// `dapple files user ..`, with a password.
+/// Runs `dapple files user ..`, and gives it a password on its standard input.
 fn users(folder: &tempfile::TempDir, args: &[&str], password: &str) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_dapple"))
         .args(["files", "user"])
@@ -52,7 +52,7 @@ fn only_users_are_answered_and_each_change_counts() {
         assert!(refused.field("www-authenticate").unwrap().starts_with("Basic realm="));
     }
     let ann = basic("ann", "secret");
-    // The first one has to be found out, the others not; and they stay in order.
+    // The first login has to be checked, the later one is known. The responses still come in order.
     let one = format!("GET /a.txt HTTP/1.1\r\nHost: x\r\n{ann}\r\n");
     let other = "GET /a.txt HTTP/1.1\r\nHost: x\r\n\r\n";
     client.send([&one, other, &one].concat().as_bytes());
@@ -65,7 +65,7 @@ fn only_users_are_answered_and_each_change_counts() {
         assert!(matches!(status, 401 | 429), "{status}");
     }
     client.send(b"OPTIONS /a.txt HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert_eq!(client.response(true).status, 204, "what a script may do is no secret");
+    assert_eq!(client.response(true).status, 204, "preflight requests need no login");
     assert_eq!(web.connect().get("/_dapple/metrics", &ann).status, 404, "not asked for");
     let args = ["--users", file.to_str().unwrap(), "--metrics"];
     let figures = Web::start(Some(&folder.path().join("site")), &args);
@@ -75,7 +75,10 @@ fn only_users_are_answered_and_each_change_counts() {
     let dashboard = Web::start(Some(&folder.path().join("site")), &args);
     assert_eq!(dashboard.get("/_dapple/").status, 401);
     let page = dashboard.connect().get("/_dapple/", &ann);
-    assert!(page.text().starts_with("<!doctype html>"), "by any name, as who asks is known");
+    assert!(
+        page.text().starts_with("<!doctype html>"),
+        "any host name is accepted, because the user is known"
+    );
     users(&folder, &["remove", "ann"], "");
     users(&folder, &["add", "cem", "--password-stdin"], "secret");
     let begin = std::time::Instant::now();

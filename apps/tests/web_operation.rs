@@ -1,5 +1,5 @@
-//! `dapple web` under a service manager: settings in a file, sockets that somebody has opened,
-//! Unix sockets, and what it tells.
+//! `dapple web` under a service manager: a settings file, sockets that the manager opens, Unix
+//! sockets, and readiness notifications.
 mod common;
 
 use std::fs;
@@ -18,7 +18,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// What a Unix socket answers to a request for a.txt.
+/// Requests a.txt over a Unix socket, and returns the whole response.
 fn ask(path: &std::path::Path) -> String {
     let mut stream = UnixStream::connect(path).unwrap();
     stream.write_all(b"GET /a.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
@@ -67,7 +67,8 @@ fn a_service_manager_opens_the_socket_and_is_told() {
     let manager = UnixDatagram::bind(&told).unwrap();
     manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let listening = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    // As systemd does it: the socket is descriptor 3, and the process is told by its number.
+    // The socket is passed as systemd does it: it is descriptor 3, and `LISTEN_PID` holds the
+    // process id.
     let script = "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" web \"$1\" 3<&0";
     let mut child = Command::new("sh")
         .args(["-c", script, env!("CARGO_BIN_EXE_dapple")])
@@ -84,13 +85,14 @@ fn a_service_manager_opens_the_socket_and_is_told() {
     };
     assert_eq!(next(), "READY=1");
     assert!(ask(&socket).ends_with("0123456789"));
-    // SAFETY: a signal to our child.
+    // SAFETY: `kill` takes no pointers. The process id is that of our child, which has not been
+    // waited for, so the kernel cannot have reused it.
     unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
     assert_eq!(next(), "STOPPING=1");
     assert!(child.wait().unwrap().success());
 }
 
-/// Asks anew until it is told to end; how often.
+/// Repeats the request until `is_over` is set. Returns the number of requests.
 fn keep_asking(is_over: &AtomicBool, ask: impl Fn()) -> u64 {
     let mut count = 0;
     while !is_over.load(Ordering::Relaxed) {
@@ -100,7 +102,7 @@ fn keep_asking(is_over: &AtomicBool, ask: impl Fn()) -> u64 {
     count
 }
 
-/// The processes that have this path on their command line.
+/// Returns the ids of the processes that have this path on their command line.
 fn processes_of(folder: &std::path::Path) -> Vec<i32> {
     let all = fs::read_dir("/proc")
         .unwrap()
@@ -114,11 +116,12 @@ fn processes_of(folder: &std::path::Path) -> Vec<i32> {
 }
 
 fn signal(process: i32, signal: i32) {
-    // SAFETY: a signal to a process of ours.
+    // SAFETY: `kill` takes no pointers, and the caller passes the id of a process that this test
+    // started.
     assert_eq!(unsafe { libc::kill(process, signal) }, 0);
 }
 
-/// Waits until a single process of the folder is there, which is not this one.
+/// Waits until the folder has a single process, and that process is not `old`. Returns its id.
 fn wait_for_another(folder: &std::path::Path, old: i32) -> i32 {
     let start = std::time::Instant::now();
     loop {
@@ -147,7 +150,7 @@ fn a_restart_loses_no_connection() {
             scope.spawn(|| keep_asking(&is_over, ask_once)),
             scope.spawn(|| keep_asking(&is_over, || assert!(ask(&socket).ends_with("0123456789")))),
         ];
-        // A response that takes until after the old process is told.
+        // A response that is finished only after the old process has been told to drain.
         let mut slow = web.connect();
         slow.send(b"GET /a.txt HTTP/1.1\r\nHost: x\r\n");
         let mut process = web.child.id() as i32;
@@ -155,7 +158,7 @@ fn a_restart_loses_no_connection() {
             std::thread::sleep(Duration::from_millis(200));
             signal(process, libc::SIGUSR2);
             if round == 0 {
-                // The new process says that it serves; then the old one drains.
+                // The new process reports that it serves. Then the old one drains.
                 let mut line = String::new();
                 while !line.starts_with("Serving ") {
                     line.clear();
@@ -206,7 +209,7 @@ fn a_restart_that_fails_leaves_the_old_process_at_work() {
     }
     assert!(line.contains("has ended (exit status: 2) before it served"), "{line}");
     assert_eq!(web.get("/a.txt").text(), "0123456789");
-    // And then it works.
+    // With good settings, the next restart works.
     settings("cache-control = [\"*=max-age=7\"]\n");
     web.signal(libc::SIGUSR2);
     let process = wait_for_another(&file, web.child.id() as i32);
@@ -235,7 +238,7 @@ fn a_restart_that_fails_takes_nothing_from_the_old_process() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let redirects = format!("tls = [\"dev\"]\nredirect-from = \"127.0.0.1:{port}\"\n");
-    // What fails after the sockets have been taken over: TLS at a Unix socket.
+    // Failures that occur after the sockets were taken over: TLS on a Unix socket.
     for more in ["tls = [\"dev\"]\n", &redirects] {
         settings(more);
         web.signal(libc::SIGUSR2);
@@ -248,7 +251,7 @@ fn a_restart_that_fails_takes_nothing_from_the_old_process() {
         assert!(ask(&socket).ends_with("0123456789"));
         assert_eq!(web.get("/a.txt").text(), "0123456789");
     }
-    // Told to end while the new process starts, it ends, and the new one with it.
+    // A process that is told to end while its successor starts ends both.
     settings("");
     web.signal(libc::SIGUSR2);
     web.signal(libc::SIGTERM);

@@ -1,5 +1,5 @@
-//! What `dapple web` makes of a folder beside its files (N8): listings, zips, pages for what is not
-//! there, fields by path, what is hidden.
+//! What `dapple web` makes of a folder in addition to its files (N8): listings, zips, a page for
+//! missing files, fields by path, hidden files.
 mod common;
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::Web;
 
-/// A folder inside another one that must not be reached.
+/// Creates a folder inside an outer folder that must not be reachable.
 fn folder() -> tempfile::TempDir {
     let outer = tempfile::tempdir().unwrap();
     let root = outer.path().join("root");
@@ -98,7 +98,7 @@ fn n8_long_work_is_answered_in_order_beside_other_requests() {
         assert!(client.response(true).text().starts_with("{\"path\":\"/sub/deep/\""));
         assert_eq!(client.response(true).text(), "0123456789");
     }
-    // What cannot be understood is answered in its turn, too, and is the end.
+    // A malformed request is also answered in its turn, and ends the connection.
     client.send(b"GET /sub/ HTTP/1.1\r\nHost: x\r\n\r\nNONSENSE\r\n\r\n");
     assert_eq!((client.response(true).status, client.response(true).status), (200, 400));
     assert!(client.is_closed());
@@ -135,7 +135,7 @@ fn n8_a_folder_as_a_zip_has_all_that_is_served_of_it() {
     let mut contents = Vec::new();
     archive.by_name("sub/large").unwrap().read_to_end(&mut contents).unwrap();
     assert!(contents == large);
-    // A client of HTTP/1.0 sees its end by that of the connection.
+    // An HTTP/1.0 client sees the end of the body when the connection ends.
     let old = web.raw(b"GET /sub/deep/?zip HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     assert!(!old.to_lowercase().contains("chunked") && old.contains("Connection: close"));
     assert!(old.contains("d.txt") && old.ends_with("\0\0"));
@@ -154,14 +154,15 @@ fn n8_whoever_takes_nothing_holds_little_and_gives_it_back() {
     let descriptors = || fs::read_dir(format!("/proc/{}/fd", web.child.id())).unwrap().count();
     assert_eq!(web.get("/a.txt").status, 200);
     let before = descriptors();
-    // Each asks for more than it takes; with so many there is no room for another one.
+    // Each client asks for more than it takes. With 16 such clients, there is no room for another
+    // request.
     let requests = b"GET /?zip HTTP/1.1\r\nHost: x\r\n\r\n".repeat(30);
     let mut clients: Vec<_> = (0..16).map(|_| web.connect()).collect();
     clients.iter_mut().for_each(|client| client.send(&requests));
     let refused = || web.get("/sub/?json");
     let begin = Instant::now();
     while refused().status != 503 {
-        assert!(begin.elapsed() < Duration::from_secs(20), "there is room without end");
+        assert!(begin.elapsed() < Duration::from_secs(20), "the limit is never reached");
         std::thread::sleep(Duration::from_millis(10));
     }
     assert_eq!(refused().field("retry-after"), Some("1"));

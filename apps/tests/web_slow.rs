@@ -1,5 +1,5 @@
-//! `dapple web` among clients that are slow on purpose: they are closed in time, and others do not
-//! notice them.
+//! `dapple web` with clients that are slow on purpose: they are closed in time, and other clients
+//! do not notice them.
 mod common;
 #[path = "../../io/tests/common/tool.rs"]
 mod tool;
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use common::{Web, command};
 use tool::tool;
 
-/// The number behind a name in the figures.
+/// Returns the value of the metric `name`.
 fn figure(figures: &str, name: &str) -> u64 {
     let line = figures.lines().find_map(|line| line.strip_prefix(name));
     line.unwrap_or_else(|| panic!("no {name}")).trim().parse().unwrap()
 }
 
-/// What curl gets: over TLS, too.
+/// Returns the body that curl gets, also over TLS.
 fn curl(url: &str) -> String {
     let curl = tool("curl").unwrap().args(["-s", "-k", "--max-time", "20", url]).output().unwrap();
     assert!(curl.status.success(), "{url}: {curl:?}");
@@ -37,8 +37,8 @@ fn n5_slow_clients_are_closed_and_others_do_not_notice_them() {
         command.args(limits).args(more).arg(folder.path()).stderr(Stdio::null());
         let web = Web::spawn_at(command, &format!("{scheme}://"));
         let url = |name: &str| format!("{scheme}://{}/{name}", web.address);
-        // Heads that do not end; bodies that do not, which are not waited for; and answers that are
-        // not taken.
+        // Heads that never end, bodies that never end (the server does not wait for them), and
+        // responses that the client does not read.
         for (mode, target, at_once) in [
             (&["-H", "-i", "1"][..], "small.txt", Some(50)),
             (&["-B", "-i", "1", "-s", "8192"], "small.txt", None),
@@ -60,9 +60,9 @@ fn n5_slow_clients_are_closed_and_others_do_not_notice_them() {
             }
             assert!(longest < Duration::from_secs(3), "{mode:?}: {longest:?} for a small file");
             if let Some(at_once) = at_once {
-                assert!(most >= at_once, "{mode:?}: {most} at once are no attack");
+                assert!(most >= at_once, "{mode:?}: only {most} connections at once");
             }
-            // None of them is kept for longer than the limits say.
+            // No connection lasts longer than the limits allow.
             let end = Instant::now();
             while figure(&curl(&url("_dapple/metrics")), "web_connections_open") > 1 {
                 assert!(end.elapsed() < Duration::from_secs(8), "{scheme} {mode:?}: some stay");

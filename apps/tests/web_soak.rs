@@ -1,6 +1,6 @@
-//! `dapple web` among clients that come and go in every way, while files, certificate and log
-//! change: it keeps neither memory nor descriptors nor connections of those who have gone, and
-//! answers who is polite. For as many seconds as `DAPPLE_SOAK_SECONDS` says, or 30.
+//! A soak test of `dapple web`. Clients come and go in every way, while files, certificate and log
+//! change. The server answers every polite client, and keeps neither memory nor descriptors nor
+//! connections of clients that have gone. The test takes `DAPPLE_SOAK_SECONDS` seconds, or 30.
 mod common;
 
 use std::fs;
@@ -18,7 +18,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 const BIG: usize = 3_000_000;
 
-/// Numbers that look like chance, and are the same each time.
+/// A generator of pseudorandom numbers that are the same in each run.
 struct Chance(u64);
 
 impl Chance {
@@ -29,7 +29,7 @@ impl Chance {
     }
 }
 
-/// What all clients know.
+/// The state that all clients share.
 struct Soak {
     is_over: AtomicBool,
     plain: SocketAddr,
@@ -62,7 +62,7 @@ fn reset(stream: &TcpStream) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     let size = size_of::<libc::linger>() as u32;
     let fd = std::os::fd::AsRawFd::as_raw_fd(stream);
-    // SAFETY: the pointer is to a linger of ours, and the size is its.
+    // SAFETY: `stream` keeps `fd` open. The pointer is to a live `linger`, and `size` is its size.
     let status = unsafe {
         libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), size)
     };
@@ -80,7 +80,7 @@ const ASKED: [(&str, &str, &[u16]); 8] = [
     ("/sub", "", &[301]),
 ];
 
-/// Asks one thing, and reads the answer to its end.
+/// Sends one request, and reads the whole response.
 fn ask(stream: &mut (impl Read + Write), chance: &mut Chance) {
     let (target, fields, statuses) = ASKED[chance.below(ASKED.len() as u64) as usize];
     let request = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
@@ -112,7 +112,8 @@ fn polite(soak: &Soak, seed: u64) {
             }
             soak.answers.fetch_add(1, Ordering::Relaxed);
         }
-        // As many ways to go as there are.
+        // Clients leave in different ways: by a reset, by closing one direction, or by closing
+        // both.
         match chance.below(3) {
             0 => reset(&plain),
             1 => plain.shutdown(std::net::Shutdown::Write).unwrap(),
@@ -121,7 +122,7 @@ fn polite(soak: &Soak, seed: u64) {
     }
 }
 
-/// Says something that ends in the middle, or takes only the beginning of an answer.
+/// Sends a request that ends in the middle, or reads only the beginning of a response.
 fn rude(soak: &Soak, seed: u64) {
     let mut chance = Chance(seed);
     let starts: [&[u8]; 6] = [
@@ -144,7 +145,7 @@ fn rude(soak: &Soak, seed: u64) {
             reset(&stream);
         }
         if chance.below(4) == 0 {
-            // A session that ends after its handshake, in the middle of an answer.
+            // A TLS session that is reset after its handshake, in the middle of a response.
             let mut secure = soak.secure();
             let _ = secure.write_all(starts[2]);
             let _ = secure.read(&mut [0; 100]);
@@ -153,7 +154,7 @@ fn rude(soak: &Soak, seed: u64) {
     }
 }
 
-/// Changes what is served, and has certificate and log read again.
+/// Changes a served file, and makes the servers reload their certificate and reopen their log.
 fn change(soak: &Soak, site: &Path, web: [&Web; 2]) {
     let mut n = 0;
     while soak.go_on() {
@@ -170,7 +171,7 @@ fn change(soak: &Soak, site: &Path, web: [&Web; 2]) {
     }
 }
 
-/// Of a process: resident memory in KiB, and descriptors.
+/// Returns the resident memory of a process in KiB, and its number of descriptors.
 fn held(web: &Web) -> (u64, usize) {
     let of = |name: &str| format!("/proc/{}/{name}", web.child.id());
     let status = fs::read_to_string(of("status")).unwrap();
@@ -179,7 +180,7 @@ fn held(web: &Web) -> (u64, usize) {
     (memory, fs::read_dir(of("fd")).unwrap().count())
 }
 
-/// Waits until nobody but who asks is connected, and tells how much the process holds then.
+/// Waits until the only open connection is the one that asks. Returns what the process holds then.
 fn at_rest(web: &Web, ask: impl Fn() -> String) -> (u64, usize) {
     let start = Instant::now();
     loop {
@@ -212,7 +213,8 @@ fn n5_those_who_have_gone_leave_nothing_behind() {
     let start = |args: &[&str], scheme: &str| {
         let mut command =
             command(&["--listen", "127.0.0.1:0", "--list", "--metrics", "--dashboard"]);
-        // Two that append to one log are not meant.
+        // Each server gets a log of its own, because two servers are not meant to append to the
+        // same log.
         command.arg(&site).args(args).arg("--access-log").arg(log.with_extension(scheme));
         command.stderr(std::process::Stdio::null());
         Web::spawn_at(command, &format!("{scheme}://"))
@@ -245,7 +247,7 @@ fn n5_those_who_have_gone_leave_nothing_behind() {
         let _ = stream.read_to_end(&mut all);
         String::from_utf8(all).unwrap()
     };
-    // The first part fills what is kept: caches, and the memory of workers.
+    // The first part fills what the server keeps, such as caches and the workers' memory.
     let mut before = None;
     for part in [seconds / 3, seconds - seconds / 3] {
         soak.is_over.store(false, Ordering::Relaxed);
@@ -285,7 +287,7 @@ fn n5_those_who_have_gone_leave_nothing_behind() {
     }
 }
 
-/// A server that may have so many descriptors.
+/// Starts a server that may open at most `most` descriptors.
 fn with_descriptors(most: u32, args: &[&str], scheme: &str, site: &Path) -> Web {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", &format!("ulimit -n {most}; exec \"$0\" web \"$@\"")]);
@@ -304,13 +306,13 @@ fn n5_without_descriptors_some_are_turned_away_and_none_is_lost() {
     let ask = || web.get("/_dapple/metrics").text().to_owned();
     assert_eq!(web.get("/0.bin").body.len(), 300_000);
     let (_, fds) = at_rest(&web, ask);
-    // So many that none has a descriptor left for its file; and so few that some have.
+    // With 150 clients, no descriptor is left for a file. With 25, some clients get theirs.
     for count in [150, 25, 150, 25] {
         let mut clients: Vec<_> =
             (0..count).filter_map(|_| TcpStream::connect(web.address).ok()).collect();
         for (n, client) in clients.iter_mut().enumerate() {
             let request = format!("GET /{}.bin HTTP/1.1\r\nHost: x\r\n\r\n", n % 20);
-            // Those that were turned away have been closed.
+            // The server has closed the connections that it turned away.
             let _ = client.write_all(request.as_bytes());
             let _ =
                 client.set_read_timeout(Some(Duration::from_millis(if n < 40 { 500 } else { 5 })));
@@ -327,10 +329,10 @@ fn n5_without_descriptors_some_are_turned_away_and_none_is_lost() {
         assert!(statuses.keys().all(|s| ["200", "503", "none"].contains(&&**s)), "{statuses:?}");
         assert!(count > 100 || statuses.contains_key("200"), "{statuses:?}");
         drop(clients);
-        // Then it is as it was.
+        // Afterwards, everything is as it was before.
         let start = Instant::now();
         while std::panic::catch_unwind(|| ask().len()).is_err() {
-            assert!(start.elapsed() < Duration::from_secs(20), "it does not come back");
+            assert!(start.elapsed() < Duration::from_secs(20), "the server does not recover");
         }
         let (_, now) = at_rest(&web, ask);
         assert!(now <= fds + 1, "{now} descriptors, {fds} before");

@@ -1,4 +1,4 @@
-//! `dapple web` over TLS (N7, N8), as curl sees it: HTTP/1.1 and HTTP/2, and another certificate at
+//! `dapple web` over TLS (N7, N8), tested with curl: HTTP/1.1 and HTTP/2, and a new certificate at
 //! SIGHUP.
 mod common;
 #[path = "../../io/tests/common/tool.rs"]
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use common::{Web, command};
 use tool::tool;
 
-/// A folder with one file of each kind that matters here.
+/// Creates a folder with one file of each kind that these tests need.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("sub")).unwrap();
@@ -42,7 +42,7 @@ fn n7_tls_is_not_spoken_over_unix_sockets() {
     assert!(said.contains("TLS is spoken over TCP only"), "{said}");
 }
 
-/// A server over TLS, with its URL and the line about its certificate.
+/// Starts a server over TLS. Returns it and its URL.
 fn start(folder: &Path, args: &[&str]) -> (Web, String) {
     let mut command = command(&["--listen", "127.0.0.1:0"]);
     command.arg(folder).args(args);
@@ -51,7 +51,7 @@ fn start(folder: &Path, args: &[&str]) -> (Web, String) {
     (web, url)
 }
 
-/// What curl gets: the head, all in lower case, and the body.
+/// Runs curl. Returns the response's head in lower case, and its body.
 fn curl(curl: Command, args: &[&str]) -> (String, Vec<u8>) {
     let mut curl = curl;
     let output = curl.args(["-s", "-k", "-D", "/dev/stderr"]).args(args).output().unwrap();
@@ -70,7 +70,7 @@ fn n7_http_1_and_2_over_tls_have_the_same_answers() {
             let all: Vec<&str> = args.iter().copied().chain([version, &url]).collect();
             curl(tool("curl").unwrap(), &all)
         };
-        // Twice: from the disk, then from the cache.
+        // Two passes: the first one reads from the disk, the second one from the cache.
         for _ in 0..2 {
             let (head, body) = get(&[], "/a.txt");
             let spoken = if version == "--http2" { "http/2 200" } else { "http/1.1 200" };
@@ -78,7 +78,10 @@ fn n7_http_1_and_2_over_tls_have_the_same_answers() {
             for field in ["content-length: 10", "cache-control: no-cache", "etag: ", "date: "] {
                 assert!(head.contains(field), "{field}: {head}");
             }
-            assert!(!head.contains("strict-transport-security"), "not with a certificate for now");
+            assert!(
+                !head.contains("strict-transport-security"),
+                "not with a temporary certificate"
+            );
             assert_eq!(body, b"0123456789");
             assert!(get(&[], "/big.bin").1 == big());
             let (head, body) = get(&["-r", "3-5"], "/a.txt");
@@ -110,7 +113,7 @@ fn n7_http_1_and_2_over_tls_have_the_same_answers() {
             assert!(get(&[], "/sub/?zip").1.starts_with(b"PK"));
         }
     }
-    // 1.2 is spoken, 1.1 is not; and who speaks no TLS is told so.
+    // TLS 1.2 is spoken. A client that does not speak TLS gets a response that says so.
     let (_, body) = curl(tool("curl").unwrap(), &["--tls-max", "1.2", &format!("{url}/a.txt")]);
     assert_eq!(body, b"0123456789");
     let plain = url.replace("https", "http");

@@ -1,7 +1,8 @@
 //! Micro benchmarks: `cargo bench -p dapple-benches`.
 //!
-//! Each is the time of one operation on a worker, next to what it is made of: an atomic exchange,
-//! an allocation, a reading of the clock. One worker, so that nothing is stolen.
+//! Each benchmark measures the time of one operation on a worker. The group "what it is made of"
+//! measures the parts: an atomic exchange, an allocation, a clock reading. There is one worker, so
+//! nothing is stolen.
 #![allow(missing_docs)]
 
 use std::hint::black_box;
@@ -16,13 +17,13 @@ fn runtime(histograms: Histogramming) -> Runtime {
     Runtime::builder().workers(1).histograms(histograms).build().expect("a runtime")
 }
 
-/// The time that `body` takes on a worker, everything that it has posted included.
+/// Returns the time that `body` takes on a worker, including all events that it posts.
 fn on_worker(rt: &Runtime, body: impl FnOnce(&mut Cx) + Send + 'static) -> Duration {
     let (tx, rx) = mpsc::channel();
     rt.handle().post(&rt.handle().new_color(), move |cx| {
         let start = Instant::now();
         body(cx);
-        // Behind all that the body has posted.
+        // This event is queued after everything that the body posted.
         cx.post_uncolored(move |_| tx.send(start.elapsed()).expect("it is waited for"));
     });
     let took = rx.recv().expect("the worker answers");
@@ -133,7 +134,7 @@ fn timers(c: &mut Criterion) {
 fn figures(c: &mut Criterion) {
     let rt = runtime(Histogramming::Sampled);
     let recorder = rt.handle().histogram("request");
-    c.bench_function("histogram of the program's own: record, on a worker", |b| {
+    c.bench_function("user-defined histogram: record, on a worker", |b| {
         b.iter_custom(|times| {
             let recorder = recorder.clone();
             on_worker(&rt, move |_| {

@@ -1,5 +1,5 @@
-//! Two ways for a server of files to send and receive over TLS: [`Buffered`], by rustls and its
-//! buffers, and [`Connection`], which opens and seals records in place.
+//! Two ways for a file server to send and receive over TLS: [`Buffered`] uses rustls and its
+//! buffers, and [`Connection`] opens and seals records in place.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -10,31 +10,34 @@ use rustls::{ServerConfig, ServerConnection};
 use crate::filesload::records::CONTENT;
 use crate::filesload::tls::{Connection, READ};
 
-/// Bytes that are read from and written to files at once.
+/// The maximum number of bytes that are read from or written to a file at once.
 pub const PIECE: usize = READ;
 
-/// Bytes that [`Transport::receive`] adds at most.
+/// The maximum number of bytes that [`Transport::receive`] adds.
 pub const RECEIVED: usize = READ + 2 * CONTENT;
 
-/// How bytes come and go.
+/// A way to send and receive bytes over a connection.
 pub trait Transport {
-    /// Waits for bytes, puts them into `into`, which has room for [`RECEIVED`], and tells how many.
+    /// Waits for bytes, and writes them to the start of `into`, which has room for [`RECEIVED`]
+    /// bytes. Returns the number of bytes.
     ///
     /// # Errors
     ///
-    /// Those of the socket; that the other side has closed the connection.
+    /// Returns the errors of the socket and of TLS, and `UnexpectedEof` if the peer has closed the
+    /// connection.
     fn receive(&mut self, into: &mut [u8]) -> io::Result<usize>;
 
-    /// Sends `len` bytes, at most [`PIECE`], that `fill` writes to their place, in pieces.
+    /// Sends `len` bytes, at most [`PIECE`]. `fill` is called once or more often and writes the
+    /// bytes in order into the slices that it gets.
     ///
     /// # Errors
     ///
-    /// Those of the socket and of `fill`.
+    /// Returns the errors of the socket, of TLS and of `fill`.
     fn send(&mut self, len: usize, fill: impl FnMut(&mut [u8]) -> io::Result<()>)
     -> io::Result<()>;
 }
 
-/// By rustls and its buffers.
+/// A connection that uses rustls and its buffers.
 pub struct Buffered {
     socket: TcpStream,
     tls: ServerConnection,
@@ -42,15 +45,16 @@ pub struct Buffered {
 }
 
 impl Buffered {
-    /// The server's side of `socket`.
+    /// Creates the server's side of `socket`. The handshake takes place when the first bytes are
+    /// received.
     ///
     /// # Errors
     ///
-    /// Those of the socket and of rustls.
+    /// Returns the errors of the socket and of rustls.
     pub fn new(socket: TcpStream, config: &Arc<ServerConfig>) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         let mut tls = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
-        // A piece is encrypted at once and then sent.
+        // Each piece is encrypted at once and then sent, so the buffer needs no limit.
         tls.set_buffer_limit(None);
         Ok(Self { socket, tls, outgoing: vec![0; PIECE] })
     }

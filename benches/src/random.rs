@@ -1,16 +1,17 @@
-//! Numbers that depend on nothing but a seed: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+//! Pseudorandom numbers that depend only on a seed: SplitMix64 (Steele, Lea and Flood, OOPSLA
+//! 2014).
 
-/// A stream of numbers.
+/// A stream of pseudorandom numbers.
 #[derive(Clone, Debug)]
 pub struct SplitMix64(u64);
 
 impl SplitMix64 {
-    /// The stream of this seed.
+    /// Creates the stream of this seed.
     pub fn new(seed: u64) -> Self {
         SplitMix64(seed)
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -19,18 +20,18 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// The next number as one above 0 and up to 1, so that its logarithm is finite.
+    /// Draws a number that is above 0 and at most 1, so that its logarithm is finite.
     pub fn unit(&mut self) -> f64 {
         ((self.draw() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
 }
 
-/// One seed of several numbers; another one if any of them, or their order, is another.
+/// Combines several numbers into a seed, which depends on each number and on their order.
 pub fn seed_of(parts: &[u64]) -> u64 {
     parts.iter().fold(0, |seed, part| SplitMix64::new(seed ^ part).draw())
 }
 
-/// The numbers below `n` in an order that depends on the seed (Fisher and Yates).
+/// Returns the numbers below `n` in an order that depends on the seed (Fisher and Yates).
 pub fn shuffled(n: usize, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
     let mut random = SplitMix64::new(seed);

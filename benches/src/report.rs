@@ -4,32 +4,34 @@ use std::io::{self, Write};
 
 use crate::workloads::Workload;
 
-/// Medians of one system, on one workload, with so many workers.
+/// The medians of one system on one workload, with a number of workers.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// What was done.
+    /// The workload.
     pub workload: Workload,
-    /// By which system.
+    /// The name of the system.
     pub system: &'static str,
-    /// With which steal policy; dapple only.
+    /// The name of the steal policy, which only dapple has.
     pub policy: Option<&'static str>,
-    /// With how many workers.
+    /// The number of workers.
     pub workers: usize,
-    /// Median wall time per event.
+    /// The median wall time per event, in nanoseconds.
     pub ns_per_event: f64,
-    /// Median CPU time of the process per event.
+    /// The median CPU time of the process per event, in nanoseconds.
     pub cpu_ns_per_event: f64,
 }
 
-/// Systems that run closures on one thread and know no colors: the limit of what can be reached.
+/// The systems that run closures on one thread without colors: the limit of what can be reached.
 const LIMITS: [&str; 2] = ["plain-loop", "stakker"];
 
-/// Prints the records by workload, with ratios: to the limit, to the best peer with as many
-/// workers, and to the same system with one worker.
+/// Prints the records by workload.
+///
+/// Ratios compare each record with the limit, with the best peer that has as many workers, and with
+/// the same system with one worker.
 ///
 /// # Errors
 ///
-/// Those of `out`.
+/// Returns the errors of `out`.
 pub fn table(records: &[Record], out: &mut impl Write) -> io::Result<()> {
     for workload in Workload::ALL {
         let rows: Vec<&Record> = records.iter().filter(|r| r.workload == workload).collect();
@@ -76,7 +78,7 @@ fn ratio(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |v| format!("{v:.2}"))
 }
 
-/// The records as a JSON list.
+/// Returns the records as a JSON list.
 pub fn json(records: &[Record]) -> String {
     let list: Vec<serde_json::Value> = records
         .iter()

@@ -1,10 +1,10 @@
-//! One state that many events read and few write: a domain, and other ways to share it.
+//! One state that many events read and few events write: in a domain, and shared in other ways.
 //!
-//! A generator, which is an event of its own, posts 64 events and then itself, until all are
-//! posted; if 256 of a domain have not committed, it waits for room. Each event reads the state, or
-//! changes it, and works for a while with it in its hand. What a system promises beyond that
-//! differs: a domain runs effects in the order of its posts, and the reads are those of that order;
-//! the others promise neither.
+//! A generator, which is itself an event, posts 64 events and then itself, until all events are
+//! posted. If 256 events of a domain have not committed, it waits for room. Each event reads or
+//! changes the state, and computes for some time while it holds the state. The systems differ in
+//! what else they promise: a domain runs effects in the order of its posts, and reads see the state
+//! in that order. The others promise neither.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -21,13 +21,13 @@ use crate::random::SplitMix64;
 use crate::workloads::plain::on_bare_threads;
 use crate::workloads::{Gate, OpensWhenDropped, tokio_actor};
 
-/// Events that the generator posts at a time.
+/// The number of events that the generator posts at a time.
 const BURST: u64 = 64;
 
-/// Uncommitted events of a domain from which on the generator waits for room.
+/// The number of uncommitted events of a domain at which the generator waits for room.
 const LIMIT: usize = 256;
 
-/// The state: small, so that a copy costs little.
+/// The state, which is small so that a copy costs little.
 #[derive(Clone, Debug)]
 pub struct State([u64; 8]);
 
@@ -45,29 +45,29 @@ impl State {
     }
 }
 
-/// How the state is shared.
+/// A way to share the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum System {
-    /// One thread, a `VecDeque` of boxed closures.
+    /// One thread with a `VecDeque` of boxed closures.
     PlainLoop,
-    /// Events without color that reach no state: what an event costs by itself.
+    /// Uncolored events that reach no state: the cost of an event by itself.
     Post,
-    /// The same with a color each: the state is a domain's, and not touched.
+    /// Events in none of a domain: its state is not touched.
     None,
-    /// A domain in snapshot mode, reads in anon, writes in global.
+    /// A domain in snapshot mode, with reads in anon and writes in global.
     Snapshot,
-    /// The same in read_write mode.
+    /// A domain in read_write mode, with reads in anon and writes in global.
     ReadWrite,
-    /// Events without color, and `parking_lot::RwLock`.
+    /// Uncolored events, and a `parking_lot::RwLock`.
     ParkingLot,
-    /// Events without color, and `arc_swap`: a write copies the state, under a mutex.
+    /// Uncolored events, and `arc_swap`: a write copies the state under a mutex.
     ArcSwap,
     /// Tasks on tokio, and its `RwLock`.
     Tokio,
 }
 
 impl System {
-    /// All of them.
+    /// All systems.
     pub const ALL: [System; 8] = [
         System::PlainLoop,
         System::Post,
@@ -79,7 +79,7 @@ impl System {
         System::Tokio,
     ];
 
-    /// Its name.
+    /// Returns the name of the system on the command line.
     pub fn name(self) -> &'static str {
         match self {
             System::PlainLoop => "plain-loop",
@@ -93,31 +93,31 @@ impl System {
         }
     }
 
-    /// Does it tell reads from writes?
+    /// Returns `true` if the events of this system read and write a state.
     pub fn has_state(self) -> bool {
         !matches!(self, System::Post | System::None)
     }
 }
 
-/// What is done.
+/// The work of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// How many events.
+    /// The number of events.
     pub events: u64,
-    /// Of a hundred, those that write.
+    /// The number of events in 100 that write.
     pub writes: u64,
-    /// How long each works, in steps of [`spin`].
+    /// The work of each event, in steps of [`spin`].
     pub steps: u64,
 }
 
 impl Load {
-    /// So many events, which work so many nanoseconds each.
+    /// Creates a load of `events` events that work for `nanos` nanoseconds each.
     pub fn new(events: u64, writes: u64, nanos: u64, speed: Speed) -> Load {
         Load { events, writes, steps: if nanos == 0 { 0 } else { speed.steps(nanos) } }
     }
 }
 
-/// Draws what each event does, and calls one of the two with its number.
+/// The draws that decide what each event does.
 struct Draw {
     load: Load,
     random: SplitMix64,
@@ -129,7 +129,7 @@ impl Draw {
         Draw { load, random: SplitMix64::new(1), next: 0 }
     }
 
-    /// The next events. False: it was the last one.
+    /// Posts the next events. Returns `false` if the last event was among them.
     fn burst(&mut self, mut post: impl FnMut(u64, bool)) -> bool {
         let end = (self.next + BURST).min(self.load.events);
         for i in self.next..end {
@@ -140,7 +140,7 @@ impl Draw {
     }
 }
 
-/// Runs a load; `None` if the system cannot.
+/// Runs a load. Returns `None` if the system does not support this number of workers.
 pub fn run(system: System, load: Load, workers: usize) -> Option<Took> {
     let steps = load.steps;
     match system {
@@ -230,10 +230,10 @@ fn in_domain(d: Domain<State>, steps: u64) -> Posting<impl FnMut(u64, bool, &mut
     (post, Some(also))
 }
 
-/// What posts an event, and the domain whose limit it keeps, if there is one.
+/// A closure that posts an event, and the domain whose limit it observes, if there is one.
 type Posting<P> = (P, Option<Domain<State>>);
 
-/// Runs a load on dapple; `make` makes what posts an event.
+/// Runs a load on dapple. `make` creates the closure that posts an event.
 fn on_dapple<P>(load: Load, workers: usize, make: impl FnOnce(&Runtime) -> Posting<P>) -> Took
 where
     P: FnMut(u64, bool, &mut Cx) + Send + 'static,
@@ -261,7 +261,7 @@ where
     }
     let rt = Runtime::builder().workers(workers).build().expect("a runtime");
     let (post, domain) = make(&rt);
-    // Warm: every worker's thread has started.
+    // The run starts warm: every worker's thread has started.
     rt.wait_idle();
     let generator = Box::new(Generator { draw: Draw::new(load), post, domain });
     let color = rt.handle().new_color();
@@ -271,7 +271,7 @@ where
     })
 }
 
-/// A domain in this mode, with a limit, so that what waits does not pile up.
+/// Creates a domain in this mode, with a limit, so that waiting events do not pile up.
 fn domain(rt: &Runtime, mode: Mode) -> Domain<State> {
     let builder = Domain::builder().max_uncommitted(LIMIT);
     match mode {
@@ -347,7 +347,9 @@ fn plain_loop(load: Load) -> Took {
     })
 }
 
-/// Events in global that take `global` steps there, downgrade, and go on for `anon` steps.
+/// Runs events that take `steps.0` steps in global, downgrade, and take `steps.1` steps in anon.
+///
+/// Returns `None` if the system has no downgrade.
 pub fn downgrade(system: System, events: u64, steps: (u64, u64), workers: usize) -> Option<Took> {
     let (global, anon) = steps;
     let load = Load { events, writes: 100, steps: anon };

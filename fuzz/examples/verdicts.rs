@@ -1,5 +1,6 @@
-//! Says what dapple makes of requests (`verdicts http`) or documents (`verdicts xml`): a line for
-//! each line of the standard input, which is an input in hexadecimal digits.
+//! Prints dapple's verdicts on requests (`verdicts http`) or documents (`verdicts xml`). Each line
+//! of the standard input is an input in hexadecimal digits, and each line of the output is its
+//! verdict.
 
 use std::io::{self, BufRead, Write};
 

@@ -1,18 +1,19 @@
-//! Files that were asked for before: small ones in memory, large ones open.
+//! A cache of requested files: small files in memory, large files open.
 //!
-//! Hits read a snapshot, without a lock and on whatever color; changes run one after the other on
-//! the cache's color, which makes a new snapshot of the shard that changes (N8). An entry is
-//! compared with the file system before it is used. Who knows the batch of readiness of its worker
-//! has it compared once per batch: what was checked after the connections of this batch had become
-//! readable is fresh for all of them. So a file that was replaced is noticed by the next batch,
-//! within microseconds when there is load, whatever its size and the second. A user who can do with
-//! older files has them compared once in a stretch of time.
+//! Hits read a snapshot, without a lock and on any color. Changes run one after the other on the
+//! cache's color, which makes a new snapshot of the shard that changes (N8). An entry is compared
+//! with the file system before it is used. A caller that knows its worker's current batch of
+//! readiness has the entry compared once per batch: a check that was made after the connections of
+//! this batch had become readable is fresh for all of them. So the next batch notices a file that
+//! was replaced, within microseconds under load, even if the new file has the same size and was
+//! written in the same second. A user who accepts older files has entries compared once per
+//! interval.
 //!
-//! An entry that waits to be added holds its contents; when too many wait, further ones are not
-//! added.
+//! An entry that waits to be added keeps its contents in memory. When the waiting entries exceed
+//! `MOST_WAITING` bytes, further ones are not added.
 //!
-//! What is thrown out when the memory is used up: the entry that was not used since the hand last
-//! came by (the clock, or second-chance, algorithm).
+//! When the memory is used up, the cache evicts the entry that has not been used since the clock
+//! hand last passed it (the clock, or second-chance, algorithm).
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -29,43 +30,45 @@ use super::version::Version;
 
 const SHARDS: usize = 256;
 
-/// Contents of up to this many bytes are kept in memory; larger files are kept open, or not at all.
+/// The size in bytes up to which contents are kept in memory. Larger files are kept open, or not at
+/// all.
 pub(crate) const MOST_IN_MEMORY: u64 = 16 * 1024;
 
-/// Contents that wait to be added, in bytes, at most.
+/// The maximum total cost, in bytes, of the entries that wait to be added.
 const MOST_WAITING: u64 = 4 * 1024 * 1024;
 
-/// Files kept open, at most.
+/// The maximum number of files that are kept open.
 const MOST_OPEN: usize = 1_000;
 
-/// What is kept of a file.
+/// A value that the cache keeps for a file.
 pub(crate) trait Kept: Send + Sync + 'static {
-    /// The version of the file that it was made of.
+    /// Returns the version of the file from which the value was made.
     fn version(&self) -> Version;
 
-    /// Bytes of memory that it takes, more or less.
+    /// Returns the approximate memory use of the value, in bytes.
     fn bytes(&self) -> usize;
 
-    /// Says whether it keeps a file open.
+    /// Returns `true` if the value keeps a file open.
     fn is_open_file(&self) -> bool;
 }
 
-/// Something kept, with what the cache notes about it.
+/// A kept value, with the cache's notes about it.
 #[derive(Debug)]
 pub(crate) struct Cached<T> {
     kept: T,
-    /// The batch in which it was last compared with the file system.
+    /// The batch in which the entry was last compared with the file system, or 0.
     checked: AtomicU64,
+    /// Whether the entry was used since the clock hand last passed it.
     used: AtomicBool,
 }
 
 impl<T: Kept> Cached<T> {
     pub(crate) fn new(kept: T) -> Self {
-        // It earns its place by being asked for again.
+        // An entry starts as unused: only a second request protects it from eviction.
         Cached { kept, checked: AtomicU64::new(0), used: AtomicBool::new(false) }
     }
 
-    /// About how many bytes of memory the value takes.
+    /// Returns the approximate memory use of the entry, in bytes.
     fn cost(&self, path: &[u8]) -> u64 {
         (self.kept.bytes() + 2 * path.len() + 256) as u64
     }
@@ -79,17 +82,18 @@ impl<T> Deref for Cached<T> {
     }
 }
 
-/// For which requests one comparison with the file system is good.
+/// The set of requests for which one comparison with the file system is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Batch {
-    /// For the request itself.
+    /// The request itself only.
     Single,
-    /// For all requests of this batch; its number is not 0.
+    /// All requests of the batch with this number, which is not 0.
     Of(u64),
 }
 
 impl Batch {
-    /// The requests of a stretch of time, which is so long; `None` if that is no time at all.
+    /// Returns the batch of all requests in the current interval of this length, or `None` if the
+    /// length is zero.
     pub(crate) fn of_stretch(start: Instant, length: Duration) -> Option<Batch> {
         if length.is_zero() {
             return None;
@@ -99,12 +103,12 @@ impl Batch {
         Some(Batch::Of(u64::try_from(number).unwrap_or(u64::MAX - 1) + 1))
     }
 
-    /// The batch of readiness that the running event belongs to.
+    /// Returns the batch of readiness to which the running event belongs.
     pub(crate) fn of(cx: &Cx) -> Batch {
         Batch::numbered(cx.poll_count(), cx.worker())
     }
 
-    /// That of a task that is polled; a request by itself on a thread that is no worker.
+    /// Returns the batch of the running task, or `Single` on a thread outside the runtime.
     pub(crate) fn here(handle: &Handle) -> Batch {
         match handle.current_poll_count().zip(handle.current_worker()) {
             Some((count, worker)) => Batch::numbered(count, worker),
@@ -120,11 +124,11 @@ impl Batch {
 type Map<T> = HashMap<Arc<[u8]>, Arc<Cached<T>>>;
 type Hand<T> = VecDeque<(Arc<[u8]>, Arc<Cached<T>>)>;
 
-/// See the module.
+/// A cache of files by path. See the module.
 pub(crate) struct Cache<T: Kept> {
     shards: Arc<Shards<T>>,
     keeper: Colored<Keeper<T>>,
-    /// Bytes of the entries that wait to be added.
+    /// The total cost, in bytes, of the entries that wait to be added.
     waiting: Arc<AtomicU64>,
     is_on: bool,
 }
@@ -140,10 +144,10 @@ impl<T> Shards<T> {
     }
 }
 
-/// What changes the cache, on its color.
+/// The state of the cache that only events on its color change.
 struct Keeper<T> {
     shards: Arc<Shards<T>>,
-    /// The values in the order of the clock's hand.
+    /// The entries in the order in which the clock hand visits them.
     hand: Hand<T>,
     bytes: u64,
     open: usize,
@@ -151,7 +155,7 @@ struct Keeper<T> {
 }
 
 impl<T: Kept> Cache<T> {
-    /// At most `most_bytes` of memory; 0: no cache.
+    /// Creates a cache of at most `most_bytes` bytes of memory. With 0 the cache is off.
     pub(crate) fn new(color: &Color, most_bytes: u64) -> Self {
         let shards = Arc::new(Shards {
             maps: std::array::from_fn(|_| ArcSwap::default()),
@@ -172,8 +176,10 @@ impl<T: Kept> Cache<T> {
         }
     }
 
-    /// The entry of a path, if there is one and the file is still the same; `now` looks at the
-    /// file, of which the kept version is known, and may say `WouldBlock`.
+    /// Returns the entry of a path, if there is one and the file has not changed.
+    ///
+    /// `now` looks up the file's current version. It is passed the kept version, and may return
+    /// `WouldBlock`.
     pub(crate) fn get(
         &self,
         path: &[u8],
@@ -184,7 +190,7 @@ impl<T: Kept> Cache<T> {
         if batch != Batch::Of(entry.checked.load(Ordering::Relaxed)) {
             match now(&entry.version()) {
                 Ok(version) if version == entry.version() => {}
-                // It cannot be told without waiting; that says nothing about the entry.
+                // The version cannot be read without blocking, which says nothing about the entry.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
                 _ => {
                     self.remove(path, entry);
@@ -201,7 +207,7 @@ impl<T: Kept> Cache<T> {
         Some(entry)
     }
 
-    /// Adds an entry, later.
+    /// Adds an entry, in an event on the cache's color.
     pub(crate) fn insert(&self, path: &[u8], entry: Arc<Cached<T>>) {
         let cost = entry.cost(path);
         if !self.is_on || self.waiting.load(Ordering::Relaxed) + cost > MOST_WAITING {
@@ -227,7 +233,7 @@ impl<T: Kept> Keeper<T> {
             return;
         }
         if let Some(old) = self.shards.of(&path).load().get(&path).cloned() {
-            // Two requests missed it at once.
+            // Two requests missed the file at the same time, and both add it.
             if old.version() == entry.version() {
                 return;
             }
@@ -258,7 +264,8 @@ impl<T: Kept> Keeper<T> {
             self.bytes -= entry.cost(path);
             self.open -= usize::from(entry.is_open_file());
         }
-        // The hand drops its part when it comes by; if many are out of date, now.
+        // The hand drops an outdated entry when it reaches it. If more than half of the entries are
+        // outdated, all are dropped now.
         if self.hand.len() > 2 * self.len() + 64 {
             let mut hand = std::mem::take(&mut self.hand);
             hand.retain(|(path, entry)| self.is_current(path, entry));
@@ -353,7 +360,7 @@ mod tests {
         cache.insert(b"f", entry(&f, 3));
         rt.wait_idle();
         assert!(cache.get(b"f", Batch::Of(1), |_| version(&f)).is_some());
-        // What cannot be told now says nothing about the entry.
+        // A version that cannot be read now says nothing about the entry.
         let unknown = |_: &Version| Err(io::ErrorKind::WouldBlock.into());
         assert!(cache.get(b"f", Batch::Single, unknown).is_none());
         rt.wait_idle();

@@ -7,9 +7,10 @@ use std::os::unix::fs::FileExt;
 
 use rustix::io::{Errno, ReadWriteFlags};
 
-/// Reads at an offset what the system has in memory, of a file that is at least so long.
-/// `WouldBlock`: a disk would have to be read, or whatever else the file system reads, if it cannot
-/// tell.
+/// Reads the part of a file that is in the page cache, at an offset before the end of the file.
+///
+/// Returns `WouldBlock` if a disk would have to be read, or if the file system cannot tell. A file
+/// system that keeps everything in memory is always read.
 pub(crate) fn read(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
     match try_read(file, buf, at)? {
         Some(n) => Ok(n),
@@ -18,18 +19,19 @@ pub(crate) fn read(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
     }
 }
 
-/// Says whether the file system keeps everything in memory.
+/// Returns `true` if the file system keeps everything in memory.
 pub(crate) fn is_in_memory(file: impl AsFd) -> bool {
     // linux/magic.h: TMPFS_MAGIC, RAMFS_MAGIC.
     rustix::fs::fstatfs(file).is_ok_and(|fs| matches!(fs.f_type, 0x0102_1994 | 0x8584_58f6))
 }
 
-/// What [`read`] does; `None`: the file system cannot tell what is in memory.
+/// Reads as [`read`] does, but returns `None` if the file system cannot tell what is in memory.
 pub(crate) fn try_read(file: &File, buf: &mut [u8], at: u64) -> io::Result<Option<usize>> {
     loop {
         let mut slices = [IoSliceMut::new(buf)];
         match rustix::io::preadv2(file, &mut slices, at, ReadWriteFlags::NOWAIT) {
-            // It has become shorter; or the kernel (5.9, 5.10) says so of what is not in memory.
+            // The file has become shorter, or the kernel (5.9, 5.10) returns 0 for data that is not
+            // in memory.
             Ok(0) if !buf.is_empty() => return Err(io::ErrorKind::WouldBlock.into()),
             Ok(n) => return Ok(Some(n)),
             Err(Errno::INTR) => {}
@@ -39,7 +41,7 @@ pub(crate) fn try_read(file: &File, buf: &mut [u8], at: u64) -> io::Result<Optio
     }
 }
 
-/// Reads from a file, from memory or from the disk; 0 is the end.
+/// Reads from a file, and waits for the disk if necessary. Returns 0 at the end of the file.
 pub(crate) fn read_blocking(file: &File, buf: &mut [u8], at: u64) -> io::Result<usize> {
     loop {
         match file.read_at(buf, at) {

@@ -1,6 +1,7 @@
-//! Rows of text in columns, for a terminal: the first column to the left, the others to the right.
+//! Rows of text in columns, for a terminal: the first column is left-aligned, the others are
+//! right-aligned.
 
-/// The rows as lines. A row may have fewer cells than others.
+/// Formats the rows as lines. Rows may have different numbers of cells.
 pub(crate) fn columns<'a>(rows: impl Iterator<Item = &'a [String]> + Clone) -> Vec<String> {
     let mut widths = Vec::new();
     for row in rows.clone() {

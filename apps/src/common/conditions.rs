@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::date::parse as parse_date;
 use dapple::clock;
 
-/// The fields of a request that make it conditional, or ask for a part.
+/// The fields of a request that make it conditional, or that ask for a part.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Conditions<'a> {
     pub(crate) range: Option<&'a [u8]>,
@@ -16,45 +16,45 @@ pub(crate) struct Conditions<'a> {
     pub(crate) if_modified_since: Option<&'a [u8]>,
 }
 
-/// The elements of a comma-separated list.
+/// Returns the elements of a comma-separated list.
 pub(crate) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|t| !t.is_empty())
 }
 
-/// What a representation is known by.
+/// The validators of a representation.
 #[derive(Debug)]
 pub(crate) struct Validators<'a> {
-    /// With its quotes.
+    /// The entity tag, with its quotes.
     pub(crate) etag: &'a [u8],
     /// The time of the last change, in whole seconds.
     pub(crate) modified: SystemTime,
-    /// Others of the same time have other bytes: the same in another coding.
+    /// Whether the same file in another content coding has the same time, but other bytes.
     pub(crate) shares_time: bool,
 }
 
-/// Which part is asked for.
+/// The part of a representation that a request asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     All,
-    /// From, and how many bytes.
+    /// The first byte, and the number of bytes.
     Range(u64, u64),
-    /// Several of them, at most [`MOST_RANGES`], which have no byte in common.
+    /// At most [`MOST_RANGES`] ranges that do not overlap, each a first byte and a number of bytes.
     Ranges(Box<[(u64, u64)]>),
-    /// None of what is asked for is there.
+    /// None of the requested ranges lies within the representation.
     Unsatisfiable,
 }
 
-/// What the conditions of a request come to (13.2.2).
+/// The result of a request's conditions (13.2.2).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Go,
-    /// The client has what it asks for.
+    /// The client already has the current version.
     NotModified,
-    /// The request wants another version.
+    /// The request requires another version.
     Failed,
 }
 
-/// Decides by the conditions in their order.
+/// Evaluates the conditions in the order of RFC 9110.
 pub(crate) fn verdict(conditions: &Conditions<'_>, own: &Validators<'_>) -> Verdict {
     if let Some(list) = conditions.if_match {
         // The strong comparison.
@@ -73,17 +73,17 @@ pub(crate) fn verdict(conditions: &Conditions<'_>, own: &Validators<'_>) -> Verd
         return if has_it { Verdict::NotModified } else { Verdict::Go };
     }
     match conditions.if_modified_since.and_then(parse_date) {
-        // One that lies in the future is from another clock, and says nothing.
+        // A date in the future comes from another clock, and says nothing.
         Some(since) if own.modified <= since && since <= clock::wall() => Verdict::NotModified,
         _ => Verdict::Go,
     }
 }
 
-/// Ranges of one request; a client that asks for more gets all.
+/// The maximum number of ranges in a request. A client that asks for more gets the whole file.
 pub(crate) const MOST_RANGES: usize = 16;
 
-/// Which part of `len` bytes is asked for. What is no list of ranges of bytes asks for all, and so
-/// do ranges that overlap.
+/// Returns the part of `len` bytes that the request asks for. A field that is not a list of byte
+/// ranges asks for all, and so do ranges that overlap.
 pub(crate) fn part(conditions: &Conditions<'_>, own: &Validators<'_>, len: u64) -> Part {
     let is_bytes =
         |range: &&[u8]| range.get(..6).is_some_and(|u| u.eq_ignore_ascii_case(b"bytes="));
@@ -105,7 +105,7 @@ pub(crate) fn part(conditions: &Conditions<'_>, own: &Validators<'_>, len: u64) 
     }
     match ranges[..] {
         [] => Part::Unsatisfiable,
-        // All of nothing is nothing, which no answer with a part can tell.
+        // All bytes of an empty file are no bytes, which a response with a range cannot express.
         _ if len == 0 => Part::All,
         [(from, count)] => Part::Range(from, count),
         _ if overlap(&ranges) => Part::All,
@@ -113,7 +113,7 @@ pub(crate) fn part(conditions: &Conditions<'_>, own: &Validators<'_>, len: u64) 
     }
 }
 
-/// What one of the ranges asks for.
+/// The result of parsing one range.
 enum OneRange {
     Of(u64, u64),
     Unsatisfiable,
@@ -123,7 +123,7 @@ enum OneRange {
 fn one_range(spec: &str, len: u64) -> OneRange {
     let Some((from, to)) = spec.split_once('-') else { return OneRange::Malformed };
     let number = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) {
-        // More than 2^64 is beyond any end.
+        // A number of 2^64 or more lies beyond any end.
         true if !text.is_empty() => Some(text.parse::<u64>().unwrap_or(u64::MAX)),
         _ => None,
     };
@@ -148,15 +148,17 @@ fn overlap(ranges: &[(u64, u64)]) -> bool {
     sorted.windows(2).any(|pair| pair[0].0 + pair[0].1 > pair[1].0)
 }
 
-/// What numbers of any size are compared by.
+/// Returns a key by which decimal numbers of any size are compared.
 fn magnitude(digits: &str) -> (usize, &str) {
     let digits = digits.trim_start_matches('0');
     (digits.len(), digits)
 }
 
-/// Says whether the part that the client has is of the same representation (If-Range). It is the
-/// strong comparison; a date is strong only if the file has not changed in the second after it,
-/// which is not known, so it must be equal and not of the last two seconds.
+/// Returns `true` if the part that the client has belongs to the same representation (If-Range).
+///
+/// The comparison is strong. A date is strong only if the file did not change again in the second
+/// of its last change, which is not known. So the date must be equal to that of the file, and at
+/// least 2 s old.
 fn is_same(condition: &[u8], own: &Validators<'_>) -> bool {
     if condition.starts_with(b"\"") {
         return condition == own.etag;
@@ -287,7 +289,7 @@ mod tests {
         assert_eq!(since("Sun, 06 Nov 1994 08:49:36 GMT"), Verdict::Go);
         assert_eq!(since("yesterday"), Verdict::Go);
         assert_eq!(since("Fri, 31 Dec 9999 23:59:59 GMT"), Verdict::Go);
-        // If-None-Match wins.
+        // If-None-Match takes precedence.
         let both = Conditions {
             if_none_match: Some(b"\"v2\""),
             if_modified_since: Some(b"Mon, 07 Nov 1994 08:49:37 GMT"),

@@ -1,10 +1,10 @@
-//! Dates of HTTP (RFC 9110, section 5.6.7), from the year 0 to 9999.
+//! HTTP dates (RFC 9110, section 5.6.7), from the year 0 to 9999.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use time::{Date, Month, OffsetDateTime, Time};
 
-/// The first and the last second that the format can tell, counted from 1970.
+/// The first and the last second that the format can express, counted from 1970.
 const FIRST: i64 = -62_167_219_200;
 const LAST: i64 = 253_402_300_799;
 
@@ -12,14 +12,15 @@ const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-/// A time of so many seconds after 1970, or before; the nearest one that a date can tell.
+/// Returns the time this number of seconds after 1970 (or before it), limited to what an HTTP date
+/// can express.
 pub(crate) fn of_seconds(seconds: i64) -> SystemTime {
     let seconds = seconds.clamp(FIRST, LAST);
     let distance = Duration::from_secs(seconds.unsigned_abs());
     if seconds < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
 }
 
-/// The whole seconds of a time, rounded down.
+/// Returns the whole seconds of a time since 1970, rounded down.
 pub(crate) fn seconds(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
@@ -31,11 +32,11 @@ pub(crate) fn seconds(time: SystemTime) -> i64 {
     }
 }
 
-/// The date of a time.
+/// Formats a time as an HTTP date.
 pub(crate) fn format(time: SystemTime) -> String {
     let seconds = seconds(time).clamp(FIRST, LAST);
     if seconds >= 0 {
-        // The library knows none before 1970, and is faster.
+        // `httpdate` does not support dates before 1970, but is faster.
         return httpdate::fmt_http_date(of_seconds(seconds));
     }
     let Ok(t) = OffsetDateTime::from_unix_timestamp(seconds) else { return String::new() };
@@ -45,7 +46,8 @@ pub(crate) fn format(time: SystemTime) -> String {
     format!("{day}, {:02} {month} {:04} {hour:02}:{minute:02}:{second:02} GMT", t.day(), t.year())
 }
 
-/// A time as RFC 3339 has it, such as `1994-11-06T08:49:37Z`; `None` if nobody writes such a year.
+/// Formats a time as RFC 3339 does, such as `1994-11-06T08:49:37Z`. Returns `None` outside of the
+/// years 0 to 9999.
 pub(crate) fn iso(seconds: i64) -> Option<String> {
     let t = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
     let (year, month, day) = (t.year(), u8::from(t.month()), t.day());
@@ -54,7 +56,7 @@ pub(crate) fn iso(seconds: i64) -> Option<String> {
     is_written.then(|| format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
 }
 
-/// A time as logs of web servers have it, such as `06/Nov/1994:08:49:37 +0000`.
+/// Formats a time as logs of web servers do, such as `06/Nov/1994:08:49:37 +0000`.
 pub(crate) fn of_logs(seconds: i64) -> String {
     let Ok(t) = OffsetDateTime::from_unix_timestamp(seconds) else { return "-".to_owned() };
     let month = MONTHS[usize::from(u8::from(t.month())) - 1];
@@ -62,14 +64,14 @@ pub(crate) fn of_logs(seconds: i64) -> String {
     format!("{:02}/{month}/{}:{hour:02}:{minute:02}:{second:02} +0000", t.day(), t.year())
 }
 
-/// The time of a date, in any of the three forms that there are.
+/// Parses a date in any of the three forms that HTTP allows.
 pub(crate) fn parse(text: &[u8]) -> Option<SystemTime> {
     let text = std::str::from_utf8(text).ok()?.trim_ascii();
-    // The library knows none before 1970.
+    // `httpdate` does not support dates before 1970.
     httpdate::parse_http_date(text).ok().or_else(|| parse_usual(text))
 }
 
-/// The usual form: `Sun, 06 Nov 1994 08:49:37 GMT`.
+/// Parses the usual form: `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn parse_usual(text: &str) -> Option<SystemTime> {
     let rest = text.split_once(", ").filter(|(day, _)| DAYS.contains(day))?.1;
     let [day, month, year, time, "GMT"] = rest.split(' ').collect::<Vec<_>>()[..] else {

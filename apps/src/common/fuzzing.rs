@@ -1,13 +1,18 @@
-//! Rules for fields, targets and names of any bytes.
+//! Fuzz targets for header fields, request targets and file names.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::conditions::{self, Conditions, MOST_RANGES, Part, Validators, Verdict};
 use super::{date as dates, media_type as media_types, target};
 
-/// Checks conditions and ranges, by lines: a length, Range, If-Range, If-Match,
-/// If-Unmodified-Since, If-None-Match and If-Modified-Since. An empty one stands for a field that
-/// is not there.
+/// Checks conditions and ranges.
+///
+/// The lines of the input are a length, Range, If-Range, If-Match, If-Unmodified-Since,
+/// If-None-Match and If-Modified-Since. An empty line stands for a missing field.
+///
+/// # Panics
+///
+/// Panics if the part or the verdict breaks a rule of RFC 9110.
 pub fn conditions(input: &[u8]) {
     let mut lines = input.split(|b| *b == b'\n');
     let len = lines.next().map_or("", |line| std::str::from_utf8(line).unwrap_or_default());
@@ -24,7 +29,7 @@ pub fn conditions(input: &[u8]) {
     let modified = UNIX_EPOCH + Duration::from_secs(784_111_777);
     let own = Validators { etag: b"\"v1\"", modified, shares_time: false };
     let part = conditions::part(&conditions, &own, len);
-    // A part only if the condition holds.
+    // A part is sent only if the If-Range condition holds.
     let is_same = conditions.if_range.is_none_or(|condition| {
         let condition = condition.trim_ascii();
         condition == own.etag || (is_date(condition) && dates::parse(condition) == Some(modified))
@@ -62,7 +67,7 @@ pub fn conditions(input: &[u8]) {
                 assert!(since.is_none_or(|date| date >= modified));
             }
             if conditions.if_none_match.is_none() {
-                // What lies in the future says nothing.
+                // A date in the future says nothing.
                 let long_ago = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
                 let since = date(conditions.if_modified_since);
                 assert!(since.is_none_or(|date| date < modified || date > long_ago));
@@ -71,12 +76,12 @@ pub fn conditions(input: &[u8]) {
     }
 }
 
-/// What begins with a quote is a tag.
+/// Returns `true` unless the condition is an entity tag, which begins with a quote.
 fn is_date(condition: &[u8]) -> bool {
     !condition.starts_with(b"\"")
 }
 
-/// The part by RFC 9110, section 14.1.2, with numbers of any size.
+/// Returns the part by RFC 9110, section 14.1.2, with numbers of any size.
 fn part_by_the_text(range: Option<&[u8]>, len: u64) -> Part {
     let text = range.map_or("".into(), |range| String::from_utf8_lossy(range.trim_ascii()));
     let Some((unit, set)) = text.split_once('=') else { return Part::All };
@@ -96,17 +101,17 @@ fn part_by_the_text(range: Option<&[u8]>, len: u64) -> Part {
         [] => Part::Unsatisfiable,
         _ if len == 0 => Part::All,
         [(from, bytes)] => Part::Range(from, bytes),
-        // If two ranges overlap, the start of one is in the other.
+        // If two ranges overlap, the start of one of them lies in the other.
         _ if there.iter().any(|(from, _)| in_two(*from)) => Part::All,
         _ => Part::Ranges(there.into()),
     }
 }
 
-/// A range: `None` if it is none, `Some(None)` if nothing of it is there.
+/// Parses a range: `None` if it is malformed, `Some(None)` if it lies beyond the end.
 fn range_by_the_text(one: &str, len: u64) -> Option<Option<(u64, u64)>> {
     let (first, last) = one.trim_matches([' ', '\t']).split_once('-')?;
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    // As numbers compare: by their digits, without the zeros before them.
+    // Numbers of any size compare by their digits without leading zeros.
     let key = |text: &str| {
         let digits = text.trim_start_matches('0').to_owned();
         (digits.len(), digits)
@@ -125,7 +130,7 @@ fn range_by_the_text(one: &str, len: u64) -> Option<Option<(u64, u64)>> {
     }
     let is_backwards = !last.is_empty() && key(last) < key(first);
     Some(match (key(first).0, len) {
-        // Of nothing, what begins at its start is all of it.
+        // A range that begins at the start of an empty file is all of it.
         (0, 0) => Some((0, 0)),
         _ if is_backwards => return None,
         _ if key(first) >= end => None,
@@ -134,7 +139,11 @@ fn range_by_the_text(one: &str, len: u64) -> Option<Option<(u64, u64)>> {
     })
 }
 
-/// Checks what a date is taken for.
+/// Checks that a parsed date is formatted and parsed again to the same time.
+///
+/// # Panics
+///
+/// Panics if the times differ.
 pub fn date(input: &[u8]) {
     let Some(time) = dates::parse(input) else { return };
     let text = dates::format(time);
@@ -143,7 +152,12 @@ pub fn date(input: &[u8]) {
     assert_eq!(dates::of_seconds(dates::seconds(time)), time, "it has whole seconds");
 }
 
-/// Checks where a target leads.
+/// Checks the path of a request target.
+///
+/// # Panics
+///
+/// Panics if the path leads out of the folder, or if it is written as a location that is parsed
+/// differently.
 pub fn path(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Some((path, query)) = target::split(text) else { return };
@@ -151,7 +165,7 @@ pub fn path(input: &[u8]) {
     let Ok(decoded) = target::decode(path) else { return };
     let relative = &decoded.relative;
     assert!(leads_below(relative), "{relative:?} leads elsewhere");
-    // As we write it, it is read again, and is nothing but a path.
+    // The location that the server writes parses to the same path, and names no host.
     let location = target::folder_location(relative, None);
     assert!(location.bytes().all(|b| b.is_ascii_graphic()), "{location}");
     assert!(!location.starts_with("//"), "{location} names a host");
@@ -162,13 +176,18 @@ pub fn path(input: &[u8]) {
     }
 }
 
-/// Says whether a path is that of the folder, or of something below it.
+/// Returns `true` if the path is the folder itself or lies below it.
 pub(crate) fn leads_below(relative: &[u8]) -> bool {
     let is_name = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && !name.contains(&0);
     relative.is_empty() || relative.split(|b| *b == b'/').all(is_name)
 }
 
-/// Checks the type of a file: its name, a blank line, and what it begins with.
+/// Checks the media type of a file. The input is the file's name, a blank line, and the file's
+/// first bytes.
+///
+/// # Panics
+///
+/// Panics if the type is malformed, or if it claims UTF-8 for bytes that are not UTF-8.
 pub fn media_type(input: &[u8]) {
     let at = input.windows(2).position(|pair| pair == b"\n\n").unwrap_or(input.len());
     let (name, start) = (&input[..at], input.get(at + 2..).unwrap_or_default());
@@ -179,7 +198,7 @@ pub fn media_type(input: &[u8]) {
         let is_called_utf8 = kind.ends_with("charset=utf-8");
         let looked_at = &start[..start.len().min(media_types::LOOKED_AT)];
         if is_called_utf8 {
-            // What is cut off may end within a character.
+            // A start that is cut off may end within a character.
             let is_cut = size > looked_at.len() as u64;
             let is_so = match std::str::from_utf8(looked_at) {
                 Ok(_) => true,

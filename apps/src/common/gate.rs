@@ -1,12 +1,12 @@
-//! A gate: so many may be inside at once, a few more wait in line, and who comes after them is
-//! turned away.
+//! A gate: a limited number of callers are inside at once, a limited number wait in line, and
+//! further ones are turned away.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_channel::oneshot;
 
-/// See the module.
+/// A gate with a limited number of passes. See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate(Arc<Inner>);
 
@@ -22,7 +22,7 @@ struct State {
     waiting: VecDeque<oneshot::Sender<Pass>>,
 }
 
-/// A gate for each user: nobody keeps the others out.
+/// A gate for each user, so that no user keeps the others out.
 #[derive(Clone, Debug)]
 pub(crate) struct Gates {
     gates: Arc<Mutex<HashMap<Arc<str>, Gate>>>,
@@ -45,7 +45,7 @@ impl Gates {
     }
 }
 
-/// Somebody is inside, until it is dropped.
+/// The right to be inside a gate, until it is dropped.
 #[derive(Debug)]
 #[must_use = "dropping a pass leaves the gate at once"]
 pub(crate) struct Pass(Option<Arc<Inner>>);
@@ -56,14 +56,15 @@ impl Gate {
         Gate(Arc::new(Inner { state, most_waiting }))
     }
 
-    /// Goes in, if there is room now.
+    /// Enters if there is room now.
     pub(crate) fn try_enter(&self) -> Option<Pass> {
         let mut state = self.0.state();
         state.free = state.free.checked_sub(1)?;
         Some(Pass(Some(Arc::clone(&self.0))))
     }
 
-    /// Goes in, in the order of coming; `None`: too many wait already.
+    /// Enters, or waits in line, first in, first out. Returns `None` if too many callers wait
+    /// already.
     pub(crate) async fn enter(&self) -> Option<Pass> {
         let told = {
             let mut state = self.0.state();
@@ -71,7 +72,7 @@ impl Gate {
                 state.free -= 1;
                 return Some(Pass(Some(Arc::clone(&self.0))));
             }
-            // Those who have given up do not count.
+            // Waiting callers that have given up do not count.
             state.waiting.retain(|waiting| !waiting.is_canceled());
             if state.waiting.len() >= self.0.most_waiting {
                 return None;
@@ -91,7 +92,7 @@ impl Inner {
 }
 
 impl Drop for Pass {
-    /// The next one who still waits gets it.
+    /// Hands the pass to the next waiting caller, if there is one.
     fn drop(&mut self) {
         let Some(mut gate) = self.0.take() else { return };
         loop {
@@ -107,7 +108,7 @@ impl Drop for Pass {
             };
             match next.send(Pass(Some(gate))) {
                 Ok(()) => return,
-                // That one has given up.
+                // This caller has given up.
                 Err(mut back) => match back.0.take() {
                     Some(back) => gate = back,
                     None => return,
@@ -155,7 +156,7 @@ mod tests {
         let Poll::Ready(Some(one)) = now(pin!(gate.enter())) else { panic!() };
         let mut second = Box::pin(gate.enter());
         assert!(now(second.as_mut()).is_pending());
-        // It is given the pass, and goes without having taken it.
+        // The second caller is given the pass, and gives up without having taken it.
         drop(one);
         drop(second);
         assert!(matches!(now(pin!(gate.enter())), Poll::Ready(Some(_))));

@@ -1,9 +1,9 @@
-//! Host and port of a request (RFC 9110, section 7.2; RFC 3986, section 3.2).
+//! The host and the port of a request (RFC 9110, section 7.2; RFC 3986, section 3.2).
 
 use std::net::Ipv6Addr;
 
-/// Says whether it is one host, perhaps with a port, and nothing else. An empty one is not: all
-/// that is served here has one.
+/// Returns `true` if the value is one host, with or without a port, and nothing else. An empty
+/// value is invalid, because every resource that is served here has a host.
 pub(crate) fn is_valid(value: &[u8]) -> bool {
     let port = match value.strip_prefix(b"[") {
         Some(rest) => {
@@ -24,14 +24,15 @@ pub(crate) fn is_valid(value: &[u8]) -> bool {
     port.is_empty() || port.strip_prefix(b":").is_some_and(is_port)
 }
 
-/// That of a target in the absolute form; `None`: it has none, as it is a path.
+/// Returns the host of a target in absolute form, or `None` if the target is a path.
 pub(crate) fn of_target(target: &str) -> Option<&str> {
     let (scheme, rest) = target.split_once("://")?;
     let is_scheme = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
     is_scheme.then(|| rest.split(['/', '?', '#']).next().unwrap_or_default())
 }
 
-/// An address of version 6; of a version to come.
+/// Returns `true` if the text is an address of IPv6, or of a later version (RFC 3986's
+/// `IPvFuture`).
 fn is_address(text: &[u8]) -> bool {
     let text = std::str::from_utf8(text).unwrap_or_default();
     match text.strip_prefix(['v', 'V']).map(|text| text.split_once('.')) {
@@ -47,8 +48,8 @@ fn is_address(text: &[u8]) -> bool {
     }
 }
 
-/// A registered name, or an address of version 4. A comma is none of one name, whatever the grammar
-/// says: it is there when two fields were joined.
+/// Returns `true` for a registered name or an IPv4 address. A comma is refused, although the
+/// grammar allows it, because it shows that two fields were joined.
 fn is_name(name: &[u8]) -> bool {
     let hex = |at: usize| name.get(at).is_some_and(u8::is_ascii_hexdigit);
     let is_part = |(at, b): (usize, &u8)| match b {
@@ -61,7 +62,7 @@ fn is_name(name: &[u8]) -> bool {
 
 fn is_port(digits: &[u8]) -> bool {
     let is_number = digits.iter().all(u8::is_ascii_digit);
-    // There may be none behind the colon.
+    // The digits after the colon may be missing.
     is_number && std::str::from_utf8(digits).is_ok_and(|d| d.is_empty() || d.parse::<u16>().is_ok())
 }
 
@@ -73,10 +74,10 @@ fn is_delimiter(b: u8) -> bool {
     matches!(b, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }
 
-/// A host without the port that may stand behind it. It is one that is valid.
+/// Returns a valid host without its port, if it has one.
 pub(crate) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        // The colons of an address of IPv6 stand in brackets.
+        // The colons of an IPv6 address are inside brackets.
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
     }

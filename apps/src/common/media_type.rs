@@ -1,16 +1,17 @@
-//! The media type of a file: by the end of its name, and by what it begins with where that decides.
+//! The media type of a file: from the extension of its name, and from its first bytes where they
+//! decide.
 //!
-//! A charset is told only where it is known: what a file says of itself counts, and bytes that are
-//! not UTF-8 are not called so. Of a long file the start decides: what is ASCII so far is UTF-8 so
-//! far. What is not told is found out, or guessed, by the browser.
+//! A charset is stated only where it is known. What a file declares about itself counts, and bytes
+//! that are not UTF-8 are not declared as UTF-8. For a long file the start decides: text whose
+//! start is ASCII counts as UTF-8. Where no charset is stated, the browser detects or guesses it.
 
-/// Bytes of a file's begin that are looked at.
+/// The number of bytes at the start of a file that are examined.
 pub(crate) const LOOKED_AT: usize = 16 * 1024;
 
-/// Bytes of it in which a page says what its charset is.
+/// The number of bytes at the start of an HTML page in which it may declare its charset.
 const HEAD_OF_PAGE: usize = 1024;
 
-/// Finds a type by the name's end, without a charset.
+/// Returns the type for the extension of a name, without a charset.
 pub(crate) fn by_name(name: &[u8]) -> &'static str {
     let name = String::from_utf8_lossy(name);
     let guess = mime_guess::from_path(&*name).first_raw().unwrap_or("application/octet-stream");
@@ -20,13 +21,13 @@ pub(crate) fn by_name(name: &[u8]) -> &'static str {
     }
 }
 
-/// By the name's end, if nothing that a file of this name begins with tells more.
+/// Returns the type for the extension of a name, if the contents of the file cannot change it.
 pub(crate) fn by_name_alone(name: &[u8]) -> Option<&'static str> {
     Some(by_name(name)).filter(|kind| !has_charset(kind))
 }
 
-/// By name and contents. `start`: the start of the file, [so much of it](LOOKED_AT) if it is
-/// longer.
+/// Returns the type by name and contents. `start` is the whole file, or its first [`LOOKED_AT`]
+/// bytes.
 pub(crate) fn of(name: &[u8], start: &[u8], size: u64) -> String {
     let start = &start[..start.len().min(LOOKED_AT)];
     let kind = by_name(name);
@@ -40,7 +41,7 @@ pub(crate) fn of(name: &[u8], start: &[u8], size: u64) -> String {
     }
 }
 
-/// Says whether what is of this type, as a rule, becomes shorter when it is compressed.
+/// Returns `true` if files of this type usually become smaller when they are compressed.
 pub(crate) fn is_compressible(kind: &str) -> bool {
     let kind = kind.split(';').next().unwrap_or_default().trim_ascii();
     kind.starts_with("text/")
@@ -60,27 +61,29 @@ pub(crate) fn is_compressible(kind: &str) -> bool {
         )
 }
 
-/// The ends are those of a video's, too.
+/// Returns `true` for the extensions of TypeScript, which some videos have, too.
 fn is_typescript(name: &str) -> bool {
     let end = name.rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase());
     matches!(end.as_deref(), Some("ts" | "mts" | "cts"))
 }
 
-/// MPEG's: packets of 188 bytes, each after a mark; some have four bytes before it.
+/// Returns `true` for an MPEG transport stream: packets of 188 bytes, each of which begins with a
+/// mark. Some streams have packets of 192 bytes, with four bytes before the mark.
 fn is_transport_stream(start: &[u8]) -> bool {
     let marked = |at: usize| start.get(at) == Some(&0x47);
     (marked(0) && marked(188)) || (marked(4) && marked(196))
 }
 
-/// Says whether it is text, of a type that does not say by itself in which encoding, as XML does.
+/// Returns `true` for text, except for types such as XML that declare their encoding themselves.
 fn has_charset(kind: &str) -> bool {
     let is_xml = kind == "text/xml" || kind.ends_with("+xml");
     let is_text = kind.starts_with("text/");
     (is_text && !is_xml) || matches!(kind, "application/javascript" | "application/json")
 }
 
-/// The last character may be cut, unless it is all. With an escape it may be one of the encodings
-/// that shift.
+/// Returns `true` if the bytes are UTF-8. Unless they are the whole file, the last character may be
+/// cut off. ASCII with an escape character may be one of the encodings that shift, so it does not
+/// count.
 fn is_utf8(start: &[u8], is_all: bool) -> bool {
     if start.is_ascii() && start.contains(&0x1b) {
         return false;
@@ -91,7 +94,7 @@ fn is_utf8(start: &[u8], is_all: bool) -> bool {
     }
 }
 
-/// Says whether a page, or a style sheet, names another charset than UTF-8 for itself.
+/// Returns `true` if a page or a style sheet declares another charset than UTF-8.
 fn says_otherwise(kind: &str, start: &[u8]) -> bool {
     let head = &start[..start.len().min(HEAD_OF_PAGE)];
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();
@@ -103,7 +106,7 @@ fn says_otherwise(kind: &str, start: &[u8]) -> bool {
     named.is_some_and(|charset| !matches!(charset.trim_ascii(), "utf-8" | "utf8"))
 }
 
-/// What the first `<meta charset=..>`, or its older form, says.
+/// Returns the charset of the first `<meta charset=..>`, or of its older form.
 fn charset_of_page(head: &str) -> Option<&str> {
     let mut rest = head;
     loop {

@@ -1,27 +1,27 @@
-//! What several programs share.
+//! Code that several programs share.
 //!
-//! * [`cache`]: files that were asked for before.
+//! * [`cache`]: a cache of requested files.
 //! * [`cached`]: reading files without waiting for a disk.
 //! * [`chart`](self::chart): charts as SVG.
 //! * [`columns`](self::columns): tables of text.
 //! * [`conditions`]: If-Match, If-None-Match, If-Modified-Since, If-Range, Range.
-//! * [`date`](self::date): dates of HTTP.
-//! * [`gate`]: how many may do something at once.
-//! * [`host`]: host and port of a request.
+//! * [`date`](self::date): HTTP dates.
+//! * [`gate`]: a limit on the number of callers at one time.
+//! * [`host`]: the host and the port of a request.
 //! * [`https`](self::https): TLS, HTTP/1.1 and HTTP/2.
-//! * [`listing`]: the members of a folder, as pages show them.
-//! * [`login`]: who asks.
-//! * [`media_type`]: the type of a file.
-//! * [`monitor`](self::monitor): where a program shows itself.
-//! * [`per_address`]: how many connections from one address.
+//! * [`listing`]: listings of folders, as pages show them.
+//! * [`login`]: Basic authentication.
+//! * [`media_type`]: the media type of a file.
+//! * [`monitor`](self::monitor): the dashboard of a program.
+//! * [`per_address`]: a limit on the connections from one address.
 //! * [`pieces`](self::pieces): bodies that are made while they are sent.
-//! * [`qr`]: the address of a server as a picture.
+//! * [`qr`]: the address of a server as a QR code.
 //! * [`target`]: from a request's target to a path below a folder.
-//! * [`time`]: times to come.
+//! * [`time`]: times in the future.
 //! * [`version`]: versions of files.
 //! * [`zip`]: a folder as a zip.
-//! * [`runtime`]: the runtime, as the command line wants it.
-//! * [`process`]: signals, descriptors.
+//! * [`runtime`]: the runtime, as the command line configures it.
+//! * [`process`]: signals and descriptors.
 
 pub(crate) mod cache;
 pub(crate) mod cached;

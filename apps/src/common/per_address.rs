@@ -1,17 +1,17 @@
-//! How many connections there may be from one address.
+//! A limit on the number of connections from one address.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// See the module.
+/// The connections that are open, by address. See the module.
 #[derive(Debug)]
 pub(crate) struct PerAddress {
     most: usize,
     open: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// One connection from there, until it is dropped.
+/// A counted connection. Dropping it ends the count.
 #[derive(Debug)]
 #[must_use = "dropping it ends the count"]
 pub(crate) struct Counted {
@@ -28,7 +28,7 @@ impl PerAddress {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts one more; `None`: there are too many.
+    /// Counts one more connection from an address. Returns `None` if there are too many.
     pub(crate) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Counted> {
         let address = whose(address);
         let mut open = self.open();
@@ -53,7 +53,8 @@ impl Drop for Counted {
     }
 }
 
-/// Of IPv6 everybody has a whole network of 64 bits.
+/// Returns the address under which a connection counts. For IPv6 it is the network of 64 bits,
+/// which usually has one owner.
 fn whose(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & !u128::from(u64::MAX)).into(),

@@ -4,13 +4,13 @@ use std::io;
 
 use bytes::Bytes;
 
-/// What is made piece by piece, on the blocking pool.
+/// A body that is made piece by piece, on the blocking pool.
 pub(crate) trait Pieces: Send + 'static {
-    /// The next piece; `None`: that was all. It may block.
+    /// Makes the next piece. Returns `None` at the end. It may block.
     fn next(&mut self) -> io::Result<Option<Bytes>>;
 }
 
-/// A body without anything in it.
+/// An empty body.
 pub(crate) struct Nothing;
 
 impl Pieces for Nothing {

@@ -1,4 +1,4 @@
-//! The process: signals that end it, and how many descriptors it may have.
+//! The process: signals that end it, and the limit on its descriptors.
 
 use std::io::{self, Write};
 use std::sync::atomic::AtomicBool;
@@ -10,28 +10,30 @@ use dapple::clock;
 use dapple_io::Io;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 
-/// How long the end waits for requests that have begun.
+/// The time for which a shutdown waits for requests that have begun.
 pub(crate) const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// SIGINT and SIGTERM; and SIGUSR2, if it means something.
+/// The signals SIGINT and SIGTERM, and SIGUSR2 if the program can be restarted.
 pub(crate) struct Signals {
     told: mpsc::Receiver<Told>,
     tell: mpsc::Sender<Told>,
     registrations: Vec<dapple_io::SignalRegistration>,
 }
 
-/// What a signal says.
+/// The request that a signal makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// End.
+    /// The program is to end.
     End,
-    /// Start anew.
+    /// The program is to start anew.
     Restart,
 }
 
 impl Signals {
-    /// The first SIGINT or SIGTERM ends the program in order, the second one at once, even if every
-    /// worker is stuck: that is done in the signal's handler.
+    /// Registers SIGINT and SIGTERM.
+    ///
+    /// The first of these signals ends the program in order. The second one ends it at once, in the
+    /// signal's handler, so even if every worker is stuck.
     pub(crate) fn new(io: &Io) -> io::Result<Signals> {
         let (tell, told) = mpsc::channel();
         let mut registrations = Vec::new();
@@ -45,19 +47,21 @@ impl Signals {
         Ok(Signals { told, tell, registrations })
     }
 
-    /// SIGUSR2 means a restart from now on.
+    /// Makes SIGUSR2 request a restart from now on.
     pub(crate) fn restart(&mut self, io: &Io) -> io::Result<()> {
         self.registrations.push(on_signal(io, SIGUSR2, &self.tell, Told::Restart)?);
         Ok(())
     }
 
-    /// Says whether the end has been asked for. A restart that was asked for, too, is under way.
+    /// Returns `true` if an end has been requested. Requests for a restart are dropped, because one
+    /// is under way already.
     pub(crate) fn are_to_end(&self) -> bool {
         self.told.try_iter().any(|told| told == Told::End)
     }
 
+    /// Waits for the next request.
     pub(crate) fn wait(&self) -> Told {
-        self.told.recv().expect("we have a sender")
+        self.told.recv().expect("`self.tell` keeps the channel open")
     }
 }
 
@@ -71,8 +75,8 @@ fn on_signal(
     io.on_signal(signal, &color, move |_| tell.send(what).unwrap_or(()))
 }
 
-/// Tells the service manager, if there is one, that the program is ready, or stopping
-/// (sd_notify(3)). One that does not listen is none of our business.
+/// Tells the service manager, if there is one, that the program is ready or stopping
+/// (sd_notify(3)). A failure is only logged.
 pub(crate) fn notify(state: &str) {
     use std::os::linux::net::SocketAddrExt;
     use std::os::unix::ffi::OsStrExt;
@@ -88,7 +92,8 @@ pub(crate) fn notify(state: &str) {
     }
 }
 
-/// Calls `f`, which may block, at each SIGHUP, as long as what is returned is there.
+/// Calls `f`, which may block, on the blocking pool at each SIGHUP, as long as the returned
+/// registration exists.
 pub(crate) fn on_hangup(
     io: &Io,
     f: impl Fn() + Clone + Send + 'static,
@@ -100,16 +105,16 @@ pub(crate) fn on_hangup(
     })
 }
 
-/// Has another process end in order.
+/// Asks another process to end in order, by SIGTERM.
 pub(crate) fn tell_to_end(process: u32) {
     use rustix::process::{Pid, Signal, kill_process};
     let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
-    // If it has ended meanwhile, so much the better.
+    // An error means that the process has ended already.
     let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
 }
 
-/// Waits until the connections, which have been told to end, have ended, but for no longer than the
-/// limit; then ends the runtime, and says how it went.
+/// Waits until the connections, which were told to end, have ended, but no longer than `limit`.
+/// Then shuts the runtime down and prints the result.
 pub(crate) fn end(rt: Runtime, limit: Duration, open_connections: impl Fn() -> u64) {
     let start = clock::now();
     while open_connections() > 0 && clock::now() - start < limit {
@@ -126,7 +131,8 @@ pub(crate) fn end(rt: Runtime, limit: Duration, open_connections: impl Fn() -> u
     };
 }
 
-/// As many descriptors as the system lets us have; returns how many.
+/// Raises the limit on descriptors to the maximum that the system allows. Returns the limit, or
+/// 2^20 if it is higher.
 pub(crate) fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

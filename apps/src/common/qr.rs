@@ -1,5 +1,4 @@
-//! The address of a server as a picture that a phone reads, and by which addresses others reach
-//! this machine.
+//! The address of a server as a QR code, and the addresses under which others reach this machine.
 
 use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -7,13 +6,14 @@ use std::net::{IpAddr, SocketAddr};
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
-/// The addresses of this machine by which others reach it, of the kind that is listened to.
+/// Returns the addresses of this machine that others can reach, of the family of `listening`. IPv6
+/// listeners have both.
 pub(crate) fn own_addresses(listening: IpAddr) -> Vec<IpAddr> {
     let is_reachable = |address: &IpAddr| match address {
         IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local(),
         IpAddr::V6(v6) => listening.is_ipv6() && !v6.is_loopback() && !v6.is_unicast_link_local(),
     };
-    // A system that does not tell has its name.
+    // If the system does not list its interfaces, the caller can still use the machine's name.
     let mut all: Vec<IpAddr> =
         if_addrs::get_if_addrs().unwrap_or_default().iter().map(|one| one.ip()).collect();
     all.retain(is_reachable);
@@ -22,17 +22,18 @@ pub(crate) fn own_addresses(listening: IpAddr) -> Vec<IpAddr> {
     all
 }
 
-/// The address that this machine has in the network by which it reaches others; of several, such as
-/// those of containers, a phone is in that one. Nothing is sent.
+/// Returns this machine's address in the network through which it reaches others. If the machine
+/// has several networks, such as those of containers, a phone is usually in this one. Nothing is
+/// sent.
 fn towards_others() -> Option<IpAddr> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
-    // An address that documents use, and nobody has (RFC 5737).
+    // An address that is reserved for documentation (RFC 5737).
     socket.connect("203.0.113.1:9").ok()?;
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// Where others reach a server that listens at this address; `None`: nobody does but this machine,
-/// or it is not known where.
+/// Returns the address under which others reach a server that listens at `listening`. Returns
+/// `None` if only this machine reaches it, or if no address is known.
 pub(crate) fn reachable(listening: SocketAddr) -> Option<SocketAddr> {
     let ip = match listening.ip() {
         ip if ip.is_loopback() => return None,
@@ -49,7 +50,8 @@ pub(crate) fn reachable(listening: SocketAddr) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, listening.port()))
 }
 
-/// Shows an address to those who are at a terminal. What cannot be shown is left out.
+/// Prints an address as a QR code, if the standard output is a terminal. A text that is too long
+/// for a code is left out.
 pub(crate) fn show(out: &mut impl Write, url: &str) {
     if !io::stdout().is_terminal() {
         return;
@@ -57,7 +59,7 @@ pub(crate) fn show(out: &mut impl Write, url: &str) {
     let Ok(code) = QrCode::new(url) else { return };
     let mut picture = code.render::<Dense1x2>();
     let picture = picture.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
-    // White on black, whatever the terminal has: what is light is drawn.
+    // The code is drawn in white on black, in any terminal, so the light modules are drawn.
     for line in picture.lines() {
         let _ = writeln!(out, "\x1b[97;40m{line}\x1b[0m");
     }

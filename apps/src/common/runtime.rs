@@ -1,11 +1,11 @@
-//! The runtime of a program, as its command line wants it.
+//! The runtime of a program, as its command line configures it.
 
 use std::io;
 
 use clap::{Arg, ArgMatches, value_parser};
 use dapple::{Runtime, StealPolicy};
 
-/// What can be said of the runtime.
+/// Returns the options for the runtime.
 pub(crate) fn args() -> [Arg; 3] {
     [
         Arg::new("workers")
@@ -28,7 +28,7 @@ pub(crate) fn args() -> [Arg; 3] {
     ]
 }
 
-/// A limit of time.
+/// Returns an option for a time limit in seconds.
 pub(crate) fn seconds(id: &'static str, default: &'static str, help: &'static str) -> Arg {
     Arg::new(id)
         .long(id)
@@ -38,7 +38,7 @@ pub(crate) fn seconds(id: &'static str, default: &'static str, help: &'static st
         .help(help)
 }
 
-/// A runtime with a reactor, as [`args`] say.
+/// Builds a runtime with a reactor, as the options of [`args`] say.
 pub(crate) fn build(args: &ArgMatches, name: &str) -> io::Result<Runtime> {
     let mut builder = dapple_io::runtime().thread_name(name);
     if let Some(workers) = args.get_one::<u16>("workers") {

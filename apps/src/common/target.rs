@@ -2,25 +2,25 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encode};
 
-/// What a target asks for.
+/// The path that a target names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct WebPath {
-    /// The decoded path without slashes at its ends; empty: the folder itself.
+    /// The decoded path without slashes at its ends. It is empty for the folder itself.
     pub(crate) relative: Vec<u8>,
     /// Whether the path ended with a slash.
     pub(crate) is_folder: bool,
 }
 
-/// Why a target is refused.
+/// The reason why a target is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum BadPath {
-    /// The target is not a path of HTTP.
+    /// The target is not an HTTP path.
     Malformed,
-    /// The path leads up.
+    /// The path leads out of the folder, or hides a slash in a component.
     Outside,
 }
 
-/// Characters that stay as they are in a path that we make.
+/// The characters that are not escaped in a path that the server writes.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -40,9 +40,9 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@');
 
-/// The path of a target, and its query.
+/// Splits a target into its path and its query.
 pub(crate) fn split(target: &str) -> Option<(&str, Option<&str>)> {
-    // A proxy's form: the path begins after the authority.
+    // The absolute form, as a proxy sends it: the path begins after the authority.
     let path = match target.split_once("://") {
         Some((scheme, rest))
             if ["http", "https"].iter().any(|s| scheme.eq_ignore_ascii_case(s)) =>
@@ -62,8 +62,8 @@ pub(crate) fn split(target: &str) -> Option<(&str, Option<&str>)> {
     path.starts_with('/').then_some((path, query))
 }
 
-/// What the path of every URL begins with, of the command line: nothing, or a path without a slash
-/// at its end, and without what would have to be escaped.
+/// Parses the command line's prefix of all URLs: an empty text, or a path without a slash at its
+/// end and without characters that would have to be escaped.
 pub(crate) fn prefix(text: &str) -> Result<String, String> {
     let text = text.strip_suffix('/').unwrap_or(text);
     let is_good = |part: &str| {
@@ -77,8 +77,14 @@ pub(crate) fn prefix(text: &str) -> Result<String, String> {
     }
 }
 
-/// Decodes a path. Empty and `.` components vanish; `..` is refused, as is what decodes to a NUL or
-/// hides a slash in a component.
+/// Decodes a path.
+///
+/// Empty and `.` components are dropped.
+///
+/// # Errors
+///
+/// Returns an error for a `..` component, for one that decodes to a NUL, and for one that hides a
+/// slash.
 pub(crate) fn decode(path: &str) -> Result<WebPath, BadPath> {
     let mut relative = Vec::with_capacity(path.len());
     for raw in path.split('/') {
@@ -113,18 +119,19 @@ fn is_well_escaped(raw: &str) -> bool {
         .all(|(at, _)| hex(bytes.get(at + 1)) && hex(bytes.get(at + 2)))
 }
 
-/// A path as it stands in a URL, any bytes of it.
+/// Returns a path, of any bytes, as it is written in a URL.
 pub(crate) fn encode(relative: &[u8]) -> impl std::fmt::Display {
     percent_encode(relative, PLAIN)
 }
 
-/// A name as it stands in a field (RFC 8187): nothing but letters and digits stays as it is.
+/// Returns a name as it is written in a header field (RFC 8187): everything except letters and
+/// digits is escaped.
 pub(crate) fn encode_component(name: &[u8]) -> impl std::fmt::Display {
     percent_encode(name, NON_ALPHANUMERIC)
 }
 
-/// The path of a folder as a redirect names it. It begins with exactly one slash, so it never names
-/// another host.
+/// Returns the path of a folder as a redirect names it. It begins with exactly one slash, so it
+/// never names another host.
 pub(crate) fn folder_location(relative: &[u8], query: Option<&str>) -> String {
     let path = encode(relative);
     let end = if relative.is_empty() { "" } else { "/" };

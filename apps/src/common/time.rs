@@ -1,11 +1,11 @@
-//! Times to come.
+//! Times in the future.
 
 use std::time::{Duration, Instant};
 
-/// A time that is as good as never: 30 years.
+/// A delay that is as good as forever: 30 years.
 const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 3_600);
 
-/// The time `delay` after `at`; if it cannot be told, one that is as good as never.
+/// Returns the time `delay` after `at`, or 30 years after `at` if an `Instant` cannot represent it.
 pub(crate) fn later(at: Instant, delay: Duration) -> Instant {
     at.checked_add(delay).unwrap_or_else(|| at + NEVER)
 }

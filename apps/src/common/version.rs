@@ -8,15 +8,15 @@ use rustix::fs::{AtFlags, FileType, Stat};
 
 use super::date;
 
-/// What tells two versions of a file apart.
+/// The figures that distinguish two versions of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Version {
     pub(crate) device: u64,
     inode: u64,
     pub(crate) size: u64,
-    /// Nanoseconds since 1970.
+    /// The time of the last modification, in nanoseconds since 1970.
     pub(crate) modified: i128,
-    /// When anything about it was last changed, in nanoseconds since 1970.
+    /// The time of the last change of contents or attributes, in nanoseconds since 1970.
     pub(crate) changed: i128,
 }
 
@@ -32,9 +32,11 @@ impl Version {
         }
     }
 
-    /// The version of what a path below a folder names now, if no symbolic link leads there;
-    /// `None`: one does. It is for comparing with the version of something that was opened: it
-    /// costs less than opening does.
+    /// Returns the current version of the file at a path below a folder, or `None` if the path
+    /// contains a symbolic link.
+    ///
+    /// It is for comparison with the version of a file that was opened. It costs less than opening
+    /// does.
     pub(crate) fn without_links(
         folder: BorrowedFd<'_>,
         path: &[u8],
@@ -50,32 +52,35 @@ impl Version {
         Ok((!is_link(&stat)).then(|| Version::of(&stat)))
     }
 
-    /// A text that no other version of the file has.
+    /// Returns a text that no other version of the file has.
     pub(crate) fn tag(&self) -> String {
         format!("{:x}-{:x}-{:x}-{:x}", self.modified, self.changed, self.size, self.inode)
     }
 
-    /// The time of the modification, in whole seconds, as HTTP has it.
+    /// Returns the time of the modification in whole seconds, as HTTP dates have it.
     pub(crate) fn modified_time(&self) -> SystemTime {
         let seconds = self.modified.div_euclid(1_000_000_000);
         date::of_seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
     }
 
-    /// This version with another size: what was read of a file that changes.
+    /// Returns this version with another size, for a file that changed while it was read.
     pub(crate) fn with_size(self, size: u64) -> Version {
         Version { size, ..self }
     }
 
-    /// Creates the version of a file that is part of the program.
+    /// Returns the version of a file that is part of the program.
     pub(crate) fn built_in(started: SystemTime, size: u64) -> Version {
         let since = started.duration_since(UNIX_EPOCH).unwrap_or_default();
         let modified = since.as_nanos() as i128;
         Version { device: 0, inode: 0, size, modified, changed: modified }
     }
 
-    /// Says whether the file has not been touched for so long that a further change cannot have the
-    /// same times. Kernels before 6.13 take them from a clock that ticks a hundred times a second
-    /// or so; and some file systems keep whole seconds, or every other one.
+    /// Returns `true` if the file has not been touched for so long that a further change cannot
+    /// have the same times.
+    ///
+    /// Kernels before 6.13 take file times from a clock that ticks about 100 times a second. Some
+    /// file systems keep only whole seconds, or even seconds. So the limit is 50 ms, or 2.05 s if
+    /// the times are whole seconds.
     pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
         let is_whole = |time: i128| time.rem_euclid(1_000_000_000) == 0;
@@ -105,7 +110,7 @@ mod tests {
         };
         assert!(!is_settled(version(1, 1), 40) && is_settled(version(1, 1), 60));
         assert!(!is_settled(version(0, 100_000_001), 140), "the later time counts");
-        // Whole seconds: the file system may know no others.
+        // These times are whole seconds, so the file system may know no others.
         assert!(!is_settled(version(0, 0), 2_000) && is_settled(version(0, 0), 2_100));
         assert!(is_settled(version(0, 1), 60), "one of them is not");
     }

@@ -1,8 +1,9 @@
-//! A folder as a zip, made while it is sent: nothing is compressed, and of the contents no more
-//! than a piece is in memory. The list of all files, which the format has at its end, is; so there
-//! is a limit.
+//! A folder as a zip that is made while it is sent.
 //!
-//! Which members there are, and how they are opened, a [`Tree`] knows.
+//! Nothing is compressed, and at most about a piece of the contents is in memory. The list of all
+//! files, which the format has at its end, is in memory, so the number of files is limited.
+//!
+//! A [`Tree`] finds the members and opens them.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -17,30 +18,33 @@ use zip::{CompressionMethod, DateTime};
 use super::pieces::Pieces;
 use super::target;
 
-/// Bytes that are made at once.
+/// The size of a piece, in bytes, at which the zip is handed out.
 const PIECE: usize = 128 * 1024;
 
-/// Files and folders in a zip, at most: of what has more, the download fails.
+/// The maximum number of files and folders in a zip. The download of a larger folder fails.
 const MOST_ENTRIES: usize = 100_000;
 
-/// Files from this size on need the larger form of the format.
+/// The size in bytes from which a file is written in the larger form of the format (zip64).
 const LARGE: u64 = u32::MAX as u64 / 2;
 
-/// What a folder has.
+/// The contents of a folder.
 pub(crate) trait Tree: Send + 'static {
-    /// The next member of the folder, or of one below it; `None`: that was all. It may block.
+    /// Returns the next member of the folder or of a folder below it, or `None` at the end. It may
+    /// block.
     fn next(&mut self) -> io::Result<Option<ZipMember>>;
 
-    /// Opens the file of an entry, and says again what it is; `None`: it is left out, as it has
-    /// gone, or may not be read. Whatever else fails ends the download: what is not whole is not to
-    /// look so. It may block.
+    /// Opens the file of a member and returns it with its current data.
+    ///
+    /// Returns `None` if the file is to be left out, because it is gone or may not be read. Any
+    /// other failure ends the download, so that an incomplete zip does not look complete. It may
+    /// block.
     fn open(&mut self, path: &[u8]) -> io::Result<Option<(File, ZipMember)>>;
 }
 
-/// A member.
+/// A file or folder in a zip.
 #[derive(Debug)]
 pub(crate) struct ZipMember {
-    /// Below the folder, without slashes at its ends.
+    /// The path below the folder, without slashes at its ends.
     pub(crate) path: Vec<u8>,
     pub(crate) is_folder: bool,
     pub(crate) is_executable: bool,
@@ -49,20 +53,21 @@ pub(crate) struct ZipMember {
     pub(crate) modified: i64,
 }
 
-/// See the module.
+/// A zip in the making. See the module.
 pub(crate) struct Zip<T> {
     tree: T,
     made: Made,
-    /// `None`: all is said.
+    /// The writer, or `None` when the zip is complete.
     writer: Option<ZipWriter<StreamWriter<Made>>>,
-    /// The file that is being put in.
+    /// The file that is being copied into the zip.
     file: Option<File>,
     buffer: Box<[u8]>,
     entries: usize,
     handle: Handle,
 }
 
-/// To end it takes a while, also if nobody wants it any more.
+/// Ends the zip on the blocking pool, because finishing it takes long even if nobody wants the
+/// rest.
 impl<T> Drop for Zip<T> {
     fn drop(&mut self) {
         if let Some(writer) = self.writer.take() {
@@ -71,7 +76,7 @@ impl<T> Drop for Zip<T> {
     }
 }
 
-/// What has been made and not been sent.
+/// The bytes that have been made and not yet been sent.
 #[derive(Clone, Default)]
 struct Made(Arc<Mutex<Vec<u8>>>);
 
@@ -110,7 +115,7 @@ impl<T: Tree> Zip<T> {
         }
     }
 
-    /// Puts a bit more of it in; false: that was all.
+    /// Adds a little more to the zip. Returns `false` at the end.
     fn go_on(&mut self) -> io::Result<bool> {
         let Some(writer) = &mut self.writer else { return Ok(false) };
         if let Some(file) = &mut self.file {
@@ -149,8 +154,8 @@ impl<T: Tree> Pieces for Zip<T> {
     }
 }
 
-/// The name in the zip. Bytes that are no text are escaped; so is what some systems take for the
-/// end of a folder's name, or of a drive's.
+/// Returns the name of a member in the zip. Bytes that are not UTF-8 are escaped, and so are the
+/// separators of other systems: the backslash and the colon.
 fn name_of(path: &[u8]) -> String {
     let mut rest = path;
     let mut name = String::new();
@@ -186,7 +191,7 @@ fn options(entry: &ZipMember) -> SimpleFileOptions {
         .last_modified_time(time_of(entry.modified).unwrap_or_default())
 }
 
-/// `None`: the format knows the years from 1980 to 2107.
+/// Returns a time in the zip's form, or `None` outside of the years 1980 to 2107.
 fn time_of(seconds: i64) -> Option<DateTime> {
     let t = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
     let year = u16::try_from(t.year()).ok()?;
@@ -194,7 +199,8 @@ fn time_of(seconds: i64) -> Option<DateTime> {
     DateTime::from_date_and_time(year, t.month().into(), t.day(), hour, minute, second).ok()
 }
 
-/// What a browser calls it (RFC 6266): by the name of the folder, which may be empty.
+/// Returns the Content-Disposition of a download (RFC 6266), named after the folder, whose name may
+/// be empty.
 pub(crate) fn disposition(name: &[u8]) -> String {
     let name = if name.is_empty() { b"files" } else { name };
     let plain: String = String::from_utf8_lossy(name)

@@ -1,4 +1,5 @@
-//! What the server says when it is ready: where it is, how to know it, and how to mount it.
+//! The text that the server prints when it is ready: its addresses, how to recognize it, and how to
+//! mount it.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -8,19 +9,23 @@ use crate::common::https::identity::Identity;
 use crate::common::login::ONE_TIME_USER;
 use crate::common::monitor;
 
-/// What there is to say.
+/// The facts that the text contains.
 pub(super) struct Ready<'a> {
     pub(super) share: &'a str,
     pub(super) address: SocketAddr,
     pub(super) name: &'a str,
     pub(super) addresses: &'a [IpAddr],
     pub(super) identity: &'a Identity,
-    /// The password that is good for this time, if there is one.
+    /// The one-time password, if there is one.
     pub(super) password: Option<&'a str>,
     pub(super) has_dashboard: bool,
 }
 
-/// Says everything.
+/// Prints the text.
+///
+/// # Errors
+///
+/// Returns an error if `out` cannot be written to.
 pub(super) fn announce(out: &mut impl Write, ready: &Ready<'_>) -> std::io::Result<()> {
     let Ready { share, address, name, addresses, identity, password, has_dashboard } = *ready;
     let host = match name.contains(':') {
@@ -76,7 +81,7 @@ pub(super) fn announce(out: &mut impl Write, ready: &Ready<'_>) -> std::io::Resu
     out.flush()
 }
 
-/// A word as a shell takes it.
+/// Quotes a word for a shell, if necessary.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:".contains(c);
     match !word.is_empty() && word.chars().all(is_plain) {

@@ -1,4 +1,4 @@
-//! Rules for what `dapple files` is told, of any bytes.
+//! The fuzz targets of `dapple files`.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,11 @@ pub use super::dav::fuzzing::verdict;
 pub use super::dav::fuzzing::{if_field, request as dav_request, xml};
 pub use crate::common::login::fuzzing::{authorization, users_file};
 
-/// Checks arguments that were accepted.
+/// Checks command-line arguments that were accepted.
+///
+/// # Panics
+///
+/// Panics if a name or the prefix breaks a rule.
 pub(crate) fn arguments(args: &ArgMatches) {
     if args.subcommand().is_some() {
         return;

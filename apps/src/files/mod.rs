@@ -1,15 +1,17 @@
-//! `dapple files DIR`: a folder, served to people who mount it: WebDAV over TLS 1.3 (N7, N9).
+//! `dapple files DIR`: serves a folder that people mount, over WebDAV and TLS 1.3 (N7, N9).
 //!
-//! * [`serve`]: who asks, and what is answered; connections are [`https`]'s.
-//! * [`dav`]: which response a request gets.
-//! * [`share`]: the folder. [`path`]: where in it.
-//! * [`meta`]: locks, properties, and who is changing what: a domain.
-//! * [`recover`]: what a server that was killed has left.
-//! * [`pace`]: where small changes are made.
-//! * [`announce`](self::announce): what it says when it is ready. [`monitor`]: its dashboard.
+//! * [`serve`]: the login, and the answers to requests. [`https`] has the connections.
+//! * [`dav`]: from a request to its response.
+//! * [`share`]: the folder.
+//! * [`path`]: paths in the folder.
+//! * [`meta`]: a domain with locks, properties, and the changes that are under way.
+//! * [`recover`]: the recovery after the server was killed.
+//! * [`pace`]: the choice of where small changes are made.
+//! * [`announce`](self::announce): the text that is printed when the server is ready.
+//! * [`monitor`]: the dashboard.
 //!
-//! Every connection is a task with a color of its own, and so is every stream of HTTP/2. What
-//! blocks runs on the blocking pool; see [`pace`] for an exception.
+//! Every connection is a task with a color of its own, and so is every stream of HTTP/2. Blocking
+//! calls run on the blocking pool. [`pace`] describes an exception.
 
 mod announce;
 mod dav;
@@ -49,19 +51,20 @@ use crate::common::qr;
 use crate::common::runtime::{self, seconds};
 use crate::common::target;
 
-/// Descriptors that belong to no connection.
+/// The number of descriptors that belong to no connection.
 const OTHER_DESCRIPTORS: u64 = 200;
 
-/// Descriptors that a connection may need: its socket, a file, folders on the way to it.
+/// The number of descriptors that a connection may need: its socket, a file, and the folders on the
+/// path to it.
 const PER_CONNECTION: u64 = 8;
 
-/// How long a client may take nothing of what it has asked for.
+/// The time for which a client may take nothing of a response.
 const WRITE_SILENCE: Duration = Duration::from_secs(60);
 
-/// Bytes of a head, at most.
+/// The maximum size of a request's head, in bytes.
 const MOST_HEAD: usize = 64 * 1024;
 
-/// Connections without a setting, at most: each may hold memory.
+/// The maximum number of connections without a setting. Each connection may use memory.
 const MOST_CONNECTIONS: u64 = 10_000;
 
 pub(crate) fn command() -> Command {
@@ -99,7 +102,7 @@ pub(crate) fn command() -> Command {
         .args(of_limits())
 }
 
-/// Where it is found, and under which names.
+/// Returns the options for the server's address and names.
 fn of_address() -> [Arg; 2] {
     [
         Arg::new("listen")
@@ -120,7 +123,7 @@ fn of_address() -> [Arg; 2] {
     ]
 }
 
-/// How it serves.
+/// Returns the options for how the server serves.
 fn of_server() -> [Arg; 5] {
     [
         Arg::new("cert")
@@ -148,7 +151,7 @@ fn of_server() -> [Arg; 5] {
     ]
 }
 
-/// What it allows, and shows of itself.
+/// Returns the options for the limits and the dashboard.
 fn of_limits() -> [Arg; 3] {
     [
         Arg::new("dashboard")
@@ -204,7 +207,7 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     }
 }
 
-/// The folder of key, certificate and users; it is made if it is not there.
+/// Returns the folder of key, certificate and users, and creates it if it does not exist.
 fn state_folder(args: &ArgMatches) -> Result<PathBuf, String> {
     let folder = match args.get_one::<PathBuf>("state") {
         Some(folder) => folder.clone(),
@@ -255,7 +258,7 @@ fn manage_users(args: &ArgMatches) -> Result<(), String> {
     Ok(())
 }
 
-/// From the terminal, twice and unseen; or a line of the standard input.
+/// Reads a password: twice from the terminal without echo, or one line from the standard input.
 fn password(from_stdin: bool) -> Result<String, String> {
     let failed = |e: io::Error| format!("cannot read the password: {e}");
     if from_stdin {
@@ -293,7 +296,7 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
     let (share, store, leftovers) = open(folder, !args.get_flag("no-sync"))?;
     let mut shown = share.to_string();
     if share.is_read_only() {
-        shown.push_str(" (nothing in it can be changed)");
+        shown.push_str(" (read-only)");
     }
 
     let rt = runtime::build(args, "files").map_err(|e| format!("cannot start the runtime: {e}"))?;
@@ -316,7 +319,7 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
     let listener = io
         .listen(address, Accepting::PerWorker, on_accept)
         .map_err(|e| format!("cannot listen on {address}: {e}"))?;
-    // A closed standard output is no reason to stop.
+    // The server runs on if the standard output is closed.
     let mut out = io::stdout().lock();
     let ready = announce::Ready {
         share: &shown,
@@ -341,7 +344,7 @@ fn serve_folder(args: &ArgMatches) -> Result<(), String> {
     Ok(())
 }
 
-/// Connections, within their limits.
+/// Creates the state that all connections share, with its limits.
 fn front(
     args: &ArgMatches,
     identity: &Identity,
@@ -367,14 +370,15 @@ fn most_connections(args: &ArgMatches, descriptors: u64) -> usize {
     usize::try_from(most).unwrap_or(usize::MAX)
 }
 
-/// Who may read the folder is not to read the server's key.
+/// Checks that a secret is outside of the folder, because a user who can read the folder must not
+/// be able to read the server's key.
 fn check_outside(folder: &Path, secret: &Path) -> Result<(), String> {
     let real = |path: &Path| path.canonicalize().map_err(|e| format!("{}: {e}", path.display()));
     let folder =
         folder.canonicalize().map_err(|e| format!("cannot serve {}: {e}", folder.display()))?;
     if real(secret)?.starts_with(&folder) {
         return Err(format!(
-            "{} holds secrets and would be served: use --state DIR with a folder outside of {}",
+            "{} contains secrets and would be served: use --state DIR with a folder outside of {}",
             secret.display(),
             folder.display()
         ));
@@ -382,8 +386,8 @@ fn check_outside(folder: &Path, secret: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Opens the folder and its store, and finishes what a server that was killed has begun; what it
-/// has left is still to be removed.
+/// Opens the folder and its store, and finishes the changes of a server that was killed. The
+/// returned trash is still to be removed.
 fn open(folder: &Path, sync: bool) -> Result<(Share, Store, Vec<Trash>), String> {
     let failed = |e: &dyn std::fmt::Display| format!("cannot serve {}: {e}", folder.display());
     let share = Share::open(folder, sync).map_err(|e| match e.kind() {
@@ -400,8 +404,8 @@ fn open(folder: &Path, sync: bool) -> Result<(Share, Store, Vec<Trash>), String>
     Ok((share, store, leftovers))
 }
 
-/// A host's name, or an address: it is written into the certificate, into a line of text before it,
-/// and into commands to be pasted.
+/// Parses a host name or an address. It is written into the certificate, into a line of text before
+/// the certificate, and into commands that people paste.
 fn name_or_address(text: &str) -> Result<String, String> {
     let is_good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '*');
     match !text.is_empty() && text.chars().all(is_good) {
@@ -410,8 +414,8 @@ fn name_or_address(text: &str) -> Result<String, String> {
     }
 }
 
-/// The names in the certificate: those of the command line, that of this machine, and where it
-/// listens.
+/// Returns the names in the certificate: those of the command line, that of this machine, and its
+/// addresses.
 fn names(args: &ArgMatches, address: IpAddr, addresses: &[IpAddr]) -> Vec<String> {
     let mut names: Vec<String> = args.get_many("name").into_iter().flatten().cloned().collect();
     let mut add = |name: String| {
@@ -437,7 +441,7 @@ fn host_name() -> String {
     if is_name(&name) { name } else { String::new() }
 }
 
-/// By which name clients reach it, as far as is known.
+/// Returns the name under which clients reach the server, as far as is known.
 fn shown_name(args: &ArgMatches, address: IpAddr, names: &[String]) -> String {
     match args.get_one::<String>("name") {
         Some(name) => name.clone(),
@@ -449,7 +453,8 @@ fn shown_name(args: &ArgMatches, address: IpAddr, names: &[String]) -> String {
     }
 }
 
-/// Says a line. A reader that has closed the pipe (as `head -1` does) does not want to know.
+/// Prints a line. An error is ignored, because a reader that has closed the pipe (as `head -1`
+/// does) does not need the line.
 fn say(line: &str) {
     let _ = writeln!(io::stdout(), "{line}");
 }

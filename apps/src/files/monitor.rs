@@ -1,4 +1,4 @@
-//! The dashboard of the server, for those who have logged in.
+//! The dashboard of the server, for users who have logged in.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use crate::common::https::body::Body;
 use crate::common::https::connections::Connections;
 use crate::common::monitor::{self, Below};
 
-/// See the module.
+/// The dashboard and its figures. See the module.
 pub(super) struct Monitor {
     dashboard: Dashboard,
     requests: Recorder,
@@ -35,13 +35,13 @@ impl Monitor {
         Monitor { dashboard, requests, responses, handle: handle.clone() }
     }
 
-    /// A response with this status begins, to a request that came then.
+    /// Counts a response, and the time from the request's arrival `came` until now.
     pub(super) fn answered(&self, status: StatusCode, came: Instant) {
         self.responses[usize::from(status.as_u16() / 100)].fetch_add(1, Ordering::Relaxed);
         self.requests.record(clock::now() - came);
     }
 
-    /// Answers a request that is for the dashboard; `None`: it is not.
+    /// Answers a request for the dashboard. Returns `None` for any other request.
     pub(super) async fn answer(&self, head: &Parts) -> Option<Response<Body>> {
         if !matches!(head.method, Method::GET | Method::HEAD) {
             return None;

@@ -1,59 +1,61 @@
-//! How fast the file system answers, and so where small changes of it are made.
+//! The speed of the file system, and the choice of where small changes are made.
 //!
-//! A hand-over to a thread of the blocking pool and back costs more than a small change takes where
-//! the file system answers at once. Whether it does is measured, with each change. When enough of
-//! those on the blocking pool were quick, and few slow, the next ones are made on the worker. There
-//! the bound is tighter, and if more than a few take longer, or one takes much longer, further ones
-//! are made on the blocking pool again. Each time that this happens doubles how many are enough, so
-//! a disk that is slow now and then, or not slow enough to be told from a thread that waits for its
-//! core, holds a worker up rarely.
+//! If the file system answers at once, a hand-over to a thread of the blocking pool and back costs
+//! more than a small change takes. Each change is measured. When enough changes on the blocking
+//! pool were quick, and few were slow, the next ones are made on the worker. There the bound is
+//! tighter. If more than a few changes take longer than it, or one takes much longer, further
+//! changes are made on the blocking pool again. Each time that this happens, the number of quick
+//! changes that are enough doubles. So a disk that is sometimes slow delays a worker only rarely,
+//! and so does one whose speed cannot be told from a thread's wait for a core.
 //!
-//! What waits behind such a worker is taken over by another one, as behind any event that blocks
-//! (E4). So there is always one more worker than there are changes on workers, unless all that is
-//! served is in memory: a single worker makes changes itself there only.
+//! Another worker takes over what waits behind such a worker, as behind any event that blocks (E4).
+//! So there is always one more worker than there are changes on workers, unless everything that is
+//! served is in memory. A single worker makes changes itself only in that case.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dapple::clock;
 
-/// A change on a worker that takes no longer than this is quick: longer than one in memory, and
-/// shorter than most for which a disk has to answer.
+/// The time up to which a change on a worker is quick. It is longer than a change in memory takes,
+/// and shorter than most changes for which a disk has to answer.
 const QUICK: Duration = Duration::from_micros(150);
 
-/// A change that takes longer than this is slow. On the blocking pool all others are quick, as the
-/// threads there may have to wait for each other.
+/// The time above which a change is slow. On the blocking pool all other changes are quick, because
+/// its threads may have to wait for each other.
 const SLOW: Duration = Duration::from_millis(1);
 
-/// Quick changes that are enough, at first and at most.
+/// The number of quick changes that are enough: its initial value and its maximum.
 const FEWEST: u32 = 32;
 const MOST: u32 = 1 << 16;
 
-/// Quick changes that count beyond what is enough, at most.
+/// The maximum number of quick changes that count beyond those that are enough.
 const MOST_CREDIT: u32 = 64;
 
-/// How many quick changes a change takes back that is not quick.
+/// The number of quick changes that one change cancels which is not quick.
 const TAKES_BACK: u32 = 8;
 
-/// After so many times what is enough, made on a worker, it is [`FEWEST`] again.
+/// The factor for forgetting: after this many times [`Counts::enough`] changes on workers, that
+/// number is [`FEWEST`] again.
 const FORGOTTEN_AFTER: u32 = 16;
 
-/// See the module.
+/// The measurements, and the choice that follows from them. See the module.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// `None`: nothing is made on the worker, however quick it is.
+    /// The measurements, or `None` if no change may be made on a worker.
     counts: Option<Mutex<Counts>>,
     workers: usize,
 }
 
 #[derive(Debug)]
 struct Counts {
-    /// Quick changes, less what others took back.
+    /// The number of quick changes, minus those that others cancelled.
     quick: u32,
+    /// The number of quick changes that are enough for changes on workers.
     enough: u32,
-    /// Changes on a worker since the last time that they were sent beside.
+    /// The number of changes on workers since changes last went back to the blocking pool.
     on_worker: u32,
-    /// Changes that are being made on workers.
+    /// The number of changes that are being made on workers.
     under_way: usize,
 }
 
@@ -65,7 +67,7 @@ pub(super) struct Change {
     pub(super) place: MadeOn,
 }
 
-/// Where a change is made.
+/// The place where a change is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MadeOn {
     Worker,
@@ -73,7 +75,8 @@ pub(super) enum MadeOn {
 }
 
 impl Pace {
-    /// `in_memory`: the file system keeps everything in memory.
+    /// Creates the measurements. `in_memory` says whether the file system keeps everything in
+    /// memory.
     pub(super) fn new(in_memory: bool, workers: usize) -> Arc<Pace> {
         let quick = if in_memory { FEWEST + MOST_CREDIT } else { 0 };
         let counts = Counts { quick, enough: FEWEST, on_worker: 0, under_way: 0 };
@@ -86,7 +89,8 @@ impl Pace {
         Some(counts.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Says where the next small change is made. `in_memory`: all that is served still is.
+    /// Chooses where the next small change is made. `in_memory` says whether everything that is
+    /// served is still in memory.
     pub(super) fn next(self: &Arc<Self>, in_memory: bool) -> Change {
         let mut place = MadeOn::Pool;
         let places = if in_memory { self.workers } else { self.workers - 1 };
@@ -100,14 +104,15 @@ impl Pace {
         Change { pace: Arc::clone(self), begun: None, place }
     }
 
-    /// A change leaves a worker.
+    /// Notes that a change on a worker has ended there.
     fn leave(&self) {
         self.counts().into_iter().for_each(|mut counts| counts.under_way -= 1);
     }
 }
 
 impl Change {
-    /// It is made on the blocking pool, whatever was said; if it has begun it begins anew there.
+    /// Moves the change to the blocking pool, whatever was chosen. If it has begun, it begins anew
+    /// there.
     pub(super) fn leave_the_worker(&mut self) {
         if self.place == MadeOn::Worker {
             self.count(false);
@@ -121,7 +126,7 @@ impl Change {
         self.begun = Some(clock::now());
     }
 
-    /// Notes that the change was made, or refused.
+    /// Notes that the change was made, or was refused.
     pub(super) fn end(self, is_made: bool) {
         self.count(is_made);
     }
@@ -131,7 +136,7 @@ impl Change {
         took.into_iter().for_each(|took| self.count_as(took, is_made));
     }
 
-    /// One that was refused says nothing about the disk, unless it was slow.
+    /// Counts a change. A change that was refused says nothing about the disk, unless it was slow.
     fn count_as(&self, took: Duration, is_made: bool) {
         if let Some(mut counts) = self.pace.counts().filter(|_| is_made || took > SLOW) {
             counts.count(took, self.place);
@@ -172,10 +177,11 @@ impl Counts {
 mod tests {
     use super::*;
 
-    /// What a disk takes.
+    /// The time that a slow disk takes.
     const LONG: Duration = Duration::from_millis(20);
 
-    /// Makes changes that take so long, where the pace says, and counts those on the worker.
+    /// Makes changes of this duration where the pace chooses. Returns the number of those on
+    /// workers.
     fn make(pace: &Arc<Pace>, changes: usize, took: Duration) -> usize {
         let is_here = |_: &usize| {
             let change = next(pace);
@@ -185,7 +191,7 @@ mod tests {
         (0..changes).filter(is_here).count()
     }
 
-    /// The next change, on a disk unless there is one worker.
+    /// Returns the next change: with one worker in memory, and otherwise on a disk.
     fn next(pace: &Arc<Pace>) -> Change {
         pace.next(pace.workers == 1)
     }
@@ -232,7 +238,8 @@ mod tests {
     #[test]
     fn one_that_is_not_slow_enough_holds_up_a_worker_ever_more_rarely() {
         let pace = Pace::new(false, 2);
-        // 32, 64, 128 and so on, each on the blocking pool, and one on a worker after each.
+        // 32, 64, 128 and so on changes on the blocking pool, each series followed by one change on
+        // a worker.
         assert_eq!(make(&pace, (1 << 16) - 32 + 11, SLOW), 11);
         assert_eq!(make(&pace, 1 << 16, SLOW), 0);
         assert_eq!(make(&pace, 1 << 16, SLOW), 1, "and no more rarely than that");

@@ -1,19 +1,19 @@
-//! Paths of resources: below the folder that is served, as bytes, without slashes at their ends.
+//! Paths of resources below the folder that is served, as bytes, without slashes at their ends.
 
 use std::sync::{Arc, OnceLock};
 
 use crate::common::target::{self, BadPath};
 
-/// Names that begin so are the server's own: neither shown nor taken.
+/// The start of the names that the server uses itself. They are neither shown nor accepted.
 pub(super) const PRIVATE: &[u8] = b".dapple";
 
-/// What stands before every path in a URL: what a proxy has for this server. Set once, at the
-/// start.
+/// The prefix of every path in a URL, which a proxy uses for this server. It is set at most once,
+/// at the start.
 static PREFIX: OnceLock<String> = OnceLock::new();
 
-/// From now on URLs begin with this. It begins with a slash, and does not end with one.
+/// Sets the prefix of all URLs, which begins with a slash and does not end with one.
 pub(super) fn set_prefix(prefix: &str) {
-    // Once for a process.
+    // Only the first call in a process has an effect.
     let _ = PREFIX.set(prefix.to_owned());
 }
 
@@ -21,14 +21,14 @@ fn prefix() -> &'static str {
     PREFIX.get().map_or("", String::as_str)
 }
 
-/// The path of a URL without the prefix; `None`: it is outside. Empty: it is the prefix, and no
-/// slash.
+/// Returns the path of a URL without the prefix, or `None` if the path is outside of it. The result
+/// is empty if the path is the prefix without a slash.
 pub(super) fn without_prefix(path: &str) -> Option<&str> {
     let rest = path.strip_prefix(prefix())?;
     (rest.is_empty() || rest.starts_with('/')).then_some(rest)
 }
 
-/// Where a resource is. The empty path is the folder itself.
+/// A path below the folder. The empty path is the folder itself.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct DavPath(Arc<[u8]>);
 
@@ -37,12 +37,12 @@ impl DavPath {
         DavPath(Arc::from(&b""[..]))
     }
 
-    /// From the bytes of a path that was cleaned before.
+    /// Creates a path from the bytes of one that was decoded and checked before.
     pub(super) fn from_bytes(bytes: &[u8]) -> DavPath {
         DavPath(Arc::from(bytes))
     }
 
-    /// Decodes the path of a target, and says whether it ended with a slash.
+    /// Decodes the path of a request target. Returns also whether it ended with a slash.
     pub(super) fn decode(path: &str) -> Result<(DavPath, bool), BadPath> {
         let decoded = target::decode(path)?;
         Ok((DavPath(decoded.relative.into()), decoded.is_folder))
@@ -56,12 +56,12 @@ impl DavPath {
         self.0.is_empty()
     }
 
-    /// Says whether it is, or leads through, something of the server's own.
+    /// Returns `true` if any component is a name that the server uses itself.
     pub(super) fn is_private(&self) -> bool {
         self.0.split(|b| *b == b'/').any(is_private_name)
     }
 
-    /// The folder that it is in; `None` for the root.
+    /// Returns the parent folder, or `None` for the root.
     pub(super) fn parent(&self) -> Option<DavPath> {
         if self.is_root() {
             return None;
@@ -70,7 +70,7 @@ impl DavPath {
         Some(DavPath(Arc::from(&self.0[..end])))
     }
 
-    /// The last component; empty for the root.
+    /// Returns the last component, which is empty for the root.
     pub(super) fn name(&self) -> &[u8] {
         let start = self.0.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
         &self.0[start..]
@@ -87,7 +87,7 @@ impl DavPath {
         DavPath(bytes.into())
     }
 
-    /// Says whether it is `folder`, or below it.
+    /// Returns `true` if this is `folder`, or lies below it.
     pub(super) fn is_within(&self, folder: &DavPath) -> bool {
         folder.is_root()
             || self
@@ -96,7 +96,7 @@ impl DavPath {
                 .is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
     }
 
-    /// The place below `to` that it has below `from`.
+    /// Returns the path that has the same place below `to` as this path has below `from`.
     pub(super) fn moved(&self, from: &DavPath, to: &DavPath) -> DavPath {
         debug_assert!(self.is_within(from));
         let rest = &self.0[from.0.len()..];
@@ -106,12 +106,12 @@ impl DavPath {
         }
     }
 
-    /// Itself, and all folders above it up to the root.
+    /// Returns this path and all folders above it, up to the root.
     pub(super) fn upwards(&self) -> impl Iterator<Item = DavPath> {
         std::iter::successors(Some(self.clone()), DavPath::parent)
     }
 
-    /// As it stands in a URL; that of a folder ends with a slash.
+    /// Returns the path as it is written in a URL. That of a folder ends with a slash.
     pub(super) fn href(&self, is_folder: bool) -> String {
         let prefix = prefix();
         if self.is_root() {
@@ -122,8 +122,8 @@ impl DavPath {
     }
 }
 
-/// Says whether this name is the server's own. Some file systems do not tell upper from lower case,
-/// nor see dots and spaces at the end.
+/// Returns `true` if the server uses this name itself. Case, and dots and spaces at the end, make
+/// no difference, because some file systems ignore them.
 pub(super) fn is_private_name(name: &[u8]) -> bool {
     name.split_at_checked(PRIVATE.len()).is_some_and(|(start, rest)| {
         start.eq_ignore_ascii_case(PRIVATE) && matches!(rest, [] | [b'-' | b'.' | b' ', ..])

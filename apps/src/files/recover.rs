@@ -1,5 +1,7 @@
-//! What a server that was killed has left: changes of which it is not known whether they were made.
-//! Each was written down with an inode by which that can be told now; see [`Intent`].
+//! The recovery after the server was killed: changes whose outcome is not known are finished or
+//! forgotten.
+//!
+//! Each change was recorded with an inode that tells whether it was made: see [`Intent`].
 
 use std::io;
 
@@ -8,15 +10,15 @@ use super::path::DavPath;
 use super::share::remove::Trash;
 use super::share::{Found, Share};
 
-/// Finishes or forgets each of them. False: some could not be looked into; what has been put aside
-/// for them has to stay.
+/// Finishes or forgets each recorded change. Returns `false` if some could not be examined. Then
+/// the data that was put aside for them has to stay.
 pub(super) fn recover(share: &Share, store: &Store) -> Result<bool, StoreError> {
     let mut is_all = true;
     for (number, intent) in store.intents()? {
         let done = was_done(share, &intent);
         match done {
             Ok(done) => store.settle(number, &intent, done)?,
-            // It is tried again at the next start.
+            // The next start tries again.
             Err(error) => {
                 tracing::error!(%error, ?intent, "cannot read an unfinished change");
                 is_all = false;
@@ -39,7 +41,7 @@ fn was_done(share: &Share, intent: &Intent) -> io::Result<bool> {
                 }
                 return Ok(false);
             }
-            // The last step may still have to be made.
+            // The last step of the move may be missing.
             if let Some(found) = share.look_for(from)?
                 && Some(Left::of(&found)) == *left
                 && let Err(error) = share.delete(from, &found).and_then(Trash::remove)
@@ -133,7 +135,7 @@ mod tests {
             world.folder.path().join("new/in").exists()
                 && world.folder.path().join("old/in").exists()
         );
-        // As the server does it, up to where it was killed.
+        // These are the server's steps, up to the point where it was killed.
         world.rename("old", "third");
         world.rename("new", "old");
         world.rename("third", "new");
@@ -151,7 +153,8 @@ mod tests {
         world.dir("old");
         let left = Some(Left::of(&world.share.look(&path("old")).unwrap()));
         let intent = Intent::Move { from: path("new"), to: path("old"), inode, left };
-        // As the server does it where folders cannot change places, up to where it was killed.
+        // These are the server's steps on a file system that cannot exchange folders, up to the
+        // point where it was killed.
         world.rename("old", ".dapple/trash/x");
         world.recover(&intent);
         assert_eq!(fs::read_to_string(world.folder.path().join("old/in")).unwrap(), "old/in");

@@ -1,4 +1,4 @@
-//! Who asks, and what is answered.
+//! The service of `dapple files`: the login, and the answers to requests.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -17,19 +17,19 @@ use crate::common::https::request_body::{MOST_LEFT, RequestBody};
 use crate::common::https::{Service, Streams, head as heads};
 use crate::common::login::{Login, Refused, Visitor};
 
-/// What all connections share.
+/// The state that all connections share.
 pub(super) struct Server {
     pub(super) handle: Handle,
     pub(super) login: Arc<Login>,
     pub(super) dav: Dav,
-    /// `None`: nobody looks.
+    /// The dashboard, or `None` if it is off.
     pub(super) monitor: Option<Monitor>,
 }
 
 impl Service for Server {
     type Visitor = Visitor;
 
-    // Some change something on the worker.
+    // Some requests change files on the worker, and can block there.
     const STREAMS: Streams = Streams::OnColors;
 
     fn visitor(&self, peer: SocketAddr) -> Visitor {
@@ -82,7 +82,8 @@ impl Server {
     }
 }
 
-/// A request whose end is not known for sure: what follows it is nothing to go by.
+/// Answers a request whose end is not certain. HTTP/1 connections are closed, because what follows
+/// it cannot be trusted.
 fn unusable(status: StatusCode, version: Version) -> Response<Body> {
     let mut response = Problem::from(status).into_response();
     if version != Version::HTTP_2 {

@@ -1,24 +1,25 @@
-//! Two histograms, quantile by quantile, with how sure the difference is.
+//! Compares two histograms at a percentile, with a confidence interval.
 //!
-//! By the bootstrap (Efron 1979), in its Poisson form: each value of a sample is there as often as
-//! a Poisson variable of mean 1 says, so each bucket of a histogram has a Poisson number of values
-//! around what it has. The ratio of such pairs is in the interval in 95 of 100 cases. Values that
-//! depend on each other, as latencies of one overloaded moment do, make it too narrow.
+//! The interval comes from the bootstrap (Efron 1979), in its Poisson form. In a resample, each
+//! value occurs as often as a Poisson variable with mean 1 says, so the count of each bucket is a
+//! Poisson variable whose mean is the bucket's own count. The interval contains the true ratio in
+//! 95 of 100 cases. It is too narrow if values depend on each other, as latencies from one
+//! overloaded moment do.
 
 use hdrhistogram::Histogram;
 
-/// Pairs of samples that are drawn.
+/// The number of pairs of resamples.
 const DRAWN: usize = 400;
 
-/// How a percentile differs.
+/// How a percentile differs between two runs.
 #[derive(Debug)]
 pub(super) struct Change {
-    /// The value in the first run, in nanoseconds.
+    /// The value in the first run, in nanoseconds; `after` is that in the second run.
     pub(super) before: f64,
     pub(super) after: f64,
-    /// The second by the first.
+    /// `after` divided by `before`.
     pub(super) ratio: f64,
-    /// The interval of the ratio.
+    /// The start of the confidence interval of the ratio; `to` is its end.
     pub(super) from: f64,
     pub(super) to: f64,
 }
@@ -26,7 +27,7 @@ pub(super) struct Change {
 pub(super) fn compare(one: &Histogram<u64>, other: &Histogram<u64>, percent: f64) -> Change {
     let (before, after) =
         (one.value_at_percentile(percent) as f64, other.value_at_percentile(percent) as f64);
-    // The same for the same files, whenever it is asked for.
+    // A fixed seed, so that the same files always give the same interval.
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let (first, second) = (buckets(one), buckets(other));
     let mut draw = || {
@@ -41,13 +42,13 @@ pub(super) fn compare(one: &Histogram<u64>, other: &Histogram<u64>, percent: f64
     Change { before, after, ratio: after / before.max(1.0), from: at(0.025), to: at(0.975) }
 }
 
-/// Values and how many there are of each.
+/// Returns the value and the count of each bucket.
 fn buckets(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     let recorded = histogram.iter_recorded();
     recorded.map(|b| (b.value_iterated_to() as f64, b.count_at_value() as f64)).collect()
 }
 
-/// The quantile of a sample that is drawn around these.
+/// Draws a Poisson resample of the buckets, and returns its quantile.
 fn drawn_quantile(buckets: &[(f64, f64)], quantile: f64, random: &mut Random) -> f64 {
     let drawn: Vec<f64> = buckets.iter().map(|(_, count)| random.poisson(*count)).collect();
     let wanted = (drawn.iter().sum::<f64>() * quantile).ceil().max(1.0);
@@ -59,7 +60,7 @@ fn drawn_quantile(buckets: &[(f64, f64)], quantile: f64, random: &mut Random) ->
     found.or(buckets.iter().zip(&drawn).next_back()).map_or(0.0, |((value, _), _)| *value)
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014).
+/// The generator SplitMix64 (Steele, Lea and Flood 2014).
 struct Random(u64);
 
 impl Random {
@@ -71,13 +72,13 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Above 0, up to 1.
+    /// Returns a number above 0 and at most 1.
     fn unit(&mut self) -> f64 {
         ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
 
-    /// A Poisson variable: by its definition if the mean is small, and otherwise by the normal one
-    /// that it is nearly.
+    /// Draws a Poisson variable: by its definition up to a mean of 50, and above that by the normal
+    /// distribution that approximates it.
     fn poisson(&mut self, mean: f64) -> f64 {
         if mean > 50.0 {
             let radius = (-2.0 * self.unit().ln()).sqrt();
@@ -130,7 +131,7 @@ mod tests {
             twice += u32::from(change.from <= 2.0 && 2.0 <= change.to);
             assert!(change.from > 1.5 && change.to < 2.6, "{change:?}");
         }
-        // 38 of 40 are expected. The sequence is the same in each run, so luck plays no part.
+        // 38 of 40 are expected. The sequence is the same in each run, so the test is not flaky.
         assert!(same >= 34 && twice >= 34, "{same}, {twice}");
     }
 

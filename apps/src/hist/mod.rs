@@ -1,6 +1,8 @@
-//! `dapple hist FILE [FILE]`: what a `.hlog` file of histograms has, and how two of them differ.
+//! `dapple hist FILE [FILE]`: prints the histograms of a `.hlog` file, or compares those of two
+//! files.
 //!
-//! * [`read`](self::read): the file. [`compare`]: two histograms, with how sure the difference is.
+//! * [`read`](self::read) reads a file. [`compare`] compares two histograms, with a confidence
+//!   interval.
 
 mod compare;
 mod read;
@@ -16,10 +18,10 @@ use self::compare::{Change, compare};
 use crate::common::chart::{Chart, Lines, Plot, Series};
 use crate::common::columns::columns;
 
-/// Quantiles that are told unless others are asked for, in percent.
+/// The percentiles that are printed by default.
 const PERCENTILES: &str = "50,90,99,99.9,99.99";
 
-/// Histograms by their tags; one without a tag has an empty one.
+/// Histograms by tag; the tag of an untagged histogram is empty.
 type Tagged = BTreeMap<String, Histogram<u64>>;
 
 pub(crate) fn command() -> Command {
@@ -88,7 +90,7 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
         std::fs::write(file, curves(&files, &all).to_svg())
             .map_err(|e| format!("cannot write {}: {e}", file.display()))?;
     }
-    // A reader that has closed the pipe (as `head` does) does not want to know.
+    // An error only means that the reader has closed the pipe, as `head` does.
     let _ = io::stdout().write_all(table.as_bytes());
     Ok(())
 }
@@ -104,9 +106,9 @@ fn read_wanted(file: &Path, wanted: &str) -> Result<Tagged, String> {
     }
 }
 
-/// A duration of so many nanoseconds as people read it.
+/// Formats a duration in nanoseconds for people.
 fn told(nanos: f64) -> String {
-    // By what is left when it is rounded to three digits.
+    // The limits take into account that the value is rounded to three digits.
     let (value, unit) = match nanos {
         n if n < 999.5 => (n, "ns"),
         n if n < 999.5e3 => (n / 1e3, "us"),
@@ -124,7 +126,6 @@ fn shown(tag: &str) -> &str {
     if tag.is_empty() { "(no tag)" } else { tag }
 }
 
-/// The name of a percentile.
 fn name(percent: f64) -> String {
     format!("p{percent}")
 }
@@ -181,12 +182,12 @@ fn difference(
     }
 }
 
-/// The rows in columns.
+/// Aligns the rows in columns.
 fn table(rows: &[Vec<String>]) -> String {
     columns(rows.iter().map(Vec::as_slice)).iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// All percentiles: how long one in so many takes, or longer.
+/// Draws all percentiles: for each N, the time that one value in N reaches or exceeds.
 fn curves(files: &[&PathBuf], all: &[Tagged]) -> Chart {
     let mut series = Vec::new();
     for (file, tagged) in files.iter().zip(all) {

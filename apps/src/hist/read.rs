@@ -1,4 +1,4 @@
-//! Reading an interval log of HdrHistogram.
+//! Reads an interval log of HdrHistogram.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -7,7 +7,7 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
 use super::Tagged;
 
-/// The histograms of a log by their tags; several of one tag are added up.
+/// Returns the histograms of a log by tag; histograms with the same tag are added up.
 pub(super) fn read(bytes: &[u8]) -> Result<Tagged, String> {
     let (mut all, mut deserializer) = (Tagged::new(), Deserializer::new());
     for (number, entry) in (1..).zip(IntervalLogIterator::new(bytes)) {
@@ -41,7 +41,7 @@ mod tests {
         (1..=100).for_each(|n| recorder.record(Duration::from_micros(n)));
         let (mut log, metrics) = (Vec::new(), rt.metrics());
         metrics.write_hlog(&mut log).unwrap();
-        // Two intervals of one tag.
+        // Repeat the interval, so that its tag occurs twice.
         let interval = String::from_utf8(log.clone()).unwrap();
         let again = interval.lines().filter(|line| line.starts_with("Tag=")).collect::<Vec<_>>();
         log.extend_from_slice(again.join("\n").as_bytes());

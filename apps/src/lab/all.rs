@@ -1,4 +1,4 @@
-//! `dapple lab all`: every experiment, and a page of what they have come to.
+//! `dapple lab all`: runs every experiment, and writes a page of their results.
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +29,7 @@ pub(super) fn command() -> Command {
         )
 }
 
-/// What is to be run.
+/// The experiments to run.
 struct Plans {
     contingency: contingency::Plan,
     stream: stream::Plan,
@@ -62,7 +62,7 @@ type Run<'a> = &'a dyn Fn(&mut Progress) -> Report;
 
 pub(super) fn main(args: &ArgMatches) -> Result<(), String> {
     let folder = args.get_one::<PathBuf>("out").expect("clap requires it");
-    // What cannot be written is noticed now, and not when everything is done.
+    // Fail now if the folder is not writable, and not after minutes of measurement.
     prepare(folder)?;
     let (plans, quick) = match args.get_flag("quick") {
         true => (Plans::quick(), "--quick "),
@@ -86,7 +86,7 @@ pub(super) fn main(args: &ArgMatches) -> Result<(), String> {
     let mut reports = Vec::new();
     for run in runs {
         reports.push(run(&mut progress));
-        // After each: whatever happens later, this is kept.
+        // Publish after each experiment, so that a later failure loses nothing.
         let published = publish(folder, &reports, &about);
         let report = reports.last().expect("it was put there");
         if published.is_err() {
@@ -102,7 +102,7 @@ pub(super) fn main(args: &ArgMatches) -> Result<(), String> {
     reports.iter().find_map(|report| report.end().err()).map_or(Ok(()), Err)
 }
 
-/// One line of an experiment that is over.
+/// Returns one line about a finished experiment.
 fn summary(report: &Report) -> String {
     let holds = report.verdicts.iter().filter(|v| v.outcome == Outcome::Holds).count();
     let (name, all) = (&report.name, report.verdicts.len());

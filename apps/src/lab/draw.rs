@@ -1,6 +1,6 @@
-//! Numbers that look random, and are the same each time.
+//! Pseudorandom numbers that are the same in each run.
 
-/// Numbers that depend on the seed and on nothing else.
+/// A generator whose numbers depend on nothing but the seed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Draw(pub(super) u64);
 
@@ -14,18 +14,18 @@ impl Draw {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`.
+    /// Returns a number below `n`.
     pub(super) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 
-    /// One of these.
+    /// Returns one of the elements.
     #[cfg(feature = "sim")]
     pub(super) fn one<'a, T>(&mut self, among: &'a [T]) -> &'a T {
         &among[self.below(among.len() as u64) as usize]
     }
 
-    /// Numbers of their own for a part of what is drawn.
+    /// Returns an independent generator, for a part of what is drawn.
     #[cfg(feature = "sim")]
     pub(super) fn child(&mut self) -> Draw {
         Draw(self.next())

@@ -1,10 +1,10 @@
-//! What an experiment runs on.
+//! The machine that an experiment runs on.
 
 use std::fs;
 
 use dapple::clock;
 
-/// The machine in one line: cores that the process may use, what they are, and the load.
+/// Describes the machine in one line: the number of usable cores, their model, and the load.
 pub(super) fn describe() -> String {
     let cores = cores();
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -15,20 +15,20 @@ pub(super) fn describe() -> String {
     format!("{cores} cores ({model}), load {load}")
 }
 
-/// The system, how the program was built, and what time it is.
+/// Describes the system, the build and the time.
 pub(super) fn circumstances() -> String {
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let profile = if cfg!(debug_assertions) { "a debug build" } else { "an optimised build" };
+    let profile = if cfg!(debug_assertions) { "a debug build" } else { "an optimized build" };
     let now = httpdate::fmt_http_date(clock::wall());
     format!("{} {}, {profile}, {now}", std::env::consts::OS, kernel.trim())
 }
 
-/// How many cores the process may use.
+/// Returns the number of cores that the process may use.
 pub(super) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Nanoseconds of CPU time that the process has taken.
+/// Returns the CPU time that the process has used, in nanoseconds.
 pub(super) fn cpu_nanos() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64

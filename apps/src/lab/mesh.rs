@@ -1,4 +1,4 @@
-//! Nodes of one process that send each other messages over TCP on the loopback.
+//! Nodes of one process that send each other messages over TCP, on the loopback interface.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,29 +9,30 @@ use dapple::{Handle, clock};
 use dapple_io::Io;
 use dapple_io::tcp::{Accepting, ConnOptions, Listener, TcpStream, Transport, TransportOptions};
 
-/// Nobody waits longer for anything.
+/// The longest time that any wait of an experiment takes.
 pub(super) const LIMIT: Duration = Duration::from_secs(120);
 
-/// The connections of one node, by whom they lead to.
+/// The connections of one node, indexed by the node at the other end.
 pub(super) type Links = Vec<Option<Transport>>;
 
-/// A runtime of nodes in which what takes long is meant to: nobody needs to be told of it.
+/// Returns a builder for the runtime of some nodes. Long events are intended, so stalls are
+/// reported only after [`LIMIT`].
 pub(super) fn runtime() -> dapple::Builder {
     dapple_io::runtime().stall_after(LIMIT)
 }
 
 fn options() -> TransportOptions {
-    // A link may be silent for as long as an experiment takes.
+    // A link may carry nothing for a whole experiment, so its idle timeout is very long.
     let conn = ConnOptions { idle_timeout: 100 * LIMIT, ..ConnOptions::default() };
     TransportOptions { max_message: 1 << 24, conn, ..TransportOptions::default() }
 }
 
-/// Calls `receive` with each message that comes, in the step that dequeues it. Nothing bounds how
-/// many are received and not handled yet: an experiment sends so many, and no more.
+/// Listens on a free port, and calls `receive` with each message, in the step that dequeues it.
+/// There is no backpressure, because an experiment sends a fixed number of messages.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// Returns the system's error if the port cannot be opened.
 pub(super) fn listen(
     handle: &Handle,
     receive: impl Fn(&[u8]) + Send + Sync + 'static,
@@ -45,12 +46,13 @@ pub(super) fn listen(
     })
 }
 
-/// Connects each node with those that `neighbors` says, in one direction. A node lives in a
-/// runtime, and listens at an address.
+/// Connects each node with its `neighbors`, in one direction. Each node is given as the handle of
+/// its runtime and the address that it listens on.
 ///
 /// # Errors
 ///
-/// Says which connection failed.
+/// Returns a message that names the connection that failed, or says that the nodes did not connect
+/// within [`LIMIT`].
 pub(super) fn connect(
     nodes: &[(Handle, SocketAddr)],
     neighbors: impl Fn(usize) -> Vec<usize>,
@@ -71,14 +73,14 @@ pub(super) fn connect(
     }
     let mut links: Vec<Links> = vec![vec![None; nodes.len()]; nodes.len()];
     for _ in 0..wanted {
-        let late = |_| "the nodes could not be connected in time".to_owned();
+        let late = |_| "the nodes could not connect within 120 s".to_owned();
         let (from, to, link) = rx.recv_timeout(LIMIT).map_err(late)?;
         links[from][to] = Some(link.map_err(|e| format!("a connection of {from} to {to}: {e}"))?);
     }
     Ok(links)
 }
 
-/// Waits for something that happens elsewhere; `None` if it takes too long.
+/// Waits until `is_so` returns `true`; returns `None` if that takes longer than [`LIMIT`].
 pub(super) fn wait_until(is_so: impl Fn() -> bool) -> Option<()> {
     let began = clock::now();
     while !is_so() {

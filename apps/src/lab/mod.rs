@@ -1,4 +1,4 @@
-//! `dapple lab`: experiments, for anyone to run.
+//! `dapple lab`: experiments that anyone can run.
 
 mod all;
 mod colors;
@@ -42,7 +42,7 @@ pub(crate) fn command() -> Command {
     )
 }
 
-/// An experiment that has a report.
+/// Adds the arguments of an experiment that has a report.
 fn measured(command: Command) -> Command {
     let others: Vec<_> = command.get_arguments().map(|arg| arg.get_id().clone()).collect();
     command

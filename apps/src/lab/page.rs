@@ -1,4 +1,4 @@
-//! What experiments have come to, as one page of HTML without outside resources.
+//! The results of experiments, as one HTML page without external resources.
 
 use std::fmt::Write;
 use std::time::Instant;
@@ -25,18 +25,18 @@ th{font-weight:600}th:first-child,td:first-child,.said td,.said th{text-align:le
 figure{margin:1.5rem 0}svg{width:100%;height:auto}\
 code{font-family:ui-monospace,monospace}li{color:var(--soft)}";
 
-/// What all experiments of a page have in common.
+/// The facts that all experiments of a page share.
 pub(super) struct About {
     /// The command that makes the page.
     pub(super) command: String,
-    /// It shows that everything works, and its figures mean nothing.
+    /// Whether the run was quick: it shows that everything works, and its figures mean nothing.
     pub(super) is_quick: bool,
     pub(super) machine: String,
     pub(super) circumstances: String,
     pub(super) began: Instant,
 }
 
-/// The page.
+/// Makes the page.
 pub(super) fn html(reports: &[Report], about: &About) -> String {
     let mut html = String::new();
     let version = env!("CARGO_PKG_VERSION");

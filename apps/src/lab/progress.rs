@@ -1,4 +1,4 @@
-//! How far experiments are, how long they will take, and whether somebody wants to have them end.
+//! The progress of experiments: the part that is done, the time that is left, and Ctrl-C.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
@@ -9,28 +9,28 @@ use dapple::clock;
 
 use signal_hook::consts::SIGINT;
 
-/// The progress of one or more experiments: a line on the standard error that is written again and
-/// again if that is a terminal, and otherwise a line for each new part.
+/// The progress of one or more experiments. On a terminal it is one line on the standard error,
+/// which is written again and again; otherwise it is a line for each new part.
 pub(super) struct Progress {
     began: Instant,
-    /// Seconds that all steps are expected to take.
+    /// The seconds that all steps are expected to take.
     all: f64,
-    /// Seconds that those were expected to take which are over.
+    /// The seconds that the finished steps were expected to take.
     over: f64,
-    /// Seconds that the current one is expected to take.
+    /// The seconds that the current step is expected to take.
     current: f64,
     is_terminal: bool,
-    /// What was shown last.
+    /// The part that was shown last.
     part: String,
     stop: Arc<AtomicBool>,
 }
 
-/// Why an experiment has come to an end early.
+/// The reason why an experiment ended early.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// Somebody has pressed Ctrl-C.
+    /// The user has pressed Ctrl-C.
     Stopped,
-    /// Something went wrong; a message.
+    /// Something failed, with this message.
     Failed(String),
 }
 
@@ -41,12 +41,12 @@ impl From<String> for Ended {
 }
 
 impl Progress {
-    /// Begins with steps that are expected to take so many seconds altogether. From now on Ctrl-C
-    /// ends the experiment at its next step, and the second one ends the process.
+    /// Begins an experiment whose steps are expected to take `seconds` altogether. From now on the
+    /// first Ctrl-C ends the experiment at its next step, and the second one ends the process.
     ///
     /// # Errors
     ///
-    /// What the system says if it does not allow a handler of the signal.
+    /// Returns a message if the system refuses a handler for the signal.
     pub(super) fn begin(seconds: f64) -> Result<Progress, String> {
         let stop = Arc::new(AtomicBool::new(false));
         let register = || -> io::Result<()> {
@@ -55,7 +55,7 @@ impl Progress {
             signal_hook::flag::register(SIGINT, Arc::clone(&stop))?;
             Ok(())
         };
-        register().map_err(|e| format!("a handler of Ctrl-C: {e}"))?;
+        register().map_err(|e| format!("cannot handle Ctrl-C: {e}"))?;
         Ok(Progress::with(seconds, stop))
     }
 
@@ -71,12 +71,12 @@ impl Progress {
         }
     }
 
-    /// The next step begins, which is expected to take so many seconds: a few, as Ctrl-C waits for
-    /// its end. `part` says what it belongs to.
+    /// Begins the next step, which is expected to take `seconds`. That should be a few seconds,
+    /// because Ctrl-C takes effect at the end of a step. `part` names what the step belongs to.
     ///
     /// # Errors
     ///
-    /// If Ctrl-C was pressed.
+    /// Returns [`Ended::Stopped`] if Ctrl-C was pressed.
     pub(super) fn step(&mut self, part: &str, seconds: f64) -> Result<(), Ended> {
         self.over += self.current;
         self.current = seconds;
@@ -87,8 +87,8 @@ impl Progress {
         Ok(())
     }
 
-    /// How long all that is left is going to take, if it is as fast as what is over. The less is
-    /// over, the more what was expected counts.
+    /// Returns the time that is left if the pace stays the same. The estimate counts as much as 5 %
+    /// of the work, so it matters only at the start.
     pub(super) fn left(&self) -> Duration {
         let expected = 0.05 * self.all;
         let passed = (clock::now() - self.began).as_secs_f64();
@@ -110,11 +110,11 @@ impl Progress {
             return;
         };
         part.clone_into(&mut self.part);
-        // Nobody has to look at it.
+        // The output may be closed.
         let _ = io::stderr().write_all(line.as_bytes());
     }
 
-    /// The line is over.
+    /// Erases the line.
     pub(super) fn ends(&self) {
         if self.is_terminal {
             let _ = io::stderr().write_all(b"\r\x1b[K");
@@ -122,7 +122,7 @@ impl Progress {
     }
 }
 
-/// A time, to the second.
+/// Formats a time, to the second.
 pub(super) fn told(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..60 => format!("{seconds} s"),

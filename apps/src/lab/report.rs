@@ -1,4 +1,4 @@
-//! What an experiment has come to: tables, charts, and what was expected beside it.
+//! The results of an experiment: tables, charts, and expectations compared with measurements.
 
 use std::fmt::{self, Display};
 use std::fs;
@@ -13,16 +13,16 @@ use crate::common::columns::columns;
 /// The results of one experiment.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    /// The name of its command.
+    /// The name of the experiment's command.
     pub(super) name: String,
-    /// How large it is.
+    /// The size of the experiment.
     pub(super) setting: String,
-    /// What it ran on, and how busy that was before.
+    /// The machine, and its load before the experiment.
     pub(super) machine: String,
     pub(super) tables: Vec<Table>,
     pub(super) charts: Vec<Chart>,
     pub(super) verdicts: Vec<Verdict>,
-    /// What is to be known of the figures.
+    /// Notes that help to understand the figures.
     pub(super) remarks: Vec<String>,
     pub(super) end: End,
 }
@@ -32,13 +32,13 @@ pub(super) struct Report {
 pub(super) enum End {
     #[default]
     Complete,
-    /// By Ctrl-C: there is what was done until then.
+    /// By Ctrl-C; the report has the results until then.
     Stopped,
-    /// Something went wrong; a message.
+    /// By an error, with this message.
     Failed(String),
 }
 
-/// Rows of text, of which the first one names the columns.
+/// Rows of text under a head that names the columns.
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) caption: String,
@@ -46,14 +46,14 @@ pub(super) struct Table {
     pub(super) rows: Vec<Vec<String>>,
 }
 
-/// Whether what was expected has come.
+/// Whether an expectation holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Holds,
     Fails,
 }
 
-/// A claim, and what was measured.
+/// An expectation, and what was measured.
 #[derive(Debug)]
 pub(super) struct Verdict {
     pub(super) expected: String,
@@ -62,7 +62,7 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    /// That it holds if `cond` is true.
+    /// Makes a verdict that holds if `cond` returns `true`.
     pub(super) fn of(expected: &str, measured: String, cond: impl FnOnce() -> bool) -> Verdict {
         let outcome = if cond() { Outcome::Holds } else { Outcome::Fails };
         Verdict { expected: expected.to_owned(), measured, outcome }
@@ -113,7 +113,7 @@ impl Display for Report {
 }
 
 impl Report {
-    /// What `run` adds to the report until it is over, has been stopped, or has failed.
+    /// Runs `run`, which adds results to the report, and returns the report with how it ended.
     pub(super) fn complete(
         mut self,
         progress: &mut Progress,
@@ -129,11 +129,11 @@ impl Report {
         self
     }
 
-    /// How it ended.
+    /// Returns how the experiment ended.
     ///
     /// # Errors
     ///
-    /// Says that it was stopped, or what has failed.
+    /// Returns a message if the experiment was stopped or failed.
     pub(super) fn end(&self) -> Result<(), String> {
         match &self.end {
             End::Complete => Ok(()),
@@ -142,12 +142,12 @@ impl Report {
         }
     }
 
-    /// Prints it, and writes its charts into a folder, if there is one.
+    /// Prints the report, and writes its charts into `folder`, if there is one.
     ///
     /// # Errors
     ///
-    /// A message that names the file which could not be written, or says that the experiment has
-    /// not come to its end.
+    /// Returns a message that names the file that could not be written, or says that the experiment
+    /// did not complete.
     pub(super) fn publish(&self, folder: Option<&Path>) -> Result<(), String> {
         say(&format!("{self}"));
         if let Some(folder) = folder {
@@ -158,11 +158,11 @@ impl Report {
         self.end()
     }
 
-    /// Writes its charts into a folder; answers which files they are.
+    /// Writes the charts into a folder, and returns their files.
     ///
     /// # Errors
     ///
-    /// A message that names the file which could not be written.
+    /// Returns a message that names the file that could not be written.
     pub(super) fn write_charts(&self, folder: &Path) -> Result<Vec<PathBuf>, String> {
         let write = |chart: &Chart| {
             let file = folder.join(format!("{}-{}.svg", self.name, chart.name));
@@ -173,11 +173,11 @@ impl Report {
     }
 }
 
-/// Makes a folder for what is to be written, if it is not there, and tries whether it takes files.
+/// Makes a folder for results, if it does not exist, and checks that files can be written there.
 ///
 /// # Errors
 ///
-/// A message that names the folder.
+/// Returns a message that names the folder.
 pub(super) fn prepare(folder: &Path) -> Result<(), String> {
     let probe = folder.join("lab.part");
     let write = || {
@@ -188,16 +188,16 @@ pub(super) fn prepare(folder: &Path) -> Result<(), String> {
     write().map_err(|e| format!("{}: {e}", folder.display()))
 }
 
-/// Writes to the standard output, if somebody reads it.
+/// Writes to the standard output, and ignores errors.
 pub(super) fn say(text: &str) {
     let _ = io::stdout().write_all(text.as_bytes());
 }
 
-/// Writes a file anew: whatever happens, there is the old one or the new one.
+/// Replaces a file: after a crash there is the old text or the new text, and nothing in between.
 ///
 /// # Errors
 ///
-/// A message that names the file.
+/// Returns a message that names the file.
 pub(super) fn replace(file: &Path, text: &str) -> Result<(), String> {
     let half = file.with_extension("part");
     let write = || fs::write(&half, text).and_then(|()| fs::rename(&half, file));

@@ -1,10 +1,10 @@
-//! Figures of several runs.
+//! Statistics of several runs.
 
-/// The one in the middle, or between the two in the middle.
+/// Returns the median, which is the mean of the two middle values if their number is even.
 ///
 /// # Panics
 ///
-/// When there is none.
+/// Panics if there are no values.
 pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -14,12 +14,11 @@ pub(super) fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// How many times as large the values of the first are: the median of the ratios, each of which is
-/// of one round.
+/// Returns the median of the ratios of the first values to the second ones, round by round.
 ///
 /// # Panics
 ///
-/// When there is no round.
+/// Panics if there are no rounds.
 pub(super) fn ratio(first: &[f64], second: &[f64]) -> f64 {
     median(first.iter().zip(second).map(|(first, second)| first / second).collect())
 }

@@ -1,7 +1,7 @@
-//! Which response a request gets, whatever the connection is that it came by.
+//! Decides which response a request gets, independently of the connection that it came by.
 //!
-//! An [`Answer`] is made on the connection's color if nothing has to be waited for, and on the
-//! blocking pool otherwise (see [`How`]). It is written by [`write`](super::write).
+//! An [`Answer`] is made on the connection's color if it need not wait for anything, and otherwise
+//! on the blocking pool (see [`How`]). The module [`write`](super::write) writes it.
 
 use std::borrow::Cow;
 use std::io;
@@ -25,16 +25,16 @@ use crate::common::pieces::{Nothing, Pieces};
 use crate::common::target::{self, BadPath};
 use crate::common::zip::{self, Zip};
 
-/// What a request gets.
+/// The response to a request.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// A file, or the part of it that is asked for.
+    /// A file, or the part of it that the client asks for.
     File(FilePage, Part),
-    /// The client has the file already.
+    /// A 304: the client has the file already.
     NotModified(FilePage),
-    /// The site's own page for what is not there.
+    /// The site's own page for paths that do not exist.
     NotThere(FilePage),
-    // In boxes, as most responses are files.
+    // These are boxed, because most responses are files.
     Text(Box<Text>),
     Made(Box<Made>),
 }
@@ -43,21 +43,22 @@ pub(super) enum Answer {
 #[derive(Debug)]
 pub(super) struct Text {
     pub(super) status: Status,
-    /// Lines of fields, beside those of every response and those that follow from the rest.
+    /// The response's own field lines, in addition to those of every response and those that follow
+    /// from its other parts.
     pub(super) fields: String,
     /// The media type.
     pub(super) kind: Cow<'static, str>,
     pub(super) body: Cow<'static, str>,
-    /// Room for it, until it has been sent.
+    /// A pass of the gate for listings, which is kept until the response has been sent.
     pub(super) pass: Option<Pass>,
-    /// It is about the server, and not of the site: what responses of the site have in common, such
-    /// as who may read them, is not for it.
+    /// Whether the response is about the server and not part of the site. If so, it gets no fields
+    /// of the site, such as the origins that may read it.
     pub(super) is_own: bool,
 }
 
 /// A response whose body is made while it is sent.
 pub(super) struct Made {
-    /// Lines of fields, as in a [`Text`].
+    /// The response's own field lines, as in [`Text`].
     pub(super) fields: String,
     /// The media type.
     pub(super) kind: &'static str,
@@ -75,7 +76,7 @@ const ALLOW: &str = "Allow: GET, HEAD, OPTIONS\r\n";
 const PLAIN_TEXT: &str = "text/plain; charset=utf-8";
 
 impl Answer {
-    /// Bytes of contents that it has; of what is made while it is sent, none.
+    /// Returns the number of bytes of contents; 0 for a body that is made while it is sent.
     pub(super) fn len(&self) -> u64 {
         match self {
             Answer::File(page, Part::All | Part::Unsatisfiable) | Answer::NotThere(page) => {
@@ -88,7 +89,7 @@ impl Answer {
         }
     }
 
-    /// A response whose body is its status.
+    /// Makes a response whose body is its status.
     pub(super) fn status(status: Status) -> Answer {
         let fields = match status {
             Status::MethodNotAllowed => ALLOW.to_owned(),
@@ -110,7 +111,7 @@ impl Answer {
         }))
     }
 
-    /// What somebody gets who is not let in.
+    /// Makes the response to a client whose login is refused.
     pub(super) fn refused(refused: Refused) -> Answer {
         match refused {
             Refused::Unknown => {
@@ -124,8 +125,8 @@ impl Answer {
         }
     }
 
-    /// What a connection gets that is not served. Without a body: it is not known what will be
-    /// asked.
+    /// Makes the response for a connection that is not served. It has no body, because the method
+    /// of the request is not known yet.
     pub(super) fn unserved() -> Answer {
         Answer::Text(Box::new(Text {
             status: Status::Unavailable,
@@ -138,29 +139,29 @@ impl Answer {
     }
 }
 
-/// Listings and zips at once, at most: each holds more than other responses do, for as long as its
-/// client likes.
+/// The most listings and zips at the same time. Each takes more memory than other responses, for as
+/// long as its client takes to read it.
 const MOST_LISTINGS: usize = 16;
 
-/// Decides.
+/// Makes the answers to requests.
 pub(super) struct Answers {
     pages: Pages,
     handle: Handle,
     gate: Gate,
     options: AnswerOptions,
-    /// Lines of fields of responses that are no file.
+    /// The field lines of responses that are not files.
     pub(super) common_fields: String,
 }
 
-/// What the command line says of answers.
+/// The options of answers on the command line.
 #[derive(Debug, Default)]
 pub(super) struct AnswerOptions {
-    /// What the path of every URL begins with: nothing, or a slash and a name.
+    /// The start of every URL's path: empty, or a slash and a name.
     pub(super) prefix: String,
-    /// What is not there and has no dot in its name is answered with the first page, whose script
-    /// finds out.
+    /// Whether a path that does not exist, and whose last part has no dot, gets `/index.html`
+    /// (`--spa`). The script of that page decides what to show.
     pub(super) is_one_page: bool,
-    /// The members of a folder without a page of its own are listed.
+    /// Whether folders without a page of their own are listed.
     pub(super) lists: bool,
 }
 
@@ -176,12 +177,12 @@ impl Answers {
         }
     }
 
-    /// What the path of every URL begins with.
+    /// Returns the start of every URL's path.
     pub(super) fn prefix(&self) -> &str {
         &self.options.prefix
     }
 
-    /// Answers a request.
+    /// Answers a request, or returns what the answer has to wait for.
     pub(super) fn answer(&self, request: &Request<'_>, how: How) -> Result<Answer, Waits> {
         match request.method {
             Method::Get | Method::Head => {}
@@ -229,7 +230,7 @@ impl Answers {
         }
     }
 
-    /// Answers with a file that is there, in the coding that suits the client best.
+    /// Answers with an existing file, in the coding that suits the client best.
     fn answer_found(
         &self,
         request: &Request<'_>,
@@ -306,7 +307,7 @@ impl Answers {
     ) -> io::Result<Answer> {
         let pieces: Box<dyn Pieces> = match method {
             Method::Head => {
-                // Says whether it is there.
+                // Check whether the folder exists.
                 root.members(folder, 0)?;
                 Box::new(Nothing)
             }
@@ -326,7 +327,7 @@ impl Answers {
         })))
     }
 
-    /// Answers a request for what is not there, with what the site has for that.
+    /// Answers a request for a path that does not exist, with what the site has for that case.
     fn answer_not_there(
         &self,
         request: &Request<'_>,
@@ -343,7 +344,7 @@ impl Answers {
         self.answer_nothing(how)
     }
 
-    /// Answers a request for what no site has.
+    /// Answers 404, with the site's own page if it has one.
     fn answer_nothing(&self, how: How) -> Result<Answer, Waits> {
         Ok(match self.pages.find(b"404.html", how)? {
             Ok(Some(entry)) => Answer::NotThere(entry),
@@ -351,7 +352,8 @@ impl Answers {
         })
     }
 
-    /// Has a file compressed, and gives the page to be served to `tell`: see [`of_file`].
+    /// Compresses a file, and calls `tell` with the page to serve, from which [`of_file`] makes the
+    /// answer.
     pub(super) fn compress(&self, job: Job, tell: impl FnOnce(FilePage) + Send + 'static) {
         self.pages.compressor.compress(job, Box::new(tell));
     }
@@ -375,7 +377,7 @@ impl Answers {
     }
 }
 
-/// Sends a client to the same place over TLS.
+/// Redirects a client to the same path over TLS, at `port`.
 fn elsewhere(request: &Request<'_>, path: &str, query: Option<&str>, port: u16) -> Answer {
     let host = request.host.and_then(|host| std::str::from_utf8(host).ok());
     let Some(host) = host.map(host::without_port).filter(|host| !host.is_empty()) else {
@@ -387,7 +389,7 @@ fn elsewhere(request: &Request<'_>, path: &str, query: Option<&str>, port: u16) 
     Answer::status_with(Status::MovedPermanently, location)
 }
 
-/// What a request for a file gets that is there.
+/// Answers a request for an existing file, by the request's conditions and ranges.
 pub(super) fn of_file(request: &Request<'_>, entry: FilePage) -> Answer {
     let own = Validators {
         etag: &entry.etag,

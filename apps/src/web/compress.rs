@@ -1,7 +1,7 @@
-//! Compresses files that nobody has compressed before: on colors of the low class, piece by piece,
-//! so that it takes nothing from those who wait for other responses.
+//! Compresses files for which the site has no compressed version. It does so piece by piece on
+//! colors of the low class, so that it delays no other responses.
 //!
-//! What is asked for by several is compressed once. What comes out stands in the cache, by the
+//! A file that several clients want is compressed once. The result is kept in the cache, under the
 //! version of the file.
 
 use std::collections::{HashMap, VecDeque};
@@ -19,59 +19,60 @@ use super::page::{Body, FilePage, Page};
 use crate::common::cache::{Cache, Cached};
 use crate::common::version::Version;
 
-/// Bytes of a file from which on it is compressed: less fits into a packet as it is.
+/// The minimum size of a file that is compressed, in bytes: a smaller file fits into a packet as it
+/// is.
 pub(super) const LEAST: u64 = 1_024;
 
-/// Bytes of a file that is compressed, at most. Larger ones are sent as they are, unless the site
-/// has them compressed.
+/// The maximum size of a file that is compressed, in bytes. Larger files are sent as they are,
+/// unless the site has compressed versions.
 pub(super) const MOST: u64 = 4 * 1024 * 1024;
 
-/// Files that are compressed at once, at most; further ones are sent as they are.
+/// The most files that are compressed or wait for it; further files are sent as they are.
 const MOST_JOBS: usize = 64;
 
-/// Bytes that one event compresses.
+/// The bytes that one event compresses.
 const PIECE: usize = 16 * 1024;
 
-/// How well: what takes about as long as sending over a fast line.
+/// The brotli quality, at which compression is about as fast as a fast network.
 const BROTLI_QUALITY: u32 = 5;
 const BROTLI_WINDOW: u32 = 20;
 const GZIP_LEVEL: u32 = 6;
 
-/// A file that is to be compressed.
+/// A file to compress.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
-    /// What comes out stands in the cache under this path.
+    /// The cache key of the result.
     pub(super) key: Vec<u8>,
     pub(super) original: FilePage,
     pub(super) coding: Coding,
 }
 
-/// What a waiting connection runs with the page to be served.
+/// A callback of a waiting connection, which gets the page to serve.
 pub(super) type Waiter = Box<dyn FnOnce(FilePage) + Send>;
 
-/// See the module.
+/// The compressor of a server; see the module.
 pub(super) struct Compressor {
     handle: Handle,
     cache: Arc<Cache<Page>>,
-    /// On which all is done; `None`: on one for each file.
+    /// The color of all events, or `None` if each file gets a color of its own.
     color: Option<Color>,
     most_running: usize,
     waiters: Colored<Waiters>,
 }
 
-/// The connections that wait, by what they wait for.
+/// The connections that wait for compressed files.
 #[derive(Default)]
 struct Waiters {
-    /// The waiters by path and version.
+    /// The waiters, by path and version of the file.
     all: HashMap<Vec<u8>, Vec<Waiter>>,
-    /// Files that are being compressed, each of which takes some megabytes.
+    /// The number of files that are being compressed, each of which takes some megabytes of memory.
     running: usize,
-    /// Further ones, which take little.
+    /// The files to compress next, which take little memory.
     next: VecDeque<Task>,
 }
 
 impl Compressor {
-    /// `only`: a color on which all is done.
+    /// Creates a compressor; `only` is a color for all events, if they must be serial.
     pub(super) fn new(
         handle: &Handle,
         cache: &Arc<Cache<Page>>,
@@ -88,7 +89,8 @@ impl Compressor {
         })
     }
 
-    /// Compresses a file, and gives it to `waiter`; or the file as it is, if that is no use.
+    /// Compresses a file, and passes the result to `waiter`; passes the original if compression is
+    /// of no use.
     pub(super) fn compress(self: &Arc<Self>, job: Job, waiter: Waiter) {
         let this = Arc::clone(self);
         self.waiters.post(move |waiters, _| {
@@ -109,7 +111,7 @@ impl Compressor {
         });
     }
 
-    /// Reads the file, if it is not in memory, and begins.
+    /// Reads the file, if it is not in memory, and starts to compress it.
     fn begin(&self, waiters: &mut Waiters, task: Task) {
         waiters.running += 1;
         let own = || self.handle.color_builder().label("compress").priority(Priority::Low).build();
@@ -137,7 +139,7 @@ impl Compressor {
     }
 }
 
-/// Work that others wait for. If it comes to nothing, they get the file as it is.
+/// A compression that connections wait for. If it fails, they get the original file.
 struct Task {
     job: Job,
     key: Vec<u8>,
@@ -145,7 +147,7 @@ struct Task {
 }
 
 impl Task {
-    /// What came out.
+    /// Ends the task with its result; the drop then calls the waiters.
     fn finish(self, page: FilePage) {
         let mut this = self;
         this.job.original = page;
@@ -162,7 +164,8 @@ impl Drop for Task {
                 this.begin(waiters, task);
             }
             let told = waiters.all.remove(&key).unwrap_or_default();
-            // What they do is none of the compressor's business.
+            // The waiters run in an uncolored event, because their work does not need the
+            // compressor's color.
             cx.post_uncolored(move |_| told.into_iter().for_each(|tell| tell(Arc::clone(&page))));
         });
     }
@@ -172,7 +175,7 @@ impl Drop for Task {
 fn read(file: &File, version: Version) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(version.size).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, 0)?;
-    // If it was changed meanwhile, these bytes are neither the old ones nor the new ones.
+    // If the file changed meanwhile, these bytes belong to neither version.
     match Version::of(&fstat(file)?) == version {
         true => Ok(bytes),
         false => Err(io::ErrorKind::Other.into()),
@@ -233,7 +236,7 @@ impl Work {
         let piece = &self.bytes[self.at..];
         let piece = &piece[..piece.len().min(PIECE)];
         self.at += piece.len();
-        // Into memory: it does not fail.
+        // The output is in memory, so this does not fail.
         let is_added = self.encoder.add(piece).is_ok();
         if is_added && self.at < self.bytes.len() {
             return cx.post_here(move |cx| self.go_on(cx));
@@ -242,7 +245,8 @@ impl Work {
         let Job { key, original, coding } = &task.job;
         match encoder.finish() {
             Ok(bytes) if is_added && (bytes.len() as u64) < original.len => {
-                // Another release may make other bytes of it.
+                // The tag has the release, because another release may compress the file to other
+                // bytes.
                 let tag = concat!("-made-", env!("CARGO_PKG_VERSION"));
                 let tag = format!("{}{tag}", original.version.tag());
                 let (len, body) = (bytes.len() as u64, Body::Memory(bytes.into()));

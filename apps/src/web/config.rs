@@ -1,5 +1,5 @@
-//! Settings in a file: TOML, with the names of the command line. What the command line says comes
-//! after it, and so counts.
+//! Settings in a TOML file, under the names of the command line's options. The command line takes
+//! precedence, because it is parsed after the file.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub(super) fn arg() -> Arg {
     )
 }
 
-/// The settings of the command line, and those of the file that it names, if it does.
+/// Returns the settings of the command line, merged with those of the file that `--config` names.
 pub(super) fn with_file(args: &ArgMatches) -> Result<ArgMatches, String> {
     let Some(file) = args.get_one::<PathBuf>("config") else { return Ok(args.clone()) };
     let text = std::fs::read_to_string(file)
@@ -24,21 +24,21 @@ pub(super) fn with_file(args: &ArgMatches) -> Result<ArgMatches, String> {
     merged(from_file.beside(args), command_line, file)
 }
 
-/// Says what is wrong with a file of this text, if something is.
+/// Checks the text of a settings file, and returns a message if it is invalid.
 #[cfg(any(test, dapple_fuzzing))]
 pub(super) fn check(text: &str) -> Result<(), String> {
     merged(arguments(text)?, std::iter::empty(), Path::new("web.toml")).map(drop)
 }
 
-/// What a file says, as a command line has it.
+/// The settings of a file, as arguments of a command line.
 struct FromFile {
     folder: Option<OsString>,
     options: Vec<OsString>,
 }
 
 impl FromFile {
-    /// Without what the command line says instead: there is one folder, and a user who says where
-    /// to listen does not want to listen elsewhere, too.
+    /// Removes what the command line overrides: the folder, because there is only one, and the
+    /// addresses, because a user who names an address does not want to listen elsewhere, too.
     fn beside(mut self, args: &ArgMatches) -> FromFile {
         if args.contains_id("dir") {
             self.folder = None;
@@ -51,7 +51,7 @@ impl FromFile {
     }
 }
 
-/// Parses what a file says, and then the command line.
+/// Parses the settings of a file, and then the command line.
 fn merged(
     from_file: FromFile,
     command_line: impl Iterator<Item = OsString>,
@@ -59,15 +59,16 @@ fn merged(
 ) -> Result<ArgMatches, String> {
     let command =
         || super::command().arg(crate::verbose()).args_override_self(true).no_binary_name(true);
-    // A folder behind an option could be taken for a further value of it, and what begins with a
-    // hyphen for an option.
+    // The folder comes first, because after an option it could be taken for a value of it. A
+    // leading hyphen would make the folder itself an option.
     let here = |folder: OsString| match folder.to_string_lossy().starts_with('-') {
         true => [OsStr::new("./"), &folder].iter().copied().collect(),
         false => folder,
     };
     let folder = from_file.folder.map(here);
     let from_file: Vec<OsString> = folder.into_iter().chain(from_file.options).collect();
-    // By itself first, so that it is clear whose mistake it is. clap says more than a line.
+    // The file is parsed alone first, so that an error can be blamed on it. Only the first line of
+    // clap's message is used.
     if let Err(error) = command().try_get_matches_from(&from_file) {
         let text = error.render().to_string();
         let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
@@ -78,7 +79,7 @@ fn merged(
     command().try_get_matches_from(all).map_err(|error| error.to_string())
 }
 
-/// The settings of a file with this text.
+/// Converts the text of a settings file into arguments.
 fn arguments(text: &str) -> Result<FromFile, String> {
     let table: Table = text.parse().map_err(|e: toml::de::Error| {
         let line = e.span().map_or(1, |span| text[..span.start].lines().count().max(1));

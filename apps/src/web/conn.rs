@@ -1,11 +1,11 @@
-//! A connection: requests in, responses out, all in events of its color.
+//! A connection: reads requests and writes responses, in events of its color.
 //!
-//! A request whose answer has to wait, for a disk or for long work, is answered on the blocking
-//! pool. The connection goes on with the requests that were sent along with it; their responses
-//! wait for theirs in a [`Sequencer`]. Meanwhile nothing more is read.
+//! A request whose answer has to wait for a disk or for long work is answered on the blocking pool.
+//! The connection goes on with the pipelined requests after it; their responses wait for the
+//! earlier ones in a [`Sequencer`]. Meanwhile the connection reads no more input.
 //!
-//! A body that is made while it is sent is made piece by piece on the blocking pool, the next one
-//! when the last one has been written.
+//! A body that is made while it is sent is made piece by piece on the blocking pool. The next piece
+//! is made when the last one has been written.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -32,7 +32,7 @@ use crate::common::login::{Refused, Visitor};
 use crate::common::per_address::Counted;
 use crate::common::pieces::Pieces;
 
-/// Counts a connection as open while it is there.
+/// Counts a connection as open while it exists.
 struct Open(Arc<Server>);
 
 impl Drop for Open {
@@ -41,18 +41,18 @@ impl Drop for Open {
     }
 }
 
-/// Who is at the other end; `None`: it is no connection over IP.
+/// Returns the address of the peer, or `None` if the connection is not over IP.
 fn peer(conn: &Conn) -> Option<IpAddr> {
     conn.peer_addr().ip().map(|peer| peer.ip())
 }
 
-/// What the response to a request depends on beside its answer.
+/// The facts about a request that its response depends on, apart from its answer.
 #[derive(Clone, Copy)]
 struct Asked {
     keep_alive: KeepAlive,
     head_only: bool,
     takes_chunks: bool,
-    /// When it came, if that is of interest.
+    /// The time at which the request came, if requests are timed.
     begun: Option<Instant>,
 }
 
@@ -66,27 +66,27 @@ impl Asked {
         }
     }
 
-    /// What is asked by something that is no request.
+    /// The facts for a response without a valid request.
     fn by_nobody(head_only: bool) -> Asked {
         Asked { keep_alive: KeepAlive::No, head_only, takes_chunks: false, begun: None }
     }
 }
 
-/// A response that is to be written, in its turn.
+/// A response to be written when its turn comes.
 struct Due {
     answer: Answer,
     asked: Asked,
     logged: Option<Box<log::Asked>>,
 }
 
-/// A request that is parsed again where it is answered.
+/// A copy of a request's head, which is parsed again where the request is answered.
 struct Head {
     bytes: Box<[u8]>,
     peer: Option<IpAddr>,
 }
 
-/// An answer that is being made on the blocking pool. If it is not, as that panicked, it is an
-/// error.
+/// An answer that is being made on the blocking pool. If it is dropped before that, for example by
+/// a panic, the response is a 500.
 struct Late {
     place: Option<Place<Due>>,
     asked: Asked,
@@ -101,14 +101,14 @@ impl Late {
     }
 }
 
-/// A body that is made while it is sent.
+/// A body that is being made while it is sent.
 struct Sending {
-    /// `None`: the next piece is being made.
+    /// The source of the pieces, or `None` while it is making the next piece.
     pieces: Option<Box<dyn Pieces>>,
     in_chunks: bool,
     keep_alive: KeepAlive,
     logged: Option<Box<log::Asked>>,
-    /// Bytes so far.
+    /// The number of bytes sent so far.
     len: u64,
 }
 
@@ -118,31 +118,31 @@ impl Drop for Late {
     }
 }
 
-/// The protocol of one connection.
+/// The protocol state of one connection.
 pub(super) struct WebConn {
     server: Open,
     _counted: Option<Counted>,
-    /// No further request is answered.
+    /// Whether further requests are ignored.
     closing: bool,
-    /// A request has come.
+    /// Whether a request has come.
     has_asked: bool,
-    /// The next response is the last one.
+    /// Whether the server is ending, so that the next response is the last one.
     last_response: bool,
-    /// Whether the connection is one too many.
+    /// Whether the connection gets a 503, because of a limit or because the server is ending.
     refused: bool,
-    /// This connection, for what comes back to it.
+    /// A reference to this connection for callbacks.
     me: Weak<Connection<WebConn>>,
     color: Color,
-    /// Who asks; `None`: that does not matter.
+    /// The visitor who has to log in, or `None` if no login is required.
     visitor: Option<Arc<Visitor>>,
-    /// Answers that wait for one another; made when the first one has to.
+    /// The order of responses, made when the first response has to wait.
     sequencer: Option<Sequencer<Due>>,
-    /// How many of them there are.
+    /// The number of responses that wait for an earlier response.
     waiting: usize,
     sending: Option<Sending>,
-    /// For what is in the out-buffer.
+    /// The passes of responses in the out-buffer, which are released when it has been written.
     passes: Vec<Pass>,
-    /// What is behind that.
+    /// Responses whose turn has come, which wait for room in the out-buffer or the end of a body.
     behind: VecDeque<Due>,
 }
 
@@ -156,7 +156,7 @@ impl WebConn {
             false => server.handle.color_builder().label("connection").build(),
         };
         let peer = stream.peer_addr().ip().map(|peer| peer.ip());
-        // Who comes over a Unix socket is on this machine.
+        // A client on a Unix socket is on this machine.
         let from = peer.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let visitor = server.login.as_ref().map(|login| Arc::new(Visitor::new(login, from)));
         let counted = server.per_address.as_ref().zip(peer).map(|(all, peer)| all.enter(peer));
@@ -182,10 +182,11 @@ impl WebConn {
         });
     }
 
-    /// Answers what is at the start of the input; false: there is no whole request.
+    /// Answers the request at the start of the input; returns `false` if the request is incomplete.
     fn answer_one(&mut self, conn: &mut Conn, cx: &mut Cx) -> bool {
         let server = &self.server.0;
-        // What is parsed borrows the input, what answers needs the whole connection.
+        // The parsed request borrows the input, and the answer needs all of `conn`, so the input is
+        // taken.
         let input = conn.take_input();
         let used = match request::parse(input.bytes()) {
             Parsed::Partial => 0,
@@ -221,7 +222,7 @@ impl WebConn {
         used > 0
     }
 
-    /// What the access log is to tell of a request.
+    /// Returns the facts for the access log, if there is one.
     fn log(
         &self,
         input: &[u8],
@@ -243,21 +244,21 @@ impl WebConn {
         }
     }
 
-    /// A body that was made while it was sent has ended, or is no longer wanted.
+    /// Logs a body that was made while it was sent, and has ended or is no longer wanted.
     fn tell_of_sent(&self, sent: Option<Sending>) {
         if let Some(Sending { logged, len, .. }) = sent {
             self.tell(logged, Status::Ok as u16, len);
         }
     }
 
-    /// Says whether responses wait for others.
+    /// Returns `true` if later responses have to wait.
     fn is_busy(&self) -> bool {
         self.waiting > 0 || self.sending.is_some()
     }
 
-    /// Writes a response, or has it wait for those before it.
+    /// Writes a response, or makes it wait for earlier responses.
     fn put(&mut self, due: Due, conn: &mut Conn, cx: &Cx) {
-        // Nothing behind it is read.
+        // After the last response, no further request is read.
         self.closing |= due.asked.keep_alive == KeepAlive::No;
         match self.is_busy() {
             false => self.write(due, conn, cx),
@@ -265,18 +266,19 @@ impl WebConn {
         }
     }
 
-    /// Says whether who asks may ask; `None`: that has to be found out.
+    /// Returns whether the client may ask, or `None` if its password has to be checked first.
     fn may_ask(&self, request: &Request<'_>) -> Option<bool> {
         match (&self.visitor, request.authorization) {
             (None, _) => Some(true),
-            // Browsers ask in this way what a script may do, and say nothing else.
+            // Browsers send preflight requests without a login.
             _ if request.method == Method::Options => Some(true),
             (Some(_), None) => Some(false),
             (Some(visitor), Some(field)) => visitor.is_known(field).then_some(true),
         }
     }
 
-    /// Has a request answered when what it waits for is there; `None`: it is not known who asks.
+    /// Answers a request later, when what it waits for is ready; `None` waits for the check of a
+    /// password.
     fn put_later(&mut self, waits: Option<Waits>, head: Head, late: Late) {
         self.closing |= late.asked.keep_alive == KeepAlive::No;
         let server = Arc::clone(&self.server.0);
@@ -294,7 +296,7 @@ impl WebConn {
         }
     }
 
-    /// A place in the order of responses.
+    /// Reserves a place in the order of responses.
     fn reserve(&mut self) -> Place<Due> {
         let sequencer = self.sequencer.get_or_insert_with(|| {
             let me = self.me.clone();
@@ -308,13 +310,13 @@ impl WebConn {
         sequencer.reserve()
     }
 
-    /// It is the turn of a response that has waited.
+    /// Takes a waiting response whose turn has come.
     fn release(&mut self, due: Due, conn: &mut Conn, cx: &Cx) {
         self.behind.push_back(due);
         self.go_on(conn, cx);
     }
 
-    /// Writes what waits, until something is in its way.
+    /// Writes the waiting responses, as far as the out-buffer has room and no body is being made.
     fn go_on(&mut self, conn: &mut Conn, cx: &Cx) {
         while self.sending.is_none()
             && !conn.is_congested()
@@ -325,7 +327,7 @@ impl WebConn {
             self.write(due, conn, cx);
         }
         if !conn.can_send() {
-            // The last response has been written, or nobody is there.
+            // The last response has been written, or the client is gone.
             self.waiting -= self.behind.len();
             self.behind.clear();
         }
@@ -338,7 +340,7 @@ impl WebConn {
         let Due { mut answer, asked, logged } = due;
         let Asked { mut keep_alive, head_only, takes_chunks, begun } = asked;
         let in_chunks = takes_chunks || !matches!(answer, Answer::Made(_));
-        // Without chunks, such a body ends with the connection.
+        // Without chunks, the end of the connection marks the end of such a body.
         if !in_chunks || self.last_response && self.waiting == 0 {
             (keep_alive, self.closing) = (KeepAlive::No, true);
         }
@@ -373,7 +375,7 @@ impl WebConn {
         }
     }
 
-    /// Has the next piece of a body made.
+    /// Makes the next piece of a body, on the blocking pool.
     fn make_piece(&mut self) {
         let Some(mut pieces) = self.sending.as_mut().and_then(|sending| sending.pieces.take())
         else {
@@ -390,10 +392,10 @@ impl WebConn {
                 if let Some(connection) = me.upgrade() {
                     connection.with(move |web, conn, cx| match made {
                         Ok((pieces, Ok(piece))) => web.send_piece(pieces, piece, conn, cx),
-                        // What is not whole is not to look so.
+                        // An abort shows the client that the body is incomplete.
                         failed => {
                             let why = failed.map(|(_, piece)| piece.err());
-                            tracing::debug!(?why, "a request body ended early");
+                            tracing::debug!(?why, "a response body ended early");
                             conn.abort();
                         }
                     });
@@ -420,7 +422,7 @@ impl WebConn {
             return;
         }
         write::last_piece(conn, sending.in_chunks);
-        // The program may have begun to end meanwhile.
+        // The server may have begun to end meanwhile.
         if sending.keep_alive == KeepAlive::No || self.last_response && self.waiting == 0 {
             self.closing = true;
             conn.close();
@@ -431,7 +433,7 @@ impl WebConn {
     }
 }
 
-/// Finds out who asks, and answers.
+/// Checks a visitor's password, and then answers the request.
 async fn check(visitor: Arc<Visitor>, server: Arc<Server>, head: Head, mut late: Late) {
     let Parsed::Request(request, _) = request::parse(&head.bytes) else { return };
     let field = request.authorization.and_then(|field| HeaderValue::from_bytes(field).ok());
@@ -464,10 +466,10 @@ impl Server {
     }
 }
 
-/// Responses that wait for one another, at most: each may hold an open file, or contents.
+/// The most responses that wait for one another: each may keep a file open, or contents in memory.
 const MOST_WAITING: usize = 8;
 
-/// Pipelined requests that are answered at once, before others get their turn.
+/// The most pipelined requests that one event answers before other colors get their turn.
 const REQUESTS: usize = 64;
 
 impl Protocol for WebConn {
@@ -497,7 +499,7 @@ impl Protocol for WebConn {
     fn on_room(&mut self, conn: &mut Conn, cx: &mut Cx) {
         self.make_piece();
         self.go_on(conn, cx);
-        // What waits for its answer goes on when that is there.
+        // While an answer is awaited, the connection is paused, and `go_on` resumes it.
         if !conn.is_paused() {
             self.on_data(conn, cx);
         }
@@ -507,13 +509,13 @@ impl Protocol for WebConn {
         self.passes.clear();
     }
 
-    /// Nobody reads what is being made.
+    /// Aborts the connection, because nobody reads what is being made.
     fn on_write_closed(&mut self, conn: &mut Conn, _: &mut Cx) {
         conn.abort();
     }
 
     fn on_drain(&mut self, conn: &mut Conn, cx: &mut Cx) {
-        // A request that has begun is answered, and then the connection closes.
+        // A request that has begun is still answered, and then the connection closes.
         self.last_response = true;
         if !conn.input().is_empty() || self.is_busy() {
             return;
@@ -521,7 +523,7 @@ impl Protocol for WebConn {
         if self.has_asked {
             return conn.close();
         }
-        // Who has just connected is about to ask.
+        // A client that has just connected gets 1 s for its first request.
         let me = self.me.clone();
         cx.post_after(GRACE, &self.color, move |_| {
             if let Some(connection) = me.upgrade() {

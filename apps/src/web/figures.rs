@@ -1,6 +1,7 @@
-//! `/_dapple/metrics`: the runtime's figures and the server's own.
+//! `/_dapple/metrics`: the figures of the runtime and of the server.
 //!
-//! Each worker counts for itself; a counter has one writer, so counting is a load and a store.
+//! Each worker has its own counters. A counter has only one writer, so counting is a load and a
+//! store.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,12 +23,12 @@ use super::server::Server;
 #[derive(Debug)]
 pub(super) struct Figures(Box<[CachePadded<OfWorker>]>);
 
-/// The figures of one worker.
+/// The counters of one worker.
 #[derive(Debug, Default)]
 pub(super) struct OfWorker {
     connections: AtomicU64,
     timeouts: AtomicU64,
-    /// Responses by class: 2 for 2xx.
+    /// Responses by the first digit of their status: index 2 counts 2xx.
     responses: [AtomicU64; 6],
 }
 
@@ -40,7 +41,7 @@ impl OfWorker {
         count(&self.connections);
     }
 
-    /// A response with this status.
+    /// Counts a response with this status.
     pub(super) fn response(&self, status: u16) {
         if let Some(of_class) = self.responses.get(usize::from(status / 100)) {
             count(of_class);
@@ -64,17 +65,18 @@ impl Figures {
         &self.0[worker]
     }
 
-    /// Those of the worker that this thread is; of the first one, if it is none.
+    /// Returns the counters of the current worker, or of the first worker on a thread outside the
+    /// runtime.
     pub(super) fn here(&self, handle: &Handle) -> &OfWorker {
         self.worker(handle.current_worker().unwrap_or_default())
     }
 
-    /// Connections accepted.
+    /// Returns the number of accepted connections.
     pub(super) fn connections(&self) -> u64 {
         self.sum(|w| &w.connections)
     }
 
-    /// Responses of a class: 2 for 2xx.
+    /// Returns the number of responses whose status begins with the digit `class`.
     pub(super) fn responses(&self, class: usize) -> u64 {
         self.sum(|w| &w.responses[class])
     }
@@ -84,7 +86,7 @@ impl Figures {
     }
 }
 
-/// One reading, for the encoder.
+/// One reading of all counters, for the encoder.
 #[derive(Debug)]
 struct Reading {
     open: u64,
@@ -124,7 +126,7 @@ impl Collector for Reading {
     }
 }
 
-/// Their name in the folder of what the server shows of itself.
+/// The name of the figures below `/_dapple/`.
 pub(super) const NAME: &str = "metrics";
 
 /// Answers a request for the figures.

@@ -1,9 +1,9 @@
-//! Rules for the files that an operator writes.
+//! Checks of the parsers for files that an operator writes.
 
 use super::policy::Policy;
 use super::{config, policy};
 
-/// Checks what fields a file in the format of `_headers` comes to.
+/// Parses a file in the format of `_headers`, and checks the fields that result.
 pub fn headers_file(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let mut policy = Policy::default();
@@ -20,7 +20,7 @@ pub fn headers_file(input: &[u8]) {
     }
 }
 
-/// Nobody can put more into a head than a field has room for.
+/// Checks that no value breaks out of its field, and that no field is one of the server's own.
 fn check_lines(fields: &policy::FileFields) {
     let lines = &fields.lines;
     assert!(lines.is_empty() || lines.ends_with("\r\n"));
@@ -36,7 +36,7 @@ fn check_lines(fields: &policy::FileFields) {
     assert!(!kind.contains(['\r', '\n', '\0']), "{kind:?}");
 }
 
-/// Checks what settings a file comes to.
+/// Parses a settings file, and checks that an error is one line of text.
 pub fn settings_file(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Err(why) = config::check(text) {

@@ -1,7 +1,8 @@
-//! A restart without a lost connection: at SIGUSR2 the server starts itself anew, with the command
-//! line that it had, and hands over the sockets that it listens on. When the new process serves,
-//! the old one answers what was begun, and ends. If the new one does not come up, the old one goes
-//! on.
+//! Restarts the server without losing a connection.
+//!
+//! At SIGUSR2 the server starts itself again, with the same command line, and hands over its
+//! listening sockets. When the new process serves, the old one answers the requests in progress,
+//! and ends. If the new process fails to start, the old one keeps serving.
 
 use std::ffi::OsString;
 use std::io::{self, PipeReader, Read};
@@ -14,27 +15,27 @@ use dapple_io::listen::{Inherited, Listener, pass_on};
 
 use crate::common::process::Signals;
 
-/// How long a new process may take until it serves.
+/// The longest time that a new process may take until it serves.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often to check.
+/// The delay between two checks of the new process.
 const LOOKS: Duration = Duration::from_millis(10);
 
-/// Names of what is handed over: the sockets of an address, with the address as the command line
-/// has it behind, or nothing for those of a service manager; the sockets of the address that only
-/// redirects; and the pipe by which the new process tells that it serves.
+/// The start of the name of an address's sockets. The address follows as on the command line;
+/// nothing follows for sockets of a service manager. `REDIRECTS` is the same for the address that
+/// only redirects, and `READY` names the pipe on which the new process reports that it serves.
 const LISTENS: &str = "dapple listens at ";
 const REDIRECTS: &str = "dapple redirects at ";
 const READY: &str = "dapple is ready";
 
-/// What this process was started with.
+/// The descriptors that this process was started with.
 #[derive(Default)]
 pub(super) struct Started {
-    /// Sockets of a process before it: what for, and where.
+    /// Sockets from the predecessor, with names that tell their address.
     handed_over: Vec<Inherited>,
-    /// Sockets of a service manager.
+    /// Sockets from a service manager.
     activated: Vec<Inherited>,
-    /// Where the process before it learns that this one serves.
+    /// The pipe on which the predecessor learns that this process serves.
     ready: Option<Inherited>,
 }
 
@@ -54,20 +55,19 @@ impl Started {
         Ok(started)
     }
 
-    /// Takes the sockets of a service manager, also those that a process before this one had from
-    /// it.
+    /// Takes the sockets of a service manager, including those that the predecessor had from it.
     pub(super) fn take_activated(&mut self) -> Vec<Inherited> {
         let mut all = std::mem::take(&mut self.activated);
         all.extend(self.take(LISTENS));
         all
     }
 
-    /// Takes the sockets that a process before this one had at an address.
+    /// Takes the sockets that the predecessor had at an address.
     pub(super) fn take_listening(&mut self, at: &str) -> Vec<Inherited> {
         self.take(&format!("{LISTENS}{at}"))
     }
 
-    /// As [`take_listening`](Self::take_listening), of those that only redirect.
+    /// Takes the sockets that the predecessor had at an address that only redirects.
     pub(super) fn take_redirecting(&mut self, at: &str) -> Vec<Inherited> {
         self.take(&format!("{REDIRECTS}{at}"))
     }
@@ -76,49 +76,51 @@ impl Started {
         self.handed_over.extract_if(.., |one| one.name == name).collect()
     }
 
-    /// Says whether there is a process before this one, which goes on if this one cannot serve.
+    /// Returns `true` if there is a predecessor, which keeps serving if this process cannot.
     pub(super) fn has_predecessor(&self) -> bool {
         self.ready.is_some()
     }
 
-    /// Tells the process before this one, if there is one, that this one serves.
+    /// Tells the predecessor, if there is one, that this process serves.
     pub(super) fn tell_ready(self) {
         use std::io::Write;
         if let Some(ready) = self.ready {
-            // If it has gone meanwhile, nobody waits for it.
+            // An error only means that the predecessor is gone.
             let _ = std::fs::File::from(ready.fd).write_all(b"\n");
         }
     }
 }
 
-/// Why there is no new process.
+/// The reason why there is no new process.
 pub(super) enum NotStarted {
     Failed(String),
     /// The server was told to end meanwhile.
     ToldToEnd,
 }
 
-/// Whom to start, and with what.
+/// The program and the arguments of a new process.
 pub(super) struct Successor {
     program: PathBuf,
     args: Vec<OsString>,
-    /// For each address of the listener, what the command line calls it.
+    /// The name of each address of the listener, as on the command line.
     names: Vec<String>,
     redirects: Option<String>,
 }
 
 impl Successor {
-    /// To be called at the start: the folder that the program was started in may change later.
+    /// Finds the program's file. This must happen at the start, because the current folder may
+    /// change later.
     pub(super) fn new(names: Vec<String>, redirects: Option<String>) -> Result<Successor, String> {
         let program = program().map_err(|e| format!("cannot find this program's own file: {e}"))?;
         Ok(Successor { program, args: std::env::args_os().skip(1).collect(), names, redirects })
     }
 
-    /// Starts it, and waits until it serves. The process before it may end then.
+    /// Starts the new process, waits until it serves, and returns its id. After that the old
+    /// process may end.
     ///
     /// # Errors
     ///
-    /// Why it does not; it has ended then.
+    /// Returns the reason why the new process does not serve. The process has ended then.
     pub(super) fn start(
         &self,
         listener: &Listener,
@@ -126,7 +128,7 @@ impl Successor {
         signals: &Signals,
     ) -> Result<u32, NotStarted> {
         if std::process::id() == 1 {
-            // With it all processes of its container end.
+            // The end of process 1 ends all processes of its container.
             let why = "process 1 cannot be replaced: start this program from an init";
             return Err(NotStarted::Failed(why.to_owned()));
         }
@@ -148,7 +150,7 @@ impl Successor {
         command.args(&self.args);
         pass_on(&mut command, all).map_err(failed)?;
         let mut child = unpinned(|| command.spawn()).map_err(failed)?;
-        // Our ends of what it has: or the pipe would never end.
+        // Close our copies of the descriptors, or the pipe would not end with the new process.
         drop(command);
         wait(&mut child, told, signals).map(|()| child.id()).inspect_err(|_| {
             let _ = child.kill();
@@ -157,11 +159,12 @@ impl Successor {
     }
 }
 
-/// The program as it was called, so that a link is followed when it is started again; absolute.
+/// Returns the absolute path of the program as it was called, so that a symbolic link is resolved
+/// again at the next start.
 fn program() -> io::Result<PathBuf> {
     let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
     match called.components().count() {
-        // It was looked for in the PATH, or is not told.
+        // The shell found the program in `PATH`, or the path is not known.
         0 | 1 => {
             let path = std::env::var_os("PATH").unwrap_or_default();
             let mut all = std::env::split_paths(&path).map(|folder| folder.join(&called));
@@ -172,7 +175,7 @@ fn program() -> io::Result<PathBuf> {
     }
 }
 
-/// Waits until the child says that it serves.
+/// Waits until the child reports that it serves.
 fn wait(child: &mut Child, mut told: PipeReader, signals: &Signals) -> Result<(), NotStarted> {
     let failed =
         |e: io::Error| NotStarted::Failed(format!("cannot read from the new process: {e}"));
@@ -184,7 +187,7 @@ fn wait(child: &mut Child, mut told: PipeReader, signals: &Signals) -> Result<()
         }
         match told.read(&mut [0]) {
             Ok(1..) => return Ok(()),
-            // The pipe ends with it, or a moment before.
+            // The pipe ends together with the child, or a moment before.
             Ok(0) => {
                 if let Some(status) = child.try_wait().map_err(failed)? {
                     let why = format!("the new process exited ({status}) before it served");

@@ -1,7 +1,7 @@
-//! The page of a folder that has no `index.html`: its members, sorted and searchable, for people;
-//! or as JSON for programs.
+//! The page of a folder without an `index.html`: its members, sorted and searchable, as HTML for
+//! people or as JSON for programs.
 //!
-//! All links are relative to the page, so they hold behind any prefix.
+//! All links are relative to the page, so they work behind any prefix.
 
 use std::fmt::Write;
 use std::sync::OnceLock;
@@ -16,7 +16,7 @@ use crate::common::{date, target};
 
 const SCRIPT: &str = include_str!("listing.js");
 
-/// What the members are sorted by.
+/// The column by which the members are sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Key {
     #[default]
@@ -25,7 +25,7 @@ enum Key {
     Time,
 }
 
-/// How a listing is asked for.
+/// The form of a listing that a client asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked {
     key: Key,
@@ -35,7 +35,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Of a query, and of what the client accepts. What is not known is left alone.
+    /// Reads the form from a query and the `Accept` field. Unknown parameters are ignored.
     pub(super) fn of(query: Option<&str>, accept: Option<&[u8]>) -> Asked {
         let mut asked = Asked::default();
         for parameter in query.unwrap_or_default().split('&') {
@@ -75,7 +75,7 @@ fn contains(list: &[u8], text: &[u8]) -> bool {
     list.windows(text.len()).any(|part| part.eq_ignore_ascii_case(text))
 }
 
-/// The media type of a listing.
+/// Returns the media type of a listing.
 pub(super) fn kind(asked: Asked) -> &'static str {
     match asked.as_json {
         true => "application/json",
@@ -83,7 +83,7 @@ pub(super) fn kind(asked: Asked) -> &'static str {
     }
 }
 
-/// Lines of fields that a listing has beside the common ones.
+/// Returns the field lines of a listing, in addition to the common ones.
 pub(super) fn fields(asked: Asked) -> String {
     let mut fields = "Cache-Control: no-cache\r\nVary: Accept\r\n".to_owned();
     if !asked.as_json {
@@ -92,7 +92,8 @@ pub(super) fn fields(asked: Asked) -> String {
     fields
 }
 
-/// What the page may do: its one script and its one style, by their hashes.
+/// Returns the page's content security policy, which allows its one script and its one style by
+/// their hashes.
 fn policy() -> &'static str {
     static POLICY: OnceLock<String> = OnceLock::new();
     POLICY.get_or_init(|| {
@@ -106,10 +107,10 @@ fn policy() -> &'static str {
     })
 }
 
-/// Members of a folder that are listed, at most.
+/// The most members of a folder that are listed.
 pub(super) const MOST_MEMBERS: usize = 10_000;
 
-/// Writes the listing of a folder. `path` is the folder's, without slashes at its ends.
+/// Writes the listing of the folder `path`, which has no slashes at its ends.
 pub(super) fn write(path: &[u8], mut members: Members, asked: Asked) -> String {
     asked.sort(&mut members.all);
     match asked.as_json {
@@ -118,7 +119,8 @@ pub(super) fn write(path: &[u8], mut members: Members, asked: Asked) -> String {
     }
 }
 
-/// A link to a member. A name with a colon is not to be taken for another scheme.
+/// Returns the link to a member. It begins with `./`, so that a name with a colon is not taken for
+/// a scheme.
 fn href(member: &Member) -> String {
     let slash = if member.is_folder { "/" } else { "" };
     format!("./{}{slash}", target::encode(&member.name))
@@ -148,7 +150,7 @@ fn shown(name: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(name)
 }
 
-/// A string of JSON (RFC 8259, section 7).
+/// Formats a string of JSON (RFC 8259, section 7).
 fn text(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
@@ -210,7 +212,7 @@ fn html(path: &[u8], members: &Members, asked: Asked) -> String {
     out
 }
 
-/// The way here, each folder a link.
+/// Writes the path of the folder, with a link for each part.
 fn write_way(out: &mut String, path: &[u8]) {
     let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|p| !p.is_empty()).collect();
     let up = |levels: usize| if levels == 0 { "./".to_owned() } else { "../".repeat(levels) };
@@ -221,7 +223,7 @@ fn write_way(out: &mut String, path: &[u8]) {
     }
 }
 
-/// The head of a column: a link that sorts by it, or the other way round.
+/// Writes the head of a column: a link that sorts by the column, or reverses the order.
 fn write_column(out: &mut String, asked: Asked, key: Key, class: &str, name: &str) {
     let (is_sorted, descends) = (asked.key == key, asked.descends);
     let sorted = match (is_sorted, descends) {

@@ -1,4 +1,4 @@
-//! Files, read so far that they can be served.
+//! Loads files so far that they can be served.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,14 +12,14 @@ use super::root::Found;
 use crate::common::cache::MOST_IN_MEMORY;
 use crate::common::cached;
 
-/// Bytes of a large file that are read before it is served.
+/// The number of bytes of a large file that are read before it is served.
 const MOST_AHEAD: u64 = 256 * 1024;
 
-/// Reads the beginning of a file of this size.
+/// A function that reads the start of a file, given the size of the file.
 pub(super) type ReadStart = fn(&File, u64) -> io::Result<Vec<u8>>;
 
-/// Makes a page of what was found; `None`: a folder. `read` reads the beginning of the file, so
-/// much of it that it can be served at once. `asked_at` is a time before the file was found.
+/// Makes a page of a file that was found; returns `None` for a folder. `read` reads as much of the
+/// file as is needed to begin to serve it. `asked_at` is a time before the file was found.
 pub(super) fn load(
     path: &[u8],
     found: Found,
@@ -39,14 +39,16 @@ pub(super) fn load(
         return Ok(Some(page.keep_if(is_settled)));
     }
     let start: Arc<[u8]> = start.into();
-    // If it has changed meanwhile, what was read is served once, under its own size.
+    // If the file changed meanwhile, the bytes that were read are served once, under their own
+    // size.
     let is_whole = start.len() as u64 == version.size;
     let version = version.with_size(start.len() as u64);
     let page = Page::new(path, version, &start, Body::Memory(Arc::clone(&start)), policy);
     Ok(Some(page.keep_if(is_settled && is_whole)))
 }
 
-/// Makes a page of the file that has the contents of `original` in a coding; `None`: there is none.
+/// Makes a page of the file that has the contents of `original` in `coding`; returns `None` if it
+/// is not a file.
 pub(super) fn load_encoded(
     original: &Page,
     coding: Coding,
@@ -68,15 +70,15 @@ pub(super) fn load_encoded(
     Ok(Some(page.keep_if(is_settled && (is_large || is_whole))))
 }
 
-/// The contents of a small file, from memory; of a large one its start. `WouldBlock`: a disk would
-/// have to be read.
+/// Reads a small file, or the start of a large file, without reading the disk. Returns `WouldBlock`
+/// if the bytes are not in memory.
 pub(super) fn read_cached(file: &File, size: u64) -> io::Result<Vec<u8>> {
     let wanted = size.min(MOST_IN_MEMORY) as usize;
     let mut bytes = vec![0; wanted];
     let mut filled = 0;
     while filled < wanted {
         match cached::read(file, &mut bytes[filled..], filled as u64)? {
-            // It has become shorter, and is on a file system that cannot tell what is in memory.
+            // The file has become shorter, on a file system that cannot tell what is in memory.
             0 => return Err(io::ErrorKind::WouldBlock.into()),
             n => filled += n,
         }
@@ -84,8 +86,8 @@ pub(super) fn read_cached(file: &File, size: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the start of a file, from memory or from the disk; of a large file more, which is in
-/// memory then.
+/// Reads the start of a file, from memory or from the disk. Of a large file it reads more, so that
+/// this part is in memory afterwards.
 pub(super) fn read_cold(file: &File, size: u64) -> io::Result<Vec<u8>> {
     let most = if size > MOST_IN_MEMORY { MOST_AHEAD.min(size) } else { MOST_IN_MEMORY };
     let mut bytes = Vec::with_capacity(most.min(size) as usize);

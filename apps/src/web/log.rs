@@ -1,10 +1,10 @@
-//! The access log: a line for each response, in the formats that people have tools for.
+//! The access log: a line for each response, in formats that common tools read.
 //!
-//! Lines are gathered by each worker in memory of its own, and written on the blocking pool: every
-//! second, and when there are many. If the disk does not keep up, lines are left out, and how many
-//! is told. Lines of one worker are in their order; those of several are not among each other. Over
-//! TLS a zip, whose length nobody knows before, is told to have no bytes. At SIGHUP the file is
-//! opened again, so that it can be rotated.
+//! Each worker gathers lines in its own buffer. The buffers are written on the blocking pool, every
+//! second and when a buffer is full. If the disk is too slow, lines are dropped, and their number
+//! is reported. The lines of one worker are in order; lines of different workers may not be. The
+//! line of a body whose length is not known at first, such as that of a zip, is written when the
+//! body ends. At SIGHUP the file is opened again, so that it can be rotated.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -19,49 +19,50 @@ use dapple::{Colored, Cx, Handle};
 
 use crate::common::date;
 
-/// Bytes that a worker gathers before they are written.
+/// The size at which a worker's buffer is written, in bytes.
 const MANY: usize = 64 * 1024;
 
-/// Bytes that wait for the disk, at most.
+/// The most bytes that wait for the disk.
 const MOST_WAITING: usize = 16 * 1024 * 1024;
 
-/// Bytes of a request's line that are told, at most; and of each field.
+/// The most bytes of a request line, and of each field, that are logged.
 const MOST_OF_LINE: usize = 2 * 1024;
 
-/// How often all that was gathered is written.
+/// The time between two writes of all buffers.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How a line is written.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// That of NCSA's server: who, when, what, status, bytes.
+    /// The format of NCSA's server: address, time, request line, status and bytes.
     Common,
-    /// That, and from where, and with what.
+    /// The format `Common`, with the referer and the user agent.
     Combined,
-    /// An object of JSON.
+    /// A JSON object.
     Json,
 }
 
-/// What a line tells of a request. It is kept until the response is written.
+/// The parts of a line that are known from the request. They are kept until the response is
+/// written.
 #[derive(Debug)]
 pub(super) struct Asked {
-    /// The line until the status.
+    /// The line up to the status.
     begin: Vec<u8>,
-    /// What is behind the bytes.
+    /// The line after the number of bytes.
     end: Vec<u8>,
 }
 
-/// What is known of a request.
+/// The logged facts about a request.
 pub(super) struct Facts<'a> {
-    /// `None`: not over IP.
+    /// The address of the client, or `None` if the connection is not over IP.
     pub(super) peer: Option<IpAddr>,
-    /// Its first line.
+    /// The first line of the request.
     pub(super) line: &'a [u8],
     pub(super) referer: Option<&'a [u8]>,
     pub(super) agent: Option<&'a [u8]>,
 }
 
-/// See the module.
+/// The access log; see the module.
 pub(super) struct Log {
     format: Format,
     handle: Handle,
@@ -70,7 +71,7 @@ pub(super) struct Log {
     writing: Colored<Writing>,
 }
 
-/// What waits to be written.
+/// The lines that wait to be written.
 #[derive(Default)]
 struct Writing {
     waiting: Vec<u8>,
@@ -79,7 +80,7 @@ struct Writing {
 }
 
 struct LogFile {
-    /// `None`: the standard output.
+    /// The path of the file, or `None` for the standard output.
     path: Option<PathBuf>,
     file: Mutex<Option<File>>,
 }
@@ -116,7 +117,7 @@ impl LogFile {
 }
 
 impl Log {
-    /// `path`: the file to which lines are appended, or `-` for the standard output.
+    /// Opens a log that appends to the file `path`, or writes to the standard output if it is `-`.
     pub(super) fn open(path: &Path, format: Format, handle: &Handle) -> io::Result<Arc<Log>> {
         let color = handle.color_builder().label("log").build();
         let log = Arc::new(Log {
@@ -130,7 +131,7 @@ impl Log {
         Ok(log)
     }
 
-    /// Says whether the file can be written, as far as that can be known without making it.
+    /// Checks whether the file can be written, as far as that is possible without creating it.
     pub(super) fn check(path: &Path) -> Result<(), String> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let is_there = || match path.exists() {
@@ -143,14 +144,14 @@ impl Log {
         }
     }
 
-    /// Opens the file again; if that fails, the old one stays. It blocks.
+    /// Opens the file again; if that fails, the old file stays open. It blocks.
     pub(super) fn open_again(&self) {
         if let Err(error) = self.file.open_again() {
             tracing::error!("the old log file remains open: {error}");
         }
     }
 
-    /// A request has come.
+    /// Prepares the line of a request.
     pub(super) fn asked<'a>(&self, facts: &Facts<'a>) -> Box<Asked> {
         let (mut begin, mut end) = (Vec::with_capacity(128), Vec::new());
         let Facts { peer, line, referer, agent } = facts;
@@ -190,7 +191,7 @@ impl Log {
         Box::new(Asked { begin, end })
     }
 
-    /// It has been answered, with so many bytes of a body.
+    /// Adds the line of an answered request, with the status and the number of bytes of the body.
     pub(super) fn answered(&self, mut asked: Asked, status: u16, bytes: u64) {
         let line = &mut asked.begin;
         let _ = match self.format {
@@ -208,9 +209,9 @@ impl Log {
         }
     }
 
-    /// Writes what was gathered, now and from then on.
+    /// Writes the buffers every [`EVERY`], as long as the log exists.
     fn write_now_and_then(self: &Arc<Self>) {
-        // It does not keep the log, which ends with the server.
+        // The timer has a weak reference, because the log ends with the server.
         let (this, color) = (Arc::downgrade(self), self.writing.color().clone());
         self.handle.post_after(EVERY, &color, move |_| {
             if let Some(log) = this.upgrade() {
@@ -238,7 +239,7 @@ impl Log {
         });
     }
 
-    /// Writes all that is left. It blocks; nothing is answered any more.
+    /// Writes everything that is left, after the last response. It blocks.
     pub(super) fn end(&self) {
         let left = self.gather().concat();
         if let Err(error) = self.file.write(&left) {
@@ -247,7 +248,7 @@ impl Log {
     }
 }
 
-/// Begins to write what waits, if nothing is being written.
+/// Writes the waiting lines, unless a write is in progress.
 fn go_on(state: &mut Writing, writing: &Colored<Writing>, file: &Arc<LogFile>, handle: &Handle) {
     if state.is_busy || state.waiting.is_empty() {
         return;
@@ -281,14 +282,13 @@ fn lock(gathered: &Mutex<Vec<u8>>) -> MutexGuard<'_, Vec<u8>> {
     gathered.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How Apache writes a byte that is escaped, but for its two digits.
+/// The prefix of an escaped byte in Apache's format; two hexadecimal digits follow.
 const IN_TEXT: &str = "\\x";
 
-/// How JSON has one: as the character of its number.
+/// The prefix of an escaped byte in JSON; two hexadecimal digits follow.
 const IN_JSON: &str = "\\u00";
 
-/// Appends a text. What could end a field, or do something to a terminal, stands as `begin` and two
-/// hexadecimal digits.
+/// Appends a text. A byte that could end a field, or control a terminal, is escaped.
 fn escape(line: &mut Vec<u8>, text: &[u8], begin: &str) {
     for byte in text {
         match byte {

@@ -1,25 +1,26 @@
 //! `dapple web [DIR]`: a web server for static files (N8).
 //!
 //! * [`options`]: the command line; [`config`]: settings in a file.
-//! * [`server`]: what all connections share.
+//! * [`server`]: the state that all connections share.
 //! * [`conn`]: a connection: requests in, responses out, in callback style.
 //! * [`secure`]: connections over TLS, on hyper.
-//! * [`sockets`]: where it listens. [`handover`]: a restart without a lost connection.
-//! * [`http`]: requests, responses, ranges and dates as HTTP/1.1 has them.
+//! * [`sockets`]: the listening sockets. [`handover`]: a restart without a lost connection.
+//! * [`http`]: requests, responses, content codings and dates of HTTP/1.1.
 //! * [`root`]: the folder; opens what is below it and nothing else.
-//! * [`answer`]: which response a request gets; [`write`](self::write): how it is written.
-//! * [`pages`]: where the page of a path comes from; [`load`]: how it is read.
-//! * [`page`]: what is served of a file.
-//! * [`compress`]: files in codings that nobody has made before.
+//! * [`answer`]: decides which response a request gets; [`write`](self::write): writes it.
+//! * [`pages`]: finds the page of a path, in the cache or on disk; [`load`]: loads it.
+//! * [`page`]: the fields and the contents of a file that is served.
+//! * [`compress`]: compresses files for which the site has no compressed version.
 //! * [`policy`](self::policy): fields for caches, for safety, and the operator's own.
 //! * [`listing`]: the page of a folder that has none.
-//! * [`tree`]: what a zip of a folder has in it.
-//! * [`demo`]: what is served when no folder is named.
+//! * [`tree`]: the members of a folder's zip.
+//! * [`demo`]: the site that is served when no folder is named.
 //! * [`monitor`]: what the server shows of itself; [`figures`](self::figures): its own counters.
 //!   [`log`](self::log): the access log.
 //!
-//! Every connection has a color. A request is parsed, looked up and answered in one event of it, if
-//! no disk has to be read for it; changes of the cache are posted, to the cache's color.
+//! Every connection has a color. A request is parsed, looked up and answered in one event of this
+//! color, unless the disk has to be read for it. Changes of the cache are posted to the cache's
+//! color.
 
 mod answer;
 mod compress;
@@ -136,7 +137,7 @@ pub(crate) fn main(args: &ArgMatches) -> Result<(), String> {
     Ok(())
 }
 
-/// Accepts no more. Answers how long what has begun may take.
+/// Stops accepting connections, and returns the time limit for requests in progress.
 fn stop_listening(
     end: &End,
     listener: Listener,
@@ -162,13 +163,13 @@ fn stop_listening(
     }
 }
 
-/// How long responses that have begun may take when another process serves already.
+/// The time limit for responses that have begun, when another process already serves.
 const SUCCEEDED_LIMIT: Duration = Duration::from_secs(3_600);
 
-/// What redirects, and its server.
+/// The listener that redirects, and its server.
 type Redirect = (Listener, Arc<Server>);
 
-/// What there has to be before the server serves, beside where it listens.
+/// Prepares everything else that the server needs before it serves: the restart, and the redirect.
 fn prepare(
     io: &Io,
     redirect_from: Option<SocketAddr>,
@@ -183,10 +184,10 @@ fn prepare(
     Ok((successor, redirect.transpose()?))
 }
 
-/// Why the server ends.
+/// The reason why the server ends.
 enum End {
     ForGood,
-    /// Another process goes on.
+    /// Another process serves now.
     HasSuccessor,
 }
 
@@ -205,7 +206,7 @@ fn wait_for_end(
                 process::notify(&format!("MAINPID={process}"));
                 tracing::info!(process, "a new process serves now");
                 if signals.are_to_end() {
-                    // That was for the server, whichever process it is.
+                    // The signal was meant for the server, whichever process it is.
                     process::tell_to_end(process);
                 }
                 return End::HasSuccessor;
@@ -216,13 +217,13 @@ fn wait_for_end(
     }
 }
 
-/// At SIGHUP the certificate is read again, and the log opened again.
+/// Makes SIGHUP reload the certificate and reopen the log.
 fn reload_at_hangup(
     io: &Io,
     front: Option<Arc<Front>>,
     log: Option<Arc<Log>>,
 ) -> io::Result<SignalRegistration> {
-    // One after the other, or the older one could be the last.
+    // Reloads must not overlap, or the older one could win.
     let one = Arc::new(Mutex::new(()));
     let reload = move || {
         let _one = one.lock().unwrap_or_else(PoisonError::into_inner);
@@ -288,7 +289,7 @@ fn announce(
     let _ = out.flush();
 }
 
-/// Where a browser on this machine finds it.
+/// Returns the address at which a browser on this machine finds the dashboard.
 fn dashboard_at(listener: &Listener) -> Option<SocketAddr> {
     let local = |address: SocketAddr| match address.ip() {
         ip if ip.is_loopback() => Some(address),

@@ -1,4 +1,5 @@
-//! What the server shows of itself below `/_dapple/`: figures, and the dashboard; and to whom.
+//! What the server shows of itself below `/_dapple/`: figures and the dashboard, and who may see
+//! them.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -16,21 +17,21 @@ use super::pages::{How, Waits};
 use super::server::{Server, Settings};
 use crate::common::monitor::{self, Below};
 
-/// Who may see the live figures.
+/// The clients that may see the live figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FiguresFor {
-    /// There are none: the path is one of the folder's.
+    /// There are no figures: the path belongs to the served folder.
     Nobody,
-    /// Who asks on this machine, and for itself: a proxy on it asks for others.
+    /// Clients on this machine that ask for themselves, and not as a proxy for others.
     Loopback,
     Everybody,
 }
 
-/// See the module.
+/// The figures and the dashboard of a server; see the module.
 pub(super) struct Monitor {
     pub(super) figures_for: FiguresFor,
     dashboard: OnceLock<Dashboard>,
-    /// How long requests take; `None`: nobody would see it.
+    /// The durations of requests, or `None` if nobody could see them.
     requests: Option<Recorder>,
 }
 
@@ -44,7 +45,7 @@ impl Monitor {
         Monitor { figures_for, dashboard: OnceLock::new(), requests }
     }
 
-    /// Begins the dashboard of a server.
+    /// Starts the dashboard of a server.
     pub(super) fn show_dashboard(server: &Arc<Server>) {
         let dashboard = Dashboard::builder(&server.handle).title("dapple web");
         let dashboard = monitor::count_responses(dashboard, |class| {
@@ -61,13 +62,13 @@ impl Monitor {
         let _ = server.monitor.dashboard.set(dashboard);
     }
 
-    /// When a request begins, if that is of interest.
+    /// Returns the start time of a request, if requests are timed.
     #[inline]
     pub(super) fn begin(&self) -> Option<Instant> {
         self.requests.as_ref().map(|_| clock::now())
     }
 
-    /// A response has been written, to a request that has begun.
+    /// Records the duration of a request, if it was timed.
     #[inline]
     pub(super) fn end(&self, begun: Option<Instant>) {
         if let Some((requests, begun)) = self.requests.as_ref().zip(begun) {
@@ -75,7 +76,7 @@ impl Monitor {
         }
     }
 
-    /// Answers a request that is for the server itself; `None`: it is not.
+    /// Answers a request for the server's own pages; returns `None` for any other request.
     pub(super) fn answer(
         &self,
         server: &Server,
@@ -112,7 +113,7 @@ impl Monitor {
         })
     }
 
-    /// Says whether the figures are for this peer.
+    /// Returns `true` if the peer may see the figures.
     fn shows_figures(&self, request: &Request<'_>, peer: Option<IpAddr>) -> bool {
         match self.figures_for {
             FiguresFor::Nobody => false,
@@ -122,14 +123,15 @@ impl Monitor {
     }
 }
 
-/// Says whether who asks is on this machine, and asks for itself.
+/// Returns `true` if the client is on this machine and asks for itself.
 fn is_of_this_machine(request: &Request<'_>, peer: Option<IpAddr>) -> bool {
-    // Not over IP: it is on this machine.
+    // A peer that is not on IP is on this machine.
     !request.is_forwarded && peer.is_none_or(|peer| peer.to_canonical().is_loopback())
 }
 
-/// Those who have logged in see it; where nobody has to, those on this machine. A proxy comes over
-/// a Unix socket, as a rule, and asks for others.
+/// Returns `true` if the client may see the dashboard. If a login is required, every user may.
+/// Otherwise only a client on this machine may, under a local host name and over IP, because a
+/// client on a Unix socket is usually a proxy.
 fn shows_dashboard(server: &Server, request: &Request<'_>, peer: Option<IpAddr>) -> bool {
     let host = request.host.and_then(|host| std::str::from_utf8(host).ok());
     let is_local = is_of_this_machine(request, peer) && peer.is_some();

@@ -19,33 +19,33 @@ use super::server::Settings;
 use crate::common::runtime::{self, seconds};
 use crate::common::target;
 
-/// Descriptors that belong to no connection: the cache's files, pollers, listeners.
+/// The number of descriptors that belong to no connection: files of the cache, pollers, listeners.
 const OTHER_DESCRIPTORS: u64 = 1_200;
 
-/// Descriptors that a connection may need: its socket, and a file that it sends.
+/// The number of descriptors that a connection may need: its socket, and a file that it sends.
 const PER_CONNECTION: u64 = 2;
 
-/// Connections over TLS without a setting, at most: each may hold memory.
+/// The default limit of connections over TLS, because each takes memory.
 const MOST_SECURE: u64 = 10_000;
 
-/// What was asked for.
+/// The options of a run.
 pub(super) struct Options {
-    /// Where to listen; none: on what the process was started with.
+    /// The addresses to listen on; if empty, the sockets of a service manager or the default.
     pub(super) addresses: Vec<Addr>,
     pub(super) site: Content,
     pub(super) paging: PageOptions,
     pub(super) answering: AnswerOptions,
     pub(super) settings: Settings,
     pub(super) tls: Option<TlsFrom>,
-    /// The access log, and how its lines are written.
+    /// The access log's file, and the format of its lines.
     pub(super) log: Option<(PathBuf, Format)>,
-    /// The file of those who may ask.
+    /// The file of the users who may log in.
     pub(super) users: Option<PathBuf>,
-    /// Where those come who are sent to TLS.
+    /// The address without TLS from which clients are redirected.
     pub(super) redirect_from: Option<SocketAddr>,
 }
 
-/// Whose certificate is shown.
+/// The source of the TLS certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum TlsFrom {
     /// A certificate that is made for this run.
@@ -56,7 +56,7 @@ pub(super) enum TlsFrom {
     },
 }
 
-/// What only some need: `-h` leaves it out, so that the rest fits a screen.
+/// Options that few users need. `-h` leaves them out, so that the others fit on a screen.
 const RARE: [&str; 15] = [
     "cache-valid",
     "cores",
@@ -163,7 +163,7 @@ fn flag(id: &'static str, help: &'static str) -> Arg {
     Arg::new(id).long(id).action(ArgAction::SetTrue).help(help)
 }
 
-/// What of the folder is served, and under which paths.
+/// Returns the options that select what is served, and under which paths.
 fn of_site() -> [Arg; 6] {
     [
         Arg::new("users")
@@ -195,7 +195,7 @@ fn of_site() -> [Arg; 6] {
     ]
 }
 
-/// Fields of responses.
+/// Returns the options for fields of responses.
 fn of_fields() -> [Arg; 3] {
     [
         Arg::new("cache-control")
@@ -315,7 +315,7 @@ fn of_figures() -> [Arg; 5] {
 }
 
 impl Options {
-    /// `descriptors`: how many the process may have.
+    /// Reads the options; `descriptors` is the number of descriptors that the process may open.
     pub(super) fn of(args: &ArgMatches, descriptors: u64) -> Result<Options, String> {
         let reach =
             Reach { has_hidden: args.get_flag("hidden"), leads_out: args.get_flag("follow-links") };
@@ -344,7 +344,7 @@ impl Options {
             paging: PageOptions {
                 cache_bytes: number("cache") << 20,
                 cache_valid: Duration::from_millis(number("cache-valid")),
-                // Without a cache, what comes out would be made anew for each request.
+                // Without a cache, each request would compress the file again.
                 compresses: !args.get_flag("no-compress") && number("cache") > 0,
                 policy,
             },
@@ -384,8 +384,8 @@ fn format(args: &ArgMatches) -> Format {
     }
 }
 
-/// Whose certificate is shown; and what stands behind `dev`, which is the folder if nothing else
-/// is.
+/// Returns the source of the certificate, and a second value of `--tls dev`, which is taken as the
+/// folder.
 fn tls(args: &ArgMatches) -> Result<(Option<TlsFrom>, Option<&Path>), String> {
     let Some(values) = args.get_many::<PathBuf>("tls") else { return Ok((None, None)) };
     match values.collect::<Vec<_>>()[..] {

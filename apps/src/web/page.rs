@@ -1,4 +1,4 @@
-//! What is served of a file: the fields of its response, and its contents.
+//! The response for a file: its fields and its contents.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -14,32 +14,33 @@ use crate::common::cache::{Cached, Kept};
 use crate::common::version::Version;
 use crate::common::{date, media_type};
 
-/// A file that can be served, and may be kept.
+/// A page that can be served, and may be cached.
 pub(super) type FilePage = Arc<Cached<Page>>;
 
-/// What is served of a file.
+/// The fields and the contents of a file that is served.
 #[derive(Debug)]
 pub(super) struct Page {
-    /// The version of the file that this was made of.
+    /// The version of the file that the page was made from.
     pub(super) version: Version,
     /// The media type.
     pub(super) kind: Box<str>,
-    /// The fields of a 200 that depend on the file and its path only.
+    /// The fields of a 200 that depend on nothing but the file and its path.
     pub(super) fields: Box<[u8]>,
     /// The fields of a 304.
     pub(super) unchanged_fields: Box<[u8]>,
     pub(super) etag: Box<[u8]>,
     pub(super) modified: SystemTime,
-    /// Its contents are served in several codings.
+    /// Whether the contents are served in several codings.
     pub(super) is_of_several: bool,
-    /// When it was modified, in seconds, if that may be later than the date of a response.
+    /// The modification time in seconds, if it may be later than the date of a response.
     pub(super) may_be_ahead: Option<i64>,
-    /// Bytes of the body.
+    /// The length of the body in bytes.
     pub(super) len: u64,
     pub(super) body: Body,
-    /// The fields, as HTTP/2 has them; made when they are needed.
+    /// The fields of a 200 and of a 304 as maps, made when HTTP/2 needs them.
     headers: OnceLock<[HeaderMap; 2]>,
-    /// All of it was read, and it cannot have changed meanwhile without having another version now.
+    /// Whether the page may be cached: all of it was read, and any later change gives another
+    /// version.
     pub(super) may_be_kept: bool,
     variants: Variants,
 }
@@ -50,31 +51,33 @@ pub(super) enum Body {
     File(Arc<File>),
 }
 
-/// What is known of the same contents in other codings: bits of these.
+/// The known facts about the same contents in other codings, as sets of [`Coding::bit`].
 #[derive(Debug, Default)]
 struct Variants {
-    /// There are none: it is encoded itself, or of a type that gains nothing.
+    /// Whether there are no other codings, because the page is encoded itself, or its type does not
+    /// shrink.
     none: bool,
-    /// Which files are beside this one, as of the stretch of time in which that was looked up.
+    /// The codings of files beside this one, as they were found in the interval `looked_up`.
     siblings: AtomicU8,
     looked_up: AtomicU64,
-    /// The codings in which it does not become shorter.
+    /// The codings that do not make the file shorter.
     in_vain: AtomicU8,
 }
 
-/// What responses depend on, whose lines are made once.
+/// The parts of a response from which a page's field lines are made.
 struct Parts<'a> {
     kind: &'a str,
     coding: Option<Coding>,
     tag: &'a str,
     modified: SystemTime,
     len: u64,
-    /// Lines that follow from the path.
+    /// The field lines that follow from the path.
     lines: &'a str,
 }
 
 impl Page {
-    /// `start`: what the file begins with.
+    /// Makes the page of a file; `start` is the start of its contents, which may tell the media
+    /// type.
     pub(super) fn new(
         path: &[u8],
         version: Version,
@@ -95,8 +98,8 @@ impl Page {
         Page::of(&parts, version, body)
     }
 
-    /// The contents of a page in a coding. `version`: of the file that it was made of; `tag`: a
-    /// text that no other version of it has.
+    /// Makes the page of a file's contents in a coding. `version` is that of the file that the page
+    /// was made from, and `tag` is a text that no other version of it has.
     pub(super) fn encoded(
         original: &Page,
         coding: Coding,
@@ -150,23 +153,23 @@ impl Page {
         }
     }
 
-    /// The fields of a 200, and those of a 304.
+    /// Returns the fields of a 200, and those of a 304.
     pub(super) fn headers(&self) -> &[HeaderMap; 2] {
         self.headers.get_or_init(|| [&self.fields, &self.unchanged_fields].map(|f| headers_of(f)))
     }
 
-    /// What was read may be kept, or not.
+    /// Returns the page with a note on whether it may be cached.
     pub(super) fn keep_if(self, may_be_kept: bool) -> Page {
         Page { may_be_kept, ..self }
     }
 
-    /// Says whether it may be sent in a coding.
+    /// Returns `true` if the page may be sent in a coding.
     pub(super) fn has_variants(&self) -> bool {
         !self.variants.none
     }
 
-    /// In which codings there are files beside this one; `None`: that is to be looked up in this
-    /// stretch of time.
+    /// Returns the codings of files beside this one, or `None` if they have not been looked up in
+    /// this interval.
     pub(super) fn siblings(&self, stretch: u64) -> Option<u8> {
         let is_known = self.variants.looked_up.load(Ordering::Acquire) == stretch;
         is_known.then(|| self.variants.siblings.load(Ordering::Relaxed))
@@ -174,7 +177,7 @@ impl Page {
 
     pub(super) fn note_siblings(&self, stretch: u64, codings: u8) {
         self.variants.siblings.store(codings, Ordering::Relaxed);
-        // Partner: the acquire of `siblings`.
+        // Pairs with the acquire load in `siblings`.
         self.variants.looked_up.store(stretch, Ordering::Release);
     }
 
@@ -188,7 +191,7 @@ impl Page {
     }
 }
 
-/// Lines of fields, which we have made, as a map.
+/// Converts field lines that the server has made into a map.
 pub(super) fn headers_of(lines: &[u8]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for line in lines.split(|byte| *byte == b'\n') {
@@ -202,7 +205,7 @@ pub(super) fn headers_of(lines: &[u8]) -> HeaderMap {
     map
 }
 
-/// Caches are told that a response depends on the codings that its client takes.
+/// The field that tells caches that a response depends on the client's codings.
 const VARY: &str = "Vary: Accept-Encoding\r\n";
 
 impl Kept for Page {

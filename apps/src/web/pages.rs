@@ -1,4 +1,4 @@
-//! Where the page of a path comes from: out of the cache, or read; and in which coding.
+//! Finds the page of a path, in the cache or in the folder, and chooses its coding.
 
 use std::io;
 use std::path::Path;
@@ -19,11 +19,11 @@ use super::policy::Policy;
 use super::root::{Found, Reach, Root};
 use crate::common::cache::{Batch, Cache, Cached};
 
-/// What is served.
+/// The source of what is served.
 #[derive(Debug)]
 pub(super) enum Content {
     Folder(Arc<Root>),
-    /// Everybody is sent to the same place over TLS, at this port.
+    /// A redirect to the same path over TLS, at this port.
     Elsewhere(u16),
     Demo(Demo),
 }
@@ -38,7 +38,7 @@ impl Content {
         }
     }
 
-    /// Says whether a path is one of those that are served, whatever is there.
+    /// Returns `true` if a path may be served, whether or not it exists.
     pub(super) fn serves(&self, path: &[u8]) -> bool {
         match self {
             Content::Folder(root) => root.serves(path),
@@ -47,7 +47,7 @@ impl Content {
         }
     }
 
-    /// What is served of a folder.
+    /// Returns the name of the file that is served for a folder.
     pub(super) fn index(&self) -> &[u8] {
         match self {
             Content::Folder(root) => root.index(),
@@ -66,44 +66,44 @@ impl std::fmt::Display for Content {
     }
 }
 
-/// What may be waited for.
+/// What an answer may wait for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum How {
-    /// Nothing; and a file that was looked at for a request of this batch is good for all of them.
+    /// Nothing. A check of a file is valid for all requests of this batch.
     AtOnce(Batch),
-    /// A disk: this runs on the blocking pool.
+    /// A disk, because the answer is made on the blocking pool.
     Blocking,
 }
 
 impl How {
-    /// How to look for a page in an event of a connection.
+    /// Returns how to look for a page in an event of a connection.
     pub(super) fn at_once(cx: &Cx) -> How {
         How::AtOnce(Batch::of(cx))
     }
 }
 
-/// What is asked for has to be waited for.
+/// What an answer has to wait for.
 #[derive(Debug)]
 pub(super) enum Waits {
-    /// For a disk: to be answered with [`How::Blocking`].
+    /// A disk: the request must be answered with [`How::Blocking`].
     Disk,
-    /// For a file to be compressed: the answer is made of what comes out.
+    /// The compression of a file: the answer is made from its result.
     Compression(Box<Job>),
 }
 
-/// What the command line says of pages.
+/// The options of pages on the command line.
 #[derive(Debug, Default)]
 pub(super) struct PageOptions {
-    /// Bytes of memory for what is kept.
+    /// The size of the cache in bytes.
     pub(super) cache_bytes: u64,
-    /// For so long what is kept is good without a look at the file.
+    /// The time for which a cached file is valid without a check.
     pub(super) cache_valid: Duration,
-    /// Text is compressed for those who take it so.
+    /// Whether text is compressed for clients that accept it.
     pub(super) compresses: bool,
     pub(super) policy: Policy,
 }
 
-/// Content and cache.
+/// The content, and the cache of its pages.
 pub(super) struct Pages {
     pub(super) site: Content,
     pub(super) options: PageOptions,
@@ -113,7 +113,7 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    /// `only`: a color on which all is done.
+    /// Creates the pages of a site; `only` is a color for all events, if they must be serial.
     pub(super) fn new(
         site: Content,
         handle: &Handle,
@@ -132,7 +132,7 @@ impl Pages {
         }
     }
 
-    /// The file of a path; `None`: it is a folder.
+    /// Returns the page at a path, or `None` if it is a folder.
     pub(super) fn find(
         &self,
         path: &[u8],
@@ -147,8 +147,8 @@ impl Pages {
         }
     }
 
-    /// As [`find`](Self::find). `WouldBlock`: a disk would have to be read for
-    /// it, and that is not to be waited for.
+    /// Finds a page that may be served. Returns `WouldBlock` if the disk has to be read, and `how`
+    /// does not allow that.
     fn find_served(&self, path: &[u8], how: How) -> io::Result<Option<FilePage>> {
         let root = match &self.site {
             Content::Demo(demo) => return demo.find(path),
@@ -165,7 +165,7 @@ impl Pages {
         Ok(loaded.map(|page| self.keep(path, page)))
     }
 
-    /// Puts a page into the cache, if it may be kept.
+    /// Makes an entry of a page, and puts it into the cache if it may be cached.
     fn keep(&self, key: &[u8], page: Page) -> FilePage {
         let may_be_kept = page.may_be_kept;
         let entry = Arc::new(Cached::new(page));
@@ -175,7 +175,7 @@ impl Pages {
         entry
     }
 
-    /// For which requests a look at a file is good.
+    /// Returns the batch of requests for which a check of a file is valid.
     fn batch(&self, how: How) -> Batch {
         match (how, Batch::of_stretch(self.start, self.options.cache_valid)) {
             (_, Some(stretch)) => stretch,
@@ -184,7 +184,7 @@ impl Pages {
         }
     }
 
-    /// The best one of a file and what is the same in other codings, as the client takes them.
+    /// Chooses the best page for a client among a file and its encoded versions.
     pub(super) fn choose(
         &self,
         accepted: Accepted,
@@ -205,7 +205,7 @@ impl Pages {
                 return Ok(encoded);
             }
         }
-        // What comes out is to be kept, or each request would have it made anew.
+        // The result must fit into the cache, or each request would compress the file again.
         let most = compress::MOST.min(self.options.cache_bytes / 4);
         let may_be = (compress::LEAST..=most).contains(&entry.len) && entry.may_be_kept;
         let is_wanted = |coding: &Coding| accepted.has(*coding) && !entry.is_in_vain(*coding);
@@ -214,15 +214,15 @@ impl Pages {
             return Ok(entry);
         };
         let key = key_of(path, "made ", coding);
-        // It was made of this version, which is known to be the present one.
+        // The key's page was made from this version, which is known to be the current one.
         if let Some(made) = self.cache.get(&key, Batch::Single, |_| Ok(entry.version)) {
             return Ok(made);
         }
         Err(Waits::Compression(Box::new(Job { key, original: entry, coding })))
     }
 
-    /// In which codings there are files beside one, not older than it. It is looked up once in a
-    /// while.
+    /// Returns the codings of files beside `entry` that are not older than it. They are looked up
+    /// once per [`SIBLINGS_VALID`].
     fn siblings(&self, root: &Root, path: &[u8], entry: &Page, how: How) -> Result<u8, Waits> {
         let elapsed = clock::now().saturating_duration_since(self.start);
         let stretch = elapsed.as_secs() / SIBLINGS_VALID.as_secs() + 1;
@@ -247,7 +247,8 @@ impl Pages {
         Ok(found)
     }
 
-    /// The file beside one that is the same in a coding; `None`: it is no longer there.
+    /// Returns the file beside the original that has its contents in a coding, or `None` if it is
+    /// gone.
     fn find_sibling(
         &self,
         root: &Root,
@@ -256,7 +257,7 @@ impl Pages {
         coding: Coding,
         how: How,
     ) -> Result<Option<FilePage>, Waits> {
-        // Its fields are those of this version of the original.
+        // The key has the original's version, because the page has fields of it.
         let key = key_of(path, &format!("of {} ", original.version.tag()), coding);
         let path = [path, coding.ending().as_bytes()].concat();
         if let Some(kept) = self.cache.get(&key, self.batch(how), |_| root.version(&path)) {
@@ -273,10 +274,10 @@ impl Pages {
     }
 }
 
-/// For so long it is good what is known of which encoded files are there.
+/// The time for which the list of encoded files beside a file is valid.
 const SIBLINGS_VALID: Duration = Duration::from_secs(1);
 
-/// Under what the same in a coding is kept. No file has such a path.
+/// Returns the cache key of an encoded page. It contains a zero byte, so no file has such a path.
 fn key_of(path: &[u8], how: &str, coding: Coding) -> Vec<u8> {
     [path, b"\0", how.as_bytes(), coding.name().as_bytes()].concat()
 }
@@ -288,7 +289,8 @@ fn find_in(root: &Root, path: &[u8], how: How) -> io::Result<Found> {
     }
 }
 
-/// Somebody has a lease on a file, or renames all the time: to wait again would not help.
+/// Turns `WouldBlock` into `ResourceBusy` on the blocking pool. It means that another process has a
+/// lease on the file, or keeps renaming files, so another attempt would not help.
 fn waited_for<T>(how: How, outcome: io::Result<T>) -> io::Result<T> {
     outcome.map_err(|error| match (how, error.kind()) {
         (How::Blocking, io::ErrorKind::WouldBlock) => io::ErrorKind::ResourceBusy.into(),
@@ -296,7 +298,7 @@ fn waited_for<T>(how: How, outcome: io::Result<T>) -> io::Result<T> {
     })
 }
 
-/// How much of a file is read, and from where.
+/// Returns the function that reads the start of a file.
 fn read_of(how: How) -> ReadStart {
     match how {
         How::AtOnce(_) => read_cached,
@@ -311,9 +313,9 @@ pub(super) fn status_of(error: &io::Error) -> Status {
         PermissionDenied => Status::Forbidden,
         ResourceBusy => Status::Unavailable,
         _ => match error.raw_os_error() {
-            // Out of descriptors or memory: later perhaps.
+            // The process is out of descriptors or memory, which may pass.
             Some(code) if is_shortage(code) => Status::Unavailable,
-            // A path that no file can have, or a link where none is allowed.
+            // No file can have this path, or it has a link where none is allowed.
             Some(code) if code == Errno::LOOP.raw_os_error() => Status::NotFound,
             Some(code) if code == Errno::NXIO.raw_os_error() => Status::NotFound,
             _ => {

@@ -1,28 +1,28 @@
-//! Fields of responses that do not follow from what is served: for caches, for the safety of
-//! browsers, and what the operator wants.
+//! Fields of responses that do not follow from the file: for caches, for the safety of browsers,
+//! and the operator's own.
 //!
-//! They are known by the path, so a page has them ready when it is kept.
+//! They depend only on the path, so a cached page has them ready.
 
 use std::fmt::Write;
 use std::path::Path;
 
 use http::{HeaderName, HeaderValue, header};
 
-/// What is told unless the operator says otherwise.
+/// The default fields, which the operator may override.
 ///
-/// A browser asks each time whether what it has is still good, which costs no body. It takes the
-/// media type as told, and tells other sites no more than where a visitor comes from.
+/// A browser revalidates what it has on each use, which costs no body. It takes the media type as
+/// given, and tells other sites only the origin of a visitor.
 const DEFAULTS: [(HeaderName, HeaderValue); 3] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (header::REFERRER_POLICY, HeaderValue::from_static("strict-origin-when-cross-origin")),
 ];
 
-/// For a year browsers come to this host over TLS only (RFC 6797).
+/// The field that makes browsers use only TLS for this host, for a year (RFC 6797).
 const STRICT: (HeaderName, HeaderValue) =
     (header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
 
-/// Fields that follow from the file and the request: nobody else may set them.
+/// The fields that follow from the file and the request. The operator cannot set them.
 const OURS: [HeaderName; 12] = [
     header::ACCEPT_RANGES,
     header::CONNECTION,
@@ -38,43 +38,44 @@ const OURS: [HeaderName; 12] = [
     header::VARY,
 ];
 
-/// See the module.
+/// The rules for fields of responses; see the module.
 #[derive(Debug, Default)]
 pub(super) struct Policy {
     rules: Vec<Rule>,
-    /// Whose scripts may read what is served: `*`, or an origin.
+    /// The sites whose scripts may read what is served: `*`, or an origin.
     shared_with: Option<HeaderValue>,
-    /// Browsers are told to come over TLS only.
+    /// Whether browsers are told to use only TLS.
     is_strict: bool,
 }
 
-/// See [`Policy::of_file`].
+/// The fields of a file; see [`Policy::of_file`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct FileFields {
     /// The media type, if the operator has set it.
     pub(super) kind: Option<String>,
-    /// The others, as lines of a head.
+    /// The other fields, as lines of a head.
     pub(super) lines: String,
 }
 
 #[derive(Debug)]
 struct Rule {
     pattern: Pattern,
-    /// A field and its value; without one, the field is left out.
+    /// The fields and their values; a field with no value is removed.
     fields: Vec<(HeaderName, Option<HeaderValue>)>,
 }
 
-/// Paths: `*` stands for any text. What begins with a slash is compared with the whole path, other
-/// patterns with its last part.
+/// A pattern of paths, in which `*` stands for any text. A pattern that begins with a slash is
+/// compared with the whole path, and any other pattern with the path's last part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern(String);
 
 impl Policy {
-    /// The fields of a file at this path, which does not begin with a slash.
+    /// Returns the fields of the file at this path, which does not begin with a slash.
     pub(super) fn of_file(&self, path: &[u8]) -> FileFields {
         let mut all = self.defaults();
         for rule in self.rules.iter().filter(|rule| rule.pattern.matches_file(path)) {
-            // Of a name that it has several times, all of its lines hold.
+            // The rule replaces fields of earlier rules. If it has a name several times, all of
+            // these lines are kept.
             all.retain(|(name, _)| rule.fields.iter().all(|(other, _)| other != name));
             for (name, value) in &rule.fields {
                 all.extend(value.clone().map(|value| (name.clone(), value)));
@@ -91,13 +92,13 @@ impl Policy {
         DEFAULTS.into_iter().chain(self.shared_with.iter().map(shared)).chain(strict).collect()
     }
 
-    /// The fields of what is no file: an error, or a redirect.
+    /// Returns the fields of responses that are not files, such as errors and redirects.
     pub(super) fn of_others(&self) -> String {
         lines(&self.defaults()[1..])
     }
 
-    /// The fields of an answer to a script of another site that asks what it may do, beside those
-    /// of every response.
+    /// Returns the additional fields of an answer to a preflight request, with which a browser asks
+    /// what a script of another site may do.
     pub(super) fn of_preflights(&self) -> String {
         let mut fields = String::new();
         if self.shared_with.is_some() {
@@ -111,12 +112,12 @@ impl Policy {
         fields
     }
 
-    /// Browsers come over TLS only from now on.
+    /// Makes browsers use only TLS for this host.
     pub(super) fn be_strict(&mut self) {
         self.is_strict = true;
     }
 
-    /// Scripts of other sites may read what is served: those of an origin, or of all (`*`).
+    /// Lets scripts of other sites read what is served: those of one origin, or of all sites (`*`).
     pub(super) fn share_with(&mut self, origin: &str) -> Result<(), String> {
         let is_origin = origin.split_once("://").is_some_and(|(scheme, host)| {
             matches!(scheme, "http" | "https") && !host.is_empty() && !host.contains('/')
@@ -128,7 +129,7 @@ impl Policy {
         Ok(())
     }
 
-    /// Adds a rule of one field: `PATTERN=VALUE`.
+    /// Adds a rule for Cache-Control: `PATTERN=VALUE`.
     pub(super) fn add_cache_control(&mut self, rule: &str) -> Result<(), String> {
         let (pattern, value) = rule
             .split_once('=')
@@ -205,7 +206,7 @@ fn lines(fields: &[(HeaderName, HeaderValue)]) -> String {
     lines
 }
 
-/// A name as people write it: `cache-control` as `Cache-Control`.
+/// A field name as people write it: `cache-control` as `Cache-Control`.
 struct Title<'a>(&'a str);
 
 impl std::fmt::Display for Title<'_> {
@@ -222,7 +223,7 @@ impl std::fmt::Display for Title<'_> {
 impl Pattern {
     fn new(text: &str) -> Result<Pattern, String> {
         let text = text.trim();
-        // With a colon it would be a placeholder, or another host.
+        // A colon would make it a placeholder, or name another host.
         match text.is_empty() || text.contains(|c: char| c.is_whitespace() || c == ':') {
             true => {
                 Err(format!("{text:?} is not a pattern: use /folder/*, or *.js for any folder"))
@@ -231,7 +232,8 @@ impl Pattern {
         }
     }
 
-    /// Says whether it has the path of a file, or of the folder whose page that is.
+    /// Returns `true` if the pattern matches a file's path, or the path of the folder whose index
+    /// it is.
     fn matches_file(&self, path: &[u8]) -> bool {
         let folder = path.strip_suffix(b"index.html");
         let folder = folder.filter(|folder| folder.is_empty() || folder.ends_with(b"/"));
@@ -249,9 +251,9 @@ impl Pattern {
     }
 }
 
-/// Says whether a text is as a pattern has it, in which `*` stands for any text. Where a star has
-/// matched too little, it is the last one that has to match more: so it takes time in proportion
-/// to the product of the lengths.
+/// Returns `true` if a text matches a pattern, in which `*` stands for any text. After a mismatch
+/// only the last star matches more, so the time is at most proportional to the product of the
+/// lengths.
 fn wild(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;

@@ -1,9 +1,9 @@
 //! The folder that is served: opens what is below it, and nothing else.
 //!
-//! The kernel resolves every path with `openat2` and `RESOLVE_BENEATH`, so no `..`, no absolute
-//! symbolic link and no race between a check and an opening leads out. Where the kernel does not
-//! have it (Linux before 5.6, some sandboxes), the real path of what was opened is compared
-//! instead.
+//! The kernel resolves every path with `openat2` and `RESOLVE_BENEATH`. So no `..`, no absolute
+//! symbolic link and no race between a check and an open leads out of the folder. If the kernel
+//! does not have it (Linux before 5.6, some sandboxes), the real path of the opened file is
+//! compared instead.
 
 use std::fs::File;
 use std::io;
@@ -18,27 +18,27 @@ use crate::common::date;
 use crate::common::listing::Member;
 use crate::common::version::Version;
 
-/// See the module.
+/// The folder that is served; see the module.
 #[derive(Debug)]
 pub(super) struct Root {
     folder: OwnedFd,
-    /// Without links, for the comparison of real paths.
+    /// The path of the folder without symbolic links, for the comparison of real paths.
     real: PathBuf,
     reach: Reach,
-    /// The one file of it that is served.
+    /// The name of the only file that is served, if `DIR` is a file.
     only: Option<Box<[u8]>>,
 }
 
-/// What of the folder is served.
+/// The parts of the folder that are served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Reach {
-    /// Names that begin with a dot are served, too. `.well-known` always is (RFC 8615).
+    /// Whether names that begin with a dot are served, too. `.well-known` always is (RFC 8615).
     pub(super) has_hidden: bool,
-    /// Symbolic links may lead out of the folder.
+    /// Whether symbolic links may lead out of the folder.
     pub(super) leads_out: bool,
 }
 
-/// Members of a folder.
+/// The members of a folder.
 #[derive(Debug)]
 pub(super) struct Members {
     pub(super) all: Vec<Member>,
@@ -51,14 +51,14 @@ pub(super) struct Members {
 pub(super) enum Found {
     File(File, Version),
     Folder,
-    /// Neither: a socket, a device.
+    /// Something else, such as a socket or a device.
     Other,
 }
 
 const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
 impl Root {
-    /// `served`: the folder, or a file, which is then all that is served.
+    /// Opens a folder; if `served` is a file, only this file is served.
     pub(super) fn open(served: &Path, reach: Reach) -> io::Result<Root> {
         let mut real = served.canonicalize()?;
         let mut only = None;
@@ -71,12 +71,12 @@ impl Root {
         Ok(Root { folder, real, reach, only })
     }
 
-    /// What is served of a folder.
+    /// Returns the name of the file that is served for a folder.
     pub(super) fn index(&self) -> &[u8] {
         self.only.as_deref().unwrap_or(b"index.html")
     }
 
-    /// Says whether a path is one of those that are served, whatever is there.
+    /// Returns `true` if a path may be served, whether or not it exists.
     pub(super) fn serves(&self, relative: &[u8]) -> bool {
         if let Some(only) = &self.only {
             return relative == &**only;
@@ -85,7 +85,8 @@ impl Root {
         self.reach.has_hidden || !relative.split(|byte| *byte == b'/').any(is_hidden)
     }
 
-    /// So many of the members of a folder that are served, at most, in no order. It may block.
+    /// Returns at most `most` of the folder's members that may be served, in no order. It may
+    /// block.
     pub(super) fn members(&self, relative: &[u8], most: usize) -> io::Result<Members> {
         let folder = self.open_beneath(path(relative), ResolveFlags::empty())?;
         let mut members = Members { all: Vec::new(), has_more: false };
@@ -99,13 +100,13 @@ impl Root {
                 members.has_more = true;
                 break;
             }
-            // What has gone meanwhile, or leads nowhere, is none.
+            // A member that is gone by now, or a link that leads nowhere, is left out.
             members.all.extend(self.member(folder.as_fd(), relative, name).ok().flatten());
         }
         Ok(members)
     }
 
-    /// What is told of a member of an open folder at this path.
+    /// Returns what a listing shows of a member of an open folder; `relative` is the folder's path.
     fn member(
         &self,
         folder: BorrowedFd<'_>,
@@ -137,16 +138,17 @@ impl Root {
         }))
     }
 
-    /// Opens a path below the folder.
+    /// Opens the file at a path below the folder.
     pub(super) fn find(&self, relative: &[u8]) -> io::Result<Found> {
         Self::examine(self.open_beneath(path(relative), ResolveFlags::empty())?)
     }
 
-    /// Finds a file if no disk has to be read for that; otherwise the error is `WouldBlock`.
+    /// Opens the file at a path without reading the disk. Returns `WouldBlock` if the answer is not
+    /// in memory.
     pub(super) fn find_cached(&self, relative: &[u8]) -> io::Result<Found> {
         let relative = path(relative);
         match self.open_beneath(relative, ResolveFlags::CACHED) {
-            // Linux before 5.12 does not know the flag.
+            // Linux before 5.12 does not have the flag.
             Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
                 Self::examine(self.open_beneath(relative, ResolveFlags::empty())?)
             }
@@ -163,12 +165,12 @@ impl Root {
         })
     }
 
-    /// The version of the file that a path names now.
+    /// Returns the version of the file that a path names now.
     pub(super) fn version(&self, relative: &[u8]) -> io::Result<Version> {
         if let Some(version) = Version::without_links(self.folder.as_fd(), relative)? {
             return Ok(version);
         }
-        // Where the link leads has to be found out again.
+        // The path has a link, which must be resolved again.
         match self.find(relative)? {
             Found::File(_, version) => Ok(version),
             Found::Folder | Found::Other => Err(io::ErrorKind::NotFound.into()),
@@ -182,7 +184,7 @@ impl Root {
         };
         let resolve = beneath | ResolveFlags::NO_MAGICLINKS | how;
         let folder = self.folder.as_fd();
-        // The kernel gives up when something is renamed while it follows a `..` of a link.
+        // The kernel returns EAGAIN if something is renamed while it follows a `..` of a link.
         let attempt = || rustix::fs::openat2(folder, relative, FLAGS, Mode::empty(), resolve);
         let mut found = attempt();
         for _ in 0..16 {
@@ -258,7 +260,7 @@ mod tests {
         assert!(matches!(root.find(b"sub"), Ok(Found::Folder)));
     }
 
-    /// What was opened before and is kept is not served by a way that leads out now.
+    /// A file that was cached before is not served by a path that now leads out of the folder.
     #[test]
     fn a_folder_that_was_moved_out_has_no_versions() {
         let outside = tempfile::tempdir().unwrap();

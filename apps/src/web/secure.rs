@@ -1,4 +1,4 @@
-//! Over TLS: HTTP/1.1 and HTTP/2, by the same answers as over plain connections.
+//! Connections over TLS, with HTTP/1.1 and HTTP/2, which get the same answers as plain connections.
 
 use std::future::Future;
 use std::io;
@@ -38,14 +38,14 @@ use crate::common::pieces::Pieces;
 #[derive(Clone)]
 pub(super) struct Peer {
     ip: IpAddr,
-    /// `None`: everybody may ask.
+    /// The visitor who has to log in, or `None` if no login is required.
     visitor: Option<Arc<Visitor>>,
 }
 
 impl Peer {
     async fn check(&self, head: &Parts) -> Result<(), Refused> {
         match &self.visitor {
-            // Browsers ask in this way what a script may do, and say nothing else.
+            // Browsers send preflight requests without a login.
             Some(visitor) if head.method != http::Method::OPTIONS => {
                 visitor.check(head.headers.get(header::AUTHORIZATION)).await.map(drop)
             }
@@ -54,7 +54,7 @@ impl Peer {
     }
 }
 
-/// See the module.
+/// The service behind the TLS connections of a server.
 pub(super) struct Secure {
     server: Arc<Server>,
     buffers: Buffers,
@@ -63,7 +63,7 @@ pub(super) struct Secure {
 impl https::Service for Secure {
     type Visitor = Peer;
 
-    // Files out of memory, most of them.
+    // Most responses are files in memory.
     const STREAMS: Streams = Streams::AtOnce;
 
     fn visitor(&self, peer: SocketAddr) -> Peer {
@@ -85,7 +85,7 @@ impl https::Service for Secure {
     }
 }
 
-/// Connections over TLS, and where the certificate comes from.
+/// The connections over TLS, and the source of their certificate.
 pub(super) struct Front {
     pub(super) https: Arc<Https<Secure>>,
     pub(super) fingerprint: String,
@@ -93,7 +93,7 @@ pub(super) struct Front {
 }
 
 impl Front {
-    /// `address`: where it listens, for a certificate of its own.
+    /// Creates the TLS side of a server; a certificate that is made for the run includes `address`.
     pub(super) fn new(
         server: &Arc<Server>,
         from: TlsFrom,
@@ -117,7 +117,8 @@ impl Front {
         Ok(Front { https: Arc::new(https), fingerprint: identity.fingerprint, from })
     }
 
-    /// Reads certificate and key again. What is no good is told, and the old ones stay. It blocks.
+    /// Reads the certificate and the key again. If they are invalid, the old ones stay in use. It
+    /// blocks.
     pub(super) fn reload(&self) {
         if self.from == TlsFrom::Dev {
             return;
@@ -147,7 +148,7 @@ pub(super) fn identity(from: &TlsFrom, address: IpAddr) -> Result<Identity, Stri
     }
 }
 
-/// The request, as the rest of the server knows it.
+/// Converts a request into the form that the rest of the server uses.
 fn request(head: &Parts) -> Request<'_> {
     let field = |name| head.headers.get(name).map(HeaderValue::as_bytes);
     let is_forwarded = head.headers.keys().any(|name| {
@@ -164,7 +165,7 @@ fn request(head: &Parts) -> Request<'_> {
         keep_alive: KeepAlive::Yes,
         takes_chunks: true,
         conditions: heads::conditions(&head.headers),
-        // Over HTTP/2 it stands in the target.
+        // HTTP/2 has the host in the target.
         host: head
             .uri
             .authority()
@@ -195,7 +196,7 @@ impl Secure {
         };
         let mut response = self.response(answer);
         if is_usable.is_err() && !is_two {
-            // What follows it is nothing to go by.
+            // Input after an invalid request cannot be trusted.
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
@@ -208,7 +209,7 @@ impl Secure {
             let len = told.or_else(|| response.body().size_hint().exact());
             match len.or(is_head.then_some(0)) {
                 Some(len) => log.answered(*logged, status, if is_head { 0 } else { len }),
-                // It is made while it is sent.
+                // The body is made while it is sent, so its length is known at its end.
                 None => {
                     let log = Arc::clone(log);
                     let tell = move |len| log.answered(*logged, status, len);
@@ -240,7 +241,7 @@ impl Secure {
         log.asked(&log::Facts { peer: Some(peer), line: line.as_bytes(), referer, agent })
     }
 
-    /// The answer to a request that has to wait for something.
+    /// Answers a request that has to wait for something.
     async fn wait(&self, mut waits: Waits, head: Arc<Parts>, peer: IpAddr) -> Answer {
         let failed = || Answer::status(Status::InternalError);
         if let Waits::Disk = waits {
@@ -254,7 +255,7 @@ impl Secure {
         }
         let Waits::Compression(job) = waits else { return failed() };
         let (tell, told) = oneshot::channel();
-        // A client that has gone meanwhile does not want to know.
+        // An error only means that the client is gone.
         self.server.answers.compress(*job, |page| drop(tell.send(page)));
         told.await.map_or_else(|_| failed(), |page| of_file(&request(&head), page))
     }
@@ -338,7 +339,7 @@ impl Secure {
     }
 }
 
-/// A body that keeps its room until it has been sent.
+/// A body that keeps its pass until it has been sent.
 struct Once {
     all: Option<Bytes>,
     _pass: Pass,
@@ -354,7 +355,7 @@ fn headers_of_text(fields: &str, common: &str, kind: &str) -> HeaderMap {
     headers_of(format!("{fields}{common}Content-Type: {kind}\r\n").as_bytes())
 }
 
-/// The fields of a page. A file that was modified in the future was so now.
+/// Returns the fields of a page. A modification time in the future is replaced by the current time.
 fn fields_of(page: &Page) -> HeaderMap {
     let mut headers = page.headers()[0].clone();
     let now = clock::wall();

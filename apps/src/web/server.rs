@@ -1,4 +1,4 @@
-//! What all connections share: the settings, and who answers.
+//! The state that all connections share: the settings, and the parts that answer requests.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,35 +17,35 @@ use crate::common::https::connections::Connections;
 use crate::common::login::Login;
 use crate::common::per_address::PerAddress;
 
-/// What the command line says.
+/// The settings of connections on the command line.
 pub(super) struct Settings {
     pub(super) options: ConnOptions,
     pub(super) serial: bool,
     pub(super) figures_for: FiguresFor,
-    /// The server shows itself at work.
+    /// Whether the server has a dashboard.
     pub(super) dashboard: bool,
     pub(super) max_connections: u64,
-    /// From one address; `None`: as many as there may be at all.
+    /// The most connections from one address, or `None` if only the total is limited.
     pub(super) max_per_address: Option<usize>,
 }
 
-/// What all connections share.
+/// The state that all connections share.
 pub(super) struct Server {
     pub(super) handle: Handle,
     pub(super) answers: Answers,
     pub(super) figures: Arc<Figures>,
     pub(super) monitor: Monitor,
     pub(super) settings: Settings,
-    /// The connections over TLS, if it is spoken.
+    /// The connections over TLS, if the server uses it.
     pub(super) secure: OnceLock<Arc<Connections>>,
     pub(super) log: Option<Arc<Log>>,
-    /// Who may ask; `None`: everybody.
+    /// The users who may log in, or `None` if no login is required.
     pub(super) login: Option<Arc<Login>>,
     pub(super) open: AtomicU64,
     pub(super) per_address: Option<Arc<PerAddress>>,
-    /// The program is about to end.
+    /// Whether the server is about to end.
     pub(super) draining: AtomicBool,
-    /// It has been started anew, and the other process accepts.
+    /// Whether the server has been restarted, and the new process accepts connections.
     pub(super) has_successor: AtomicBool,
 }
 
@@ -87,7 +87,7 @@ impl Server {
         &self.handle
     }
 
-    /// Answers a request of this peer.
+    /// Answers a request from this peer.
     pub(super) fn answer(
         &self,
         request: &Request<'_>,

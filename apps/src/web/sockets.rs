@@ -1,5 +1,4 @@
-//! Where the server listens: at addresses, on sockets of a service manager, and on those of a
-//! process before this one.
+//! The listening sockets: at addresses, from a service manager, and from a predecessor.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -16,14 +15,14 @@ use super::secure::Front;
 use super::server::{Server, Settings};
 use crate::common::https;
 
-/// What is listened on.
+/// The sockets to listen on.
 #[derive(Default)]
 pub(super) struct Sockets {
-    /// With what the command line calls them.
+    /// The addresses to bind, with their names on the command line.
     addresses: Vec<(String, Addr)>,
-    /// Opened by a process before this one, with what the command line calls their address.
+    /// The sockets that the predecessor opened, with the command line's names of their addresses.
     taken_over: Vec<(String, Vec<Inherited>)>,
-    /// Opened by a service manager.
+    /// The sockets that a service manager opened.
     activated: Vec<Inherited>,
 }
 
@@ -40,7 +39,7 @@ impl Sockets {
             false => vec![default],
         };
         for (at, address) in addresses.iter().enumerate() {
-            // Port 0 may be there twice, and mean two.
+            // Port 0 may be given twice, and then means two ports.
             let name = match addresses[..at].iter().filter(|other| *other == address).count() {
                 0 => address.to_string(),
                 n => format!("{address} ({})", n + 1),
@@ -54,7 +53,7 @@ impl Sockets {
     }
 }
 
-/// Listens, paused, and says what the command line calls each address of the listener.
+/// Listens, paused, and returns the command line's name for each address of the listener.
 pub(super) fn listen(
     io: &Io,
     sockets: Sockets,
@@ -68,7 +67,7 @@ pub(super) fn listen(
     let all = of_addresses.chain(taken_over.iter().map(|(name, _)| name));
     let mut names: Vec<String> = all.cloned().collect();
     let shown = match names.is_empty() {
-        true => "what was opened".to_owned(),
+        true => "the sockets of the service manager".to_owned(),
         false => names.join(", "),
     };
     let addresses = addresses.into_iter().map(|(_, address)| address);
@@ -95,15 +94,15 @@ pub(super) fn listen(
             Err("TLS works over TCP only, not over Unix sockets".to_owned())
         }
         false => {
-            // Those of a service manager have no address on the command line.
+            // Sockets of a service manager have no address on the command line.
             names.resize(listener.addrs().len(), String::new());
             Ok((names, listener))
         }
     }
 }
 
-/// Listens no more, as the server cannot start. What a process before this one has handed over is
-/// left to it, which goes on.
+/// Stops listening, because the server cannot start. Sockets from a predecessor stay open for it,
+/// because it keeps serving.
 pub(super) fn give_up(started: &Started, listener: Listener) {
     match started.has_predecessor() {
         true => listener.leave(),
@@ -118,7 +117,7 @@ fn accepting(io: &Io, settings: &Settings) -> Accepting {
     }
 }
 
-/// Sends clients that come to an address without TLS to where `listener` listens; it is paused.
+/// Starts a paused listener that redirects clients without TLS to where `listener` listens.
 pub(super) fn redirect(
     io: &Io,
     from: SocketAddr,

@@ -1,5 +1,5 @@
-//! What a zip of a folder has in it: what is served of it. Links to files are what they lead to;
-//! those to folders are left out, as they may lead round in a circle.
+//! The members of a folder's zip: everything below the folder that is served. A link to a file is
+//! replaced by the file. A link to a folder is left out, because it may lead in a circle.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,23 +14,23 @@ use crate::common::gate::Pass;
 use crate::common::listing::Member;
 use crate::common::zip::{Tree, ZipMember};
 
-/// Members of one folder, at most: of what has more, the download fails.
+/// The most members of one folder; if a folder has more, the download fails.
 const MOST_MEMBERS: usize = 100_000;
 
-/// A folder that is walked through.
+/// A walk through a folder.
 pub(super) struct Walked {
     root: Arc<Root>,
-    /// Where the walk began, without slashes at its ends.
+    /// The folder in which the walk began, without slashes at its ends.
     top: Vec<u8>,
-    /// The folder whose members come next, below the top, and these.
+    /// The current folder below the top, and its members that come next.
     current: (Vec<u8>, std::vec::IntoIter<Member>),
-    /// Folders that are still to be read.
+    /// The folders that are still to be read.
     folders: VecDeque<Vec<u8>>,
     _pass: Pass,
 }
 
 impl Walked {
-    /// Begins to walk through the folder `top`. It may block.
+    /// Begins a walk through the folder `top`. It may block.
     pub(super) fn begin(root: Arc<Root>, top: &[u8], pass: Pass) -> io::Result<Walked> {
         let (top, current) = (top.to_vec(), (vec![], Vec::new().into_iter()));
         let mut walked = Walked { root, top, current, folders: VecDeque::new(), _pass: pass };
@@ -94,7 +94,7 @@ impl Tree for Walked {
     }
 }
 
-/// Says whether a member has gone, or may not be read.
+/// Returns `true` if a member is gone, or may not be read.
 fn is_left_out(error: &io::Error) -> bool {
     use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
     matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)

@@ -1,4 +1,4 @@
-//! Writes an [`Answer`] to a connection, as HTTP/1.1 has it.
+//! Writes an [`Answer`] to a connection, in HTTP/1.1.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,16 +12,16 @@ use super::http::head::{self, KeepAlive, Status};
 use super::page::{Body, Page};
 use crate::common::conditions::Part;
 
-/// Bodies of up to this many bytes are copied behind their head; larger ones are written from where
-/// they are.
+/// The most bytes of a body that are copied behind its head; a larger body is written from where it
+/// is.
 const MOST_COPIED: usize = 8 * 1024;
 
-/// What the head of a response needs from its request.
+/// The facts about a request that the head of its response depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Reply<'a> {
-    /// Lines of fields that every response has that is no file.
+    /// The field lines of every response that is not a file.
     pub(super) common: &'a str,
-    /// See [`date::write_now`].
+    /// The stamp for the date; see [`date::write_now`].
     pub(super) stamp: u64,
     pub(super) keep_alive: KeepAlive,
     pub(super) head_only: bool,
@@ -29,8 +29,8 @@ pub(super) struct Reply<'a> {
 }
 
 impl Reply<'_> {
-    /// Writes all of a response, but of one that is made while it is sent only the head, and says
-    /// which status it has.
+    /// Writes a response, and returns its status. Of a response that is made while it is sent, it
+    /// writes only the head.
     pub(super) fn write(self, conn: &mut Conn, answer: &Answer) -> Status {
         match answer {
             Answer::File(page, Part::Range(from, count)) => self.range(conn, page, *from, *count),
@@ -43,7 +43,7 @@ impl Reply<'_> {
         }
     }
 
-    /// Writes all of a page, without some of its fields.
+    /// Writes all of a page, without the fields whose lines begin with one of `without`.
     fn whole(self, conn: &mut Conn, page: &Page, status: Status, without: &[&str]) -> Status {
         let body = match (&page.body, self.head_only) {
             (Body::Memory(bytes), false) if bytes.len() <= MOST_COPIED => &bytes[..],
@@ -82,7 +82,7 @@ impl Reply<'_> {
         Status::PartialContent
     }
 
-    /// Several ranges (RFC 9110, section 14.6): each part has a head of its own.
+    /// Writes several ranges (RFC 9110, section 14.6), each of which has its own head.
     fn ranges(self, conn: &mut Conn, page: &Page, ranges: &[(u64, u64)]) -> Status {
         let Multipart { kind, heads, end, len } = Multipart::of(page, ranges);
         conn.write(|out| {
@@ -118,7 +118,7 @@ impl Reply<'_> {
             if !text.is_own {
                 out.extend_from_slice(self.common.as_bytes());
             }
-            // What has no contents has neither a type nor a length (RFC 9110, section 8.6).
+            // A response without contents has neither a type nor a length (RFC 9110, section 8.6).
             if *status != Status::NoContent {
                 let kind = format_args!("Content-Type: {kind}\r\nContent-Length: {len}\r\n");
                 head::text(out, kind);
@@ -150,7 +150,7 @@ impl Reply<'_> {
 /// Writes a piece of a body that is made while it is sent.
 pub(super) fn piece(conn: &mut Conn, bytes: &[u8], in_chunks: bool) {
     match in_chunks {
-        // One of no length would be the end.
+        // An empty chunk would be the end.
         true if !bytes.is_empty() => conn.write(|out| {
             head::text(out, format_args!("{:x}\r\n", bytes.len()));
             out.extend_from_slice(bytes);
@@ -160,15 +160,16 @@ pub(super) fn piece(conn: &mut Conn, bytes: &[u8], in_chunks: bool) {
     }
 }
 
-/// Writes the end of such a body. Without chunks, that of the connection is it.
+/// Writes the end of a body that is made while it is sent. Without chunks, the end of the
+/// connection marks it.
 pub(super) fn last_piece(conn: &mut Conn, in_chunks: bool) {
     if in_chunks {
         conn.send(b"0\r\n\r\n");
     }
 }
 
-/// What tells of a version of a file, how a part of it can be had, and how long it is good: not for
-/// what is served in the place of something else.
+/// The fields that describe a version of a file, its ranges and its caching. A page that is served
+/// in place of another does not have them.
 const OWN_FIELDS: [&str; 4] = ["Last-Modified:", "ETag:", "Accept-Ranges:", "Cache-Control:"];
 
 fn send_part(conn: &mut Conn, page: &Page, from: u64, count: u64) {
@@ -178,14 +179,14 @@ fn send_part(conn: &mut Conn, page: &Page, from: u64, count: u64) {
     }
 }
 
-/// What is around several parts of a page.
+/// The frame around several parts of a page.
 pub(super) struct Multipart {
-    /// The media type of all of it.
+    /// The media type of the whole body.
     pub(super) kind: String,
-    /// What stands before each part.
+    /// The text before each part.
     pub(super) heads: Vec<String>,
     pub(super) end: String,
-    /// Bytes, with those of the parts.
+    /// The length of the whole body in bytes, including the parts.
     pub(super) len: u64,
 }
 
@@ -208,7 +209,7 @@ impl Multipart {
     }
 }
 
-/// A line that is in no file, as far as the makers of files can foresee.
+/// Returns a boundary that no file contains, as far as its author can foresee.
 fn boundary() -> String {
     static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -216,8 +217,9 @@ fn boundary() -> String {
     format!("{:016x}{:016x}", SEED.hash_one((number, 0)), SEED.hash_one((number, 1)))
 }
 
-/// The fields of a page, but for those whose lines begin so. A file that was modified in the future
-/// was so when the response was made (RFC 9110, section 8.8.2.1).
+/// Writes the fields of a page, except those whose lines begin with one of `without`. A
+/// modification time in the future is replaced by the time of the response (RFC 9110, section
+/// 8.8.2.1).
 fn write_fields(out: &mut Vec<u8>, page: &Page, stamp: u64, without: &[&str]) {
     let is_ahead = page.may_be_ahead.is_some_and(|second| date::is_ahead(second, stamp));
     if !is_ahead && without.is_empty() {

@@ -1,4 +1,4 @@
-//! A `dapple web` of one's own, and a client that sees every byte.
+//! A `dapple web` process for one test, and a client that gives access to every byte.
 #![allow(dead_code)]
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -29,7 +29,8 @@ impl Web {
         Web::spawn_at(command, "http://")
     }
 
-    /// `scheme`: what its URL begins with.
+    /// Starts `command` and reads the server's address from the URL that it prints, which starts
+    /// with `scheme`.
     pub fn spawn_at(mut command: Command, scheme: &str) -> Web {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -50,10 +51,10 @@ impl Web {
         self.connect().get(target, "")
     }
 
-    /// Sends raw bytes and returns all that comes until the server closes.
+    /// Sends raw bytes, and returns everything that arrives until the server closes the connection.
     pub fn raw(&self, request: &[u8]) -> String {
         let mut client = self.connect();
-        // The server may have closed before all was written.
+        // The server may close the connection before it has read the whole request.
         let _ = client.stream.get_mut().write_all(request);
         let _ = client.stream.get_mut().shutdown(std::net::Shutdown::Write);
         let mut all = Vec::new();
@@ -62,11 +63,12 @@ impl Web {
     }
 
     pub fn signal(&self, signal: i32) {
-        // SAFETY: a signal to our child.
+        // SAFETY: `kill` takes no pointers. The process id is that of our child, which has not been
+        // waited for, so the kernel cannot have reused it.
         assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
     }
 
-    /// Waits for the end; status and what was printed since the URL.
+    /// Waits for the process to end. Returns its exit status and the output that followed the URL.
     pub fn end(mut self) -> (Option<i32>, String) {
         let mut rest = String::new();
         self.out.read_to_string(&mut rest).unwrap();
@@ -150,7 +152,7 @@ impl Client {
         }
     }
 
-    /// Nothing more comes, and the server has closed.
+    /// Returns `true` if the server closes the connection without sending anything else.
     pub fn is_closed(&mut self) -> bool {
         let mut rest = Vec::new();
         matches!(self.stream.read_to_end(&mut rest), Ok(0)) && rest.is_empty()

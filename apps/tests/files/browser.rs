@@ -1,5 +1,5 @@
-//! The page of a folder in a headless Chromium: downloads, uploads by picking and by dropping, a
-//! new folder, a zip.
+//! The page of a folder in headless Chromium: downloads, uploads by file picker and by drag and
+//! drop, a new folder, a zip.
 use std::fs;
 use std::process::Command;
 
@@ -29,7 +29,7 @@ fn n9_a_browser_works_on_the_page_of_a_folder() {
     fs::write(here.path().join("dropped.txt"), "dropped").unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files/browser.mjs");
     node.args([script, &server.url(), USER, PASSWORD]).arg(here.path());
-    // For the pictures of the documentation.
+    // The folder for the screenshots of the documentation, if `DAPPLE_SCREENSHOTS` is set.
     node.args(std::env::var_os("DAPPLE_SCREENSHOTS"));
     let output = node.output().unwrap();
     let (out, err) =

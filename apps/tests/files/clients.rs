@@ -1,5 +1,5 @@
-//! Real clients. They skip, and say so, when a client is missing; with `DAPPLE_CLIENTS=require` a
-//! missing one is a failure.
+//! Real clients run against `dapple files`. A test prints a message and is skipped if its client is
+//! not installed. With `DAPPLE_CLIENTS=require`, a missing client fails the test.
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -90,7 +90,7 @@ fn rclone_copies_a_tree_there_and_back() {
     run(&["check", from, ":webdav:tree", "--download"]);
     run(&["copy", ":webdav:tree", to]);
     assert!(tree(&there) == tree(&back), "every byte is the same");
-    // On the server's side.
+    // Copies and moves that the server does itself.
     run(&["copyto", ":webdav:tree", ":webdav:copy"]);
     run(&["moveto", ":webdav:copy", ":webdav:moved"]);
     assert!(tree(&place.path("moved")) == tree(&there));
@@ -125,7 +125,7 @@ fn curl_knows_the_server_by_its_pin() {
         // 90: the public key does not match.
         assert_eq!((wrong.status.code(), wrong.stdout.len()), (Some(90), 0), "{version}");
     }
-    // And by its certificate, with a name that is in it.
+    // curl also accepts the server's certificate, under a name that the certificate contains.
     let by_certificate = Command::new("curl")
         .args(["-sS", "--cacert"])
         .arg(&server.certificate)
@@ -163,7 +163,7 @@ fn cadaver_works_on_a_folder() {
     fs::write(home.path().join(".netrc"), netrc).unwrap();
     fs::set_permissions(home.path().join(".netrc"), fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(home.path().join("local"), "contents").unwrap();
-    // It asks about the certificate, and asks only a terminal.
+    // cadaver asks about the certificate, and only if its input is a terminal.
     let mut child = script
         .args(["-qec", &format!("cadaver {}", server.url()), "/dev/null"])
         .current_dir(home.path())
@@ -177,7 +177,7 @@ fn cadaver_works_on_a_folder() {
         get third back\npropset third note hello\npropget third note\ndelete local\nls\nquit\n";
     let mut input = child.stdin.take().unwrap();
     std::thread::spawn(move || {
-        // What comes before the question is thrown away.
+        // cadaver discards input that arrives before its question.
         std::thread::sleep(Duration::from_millis(1500));
         let _ = input.write_all(b"y\n");
         std::thread::sleep(Duration::from_millis(1500));
@@ -197,11 +197,12 @@ fn cadaver_works_on_a_folder() {
 fn davfs2_mounts_it() {
     let Some(mut mount) = tool("mount.davfs") else { return };
     if !Path::new("/dev/fuse").exists() {
-        // Nobody can install that.
+        // The kernel of this machine lacks FUSE, which no package provides, so `require` does not
+        // apply.
         eprintln!("skipped: there is no /dev/fuse");
         return;
     }
-    // SAFETY: it only asks.
+    // SAFETY: `geteuid` takes no arguments, changes nothing and cannot fail.
     if unsafe { libc::geteuid() } != 0 {
         return missing("the right to mount");
     }
@@ -211,7 +212,7 @@ fn davfs2_mounts_it() {
     for folder in [&point, &cache] {
         fs::create_dir(folder).unwrap();
     }
-    // It serves as a user of its own.
+    // davfs2 runs as a user of its own, who needs access to these folders.
     fs::set_permissions(here.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
     let certificate = here.path().join("cert.pem");
@@ -219,7 +220,7 @@ fn davfs2_mounts_it() {
     let secrets = here.path().join("secrets");
     fs::write(&secrets, format!("{} {USER} \"{PASSWORD}\"\n", server.url())).unwrap();
     let conf = here.path().join("davfs2.conf");
-    // Kernels from 6.16 on need the larger buffer.
+    // Kernels since 6.16 need this larger buffer.
     let settings = format!(
         "ask_auth 0\nbuf_size 64\ntrust_server_cert {}\nsecrets {}\ncache_dir {}\n",
         certificate.display(),
@@ -243,7 +244,7 @@ fn davfs2_mounts_it() {
     assert!(copied.success());
     fs::rename(point.join("tree/part 1"), point.join("tree/renamed")).unwrap();
     fs::remove_dir_all(point.join("tree/part 2")).unwrap();
-    // It ends when everything has been sent.
+    // `umount` returns when davfs2 has sent everything.
     succeeded(&Command::new("umount").arg(&point).output().unwrap());
     let mut expected = tree(&local);
     expected.retain(|name, _| !name.starts_with("part 2/"));

@@ -13,7 +13,7 @@ fn n9_what_is_put_is_got_whole_and_in_part() {
     let place = Place::new();
     let server = place.serve();
     let mut client = server.client();
-    // Around what is written at once, and read at once.
+    // Lengths around the sizes of one write and one read.
     for len in [0, 1, 4096, 128 * 1024 - 1, 128 * 1024 + 1, 512 * 1024, 512 * 1024 + 1, 3_000_000] {
         let bytes = pattern(len, len as u64);
         assert_eq!(client.put("/file", &bytes), if len == 0 { 201 } else { 204 });
@@ -38,10 +38,12 @@ fn n9_what_is_put_is_got_whole_and_in_part() {
     assert_eq!((part("3000000-").0, part("3000000-").1), (416, Some("bytes */3000000".into())));
 }
 
-/// A file is kept that has not been touched for about so long.
+/// Longer than the 50 ms for which a file must be unchanged before the server keeps its contents in
+/// memory.
 const UNTOUCHED: Duration = Duration::from_millis(80);
 
-/// What was asked for before is kept; each change of it shows at once, whoever makes it.
+/// Files that were requested before are kept in memory. Each change of such a file shows at once,
+/// no matter who makes it.
 #[test]
 fn n9_a_small_file_that_is_kept_shows_every_change() {
     a_small_file_that_is_kept_shows_every_change(&Place::new());
@@ -90,7 +92,7 @@ fn a_small_file_that_is_kept_shows_every_change(place: &Place) {
     std::os::unix::fs::symlink("folder/small", &file).unwrap();
     assert_eq!(client.get("/small").status, 404, "a link to the same contents");
     fs::remove_file(&file).unwrap();
-    // By the name of a folder, too.
+    // The file is also kept when it is reached through a folder.
     thread::sleep(UNTOUCHED);
     for _ in 0..4 {
         assert_eq!(client.get("/folder/small").text(), "fourth");
@@ -107,7 +109,8 @@ fn a_small_file_that_is_kept_shows_every_change(place: &Place) {
     assert_eq!(client.get("/renamed/small").text(), "fourth");
 }
 
-/// Where the disk is quick these are made on the workers after a while.
+/// On a fast disk, the server makes these uploads on its workers after 32 quick ones on the
+/// blocking pool.
 #[test]
 fn n9_many_small_files_are_put_each_in_turn() {
     many_small_files_are_put_each_in_turn(&Place::new());
@@ -122,7 +125,7 @@ fn many_small_files_are_put_each_in_turn(place: &Place) {
     const CLIENTS: u64 = 3;
     const ROUNDS: usize = 120;
     let server = place.serve();
-    // How many have created the file of each round, which all of them try to.
+    // The number of clients that created the file of each round. All clients try, and one succeeds.
     let created = [const { AtomicUsize::new(0) }; ROUNDS];
     thread::scope(|scope| {
         for n in 0..CLIENTS {
@@ -150,12 +153,16 @@ fn many_small_files_are_put_each_in_turn(place: &Place) {
     });
     assert!(created.iter().all(|created| created.load(Ordering::Relaxed) == 1), "{created:?}");
     let names = fs::read_dir(&place.folder).unwrap().count();
-    assert_eq!(names, CLIENTS as usize * ROUNDS / 3 + ROUNDS + 1, "and the server's corner");
+    assert_eq!(
+        names,
+        CLIENTS as usize * ROUNDS / 3 + ROUNDS + 1,
+        "the files and the server's own folder"
+    );
     let begun = fs::read_dir(place.path(".dapple/uploads")).unwrap().count();
     assert_eq!(begun, 0, "nothing is left of those that were refused");
 }
 
-/// Clients that go away at any moment leave the old file or the new one, and no claim.
+/// A client that disconnects at any moment leaves the old file or the new one, and no claim.
 #[test]
 fn n9_a_client_who_goes_away_holds_nothing_up() {
     a_client_who_goes_away_holds_nothing_up(&Place::new());
@@ -172,7 +179,7 @@ fn a_client_who_goes_away_holds_nothing_up(place: &Place) {
     for round in 0..60_u64 {
         let (old, new) = (pattern(300, 2 * round), pattern(300, 2 * round + 1));
         assert!(stays.put("/file", &old) < 300);
-        // Several, so that some wait for the claims of others.
+        // Several clients, so that some of them wait for the claims of others.
         let all: Vec<Client> = (0..4)
             .map(|_| {
                 let mut goes = server.client();
@@ -185,7 +192,7 @@ fn a_client_who_goes_away_holds_nothing_up(place: &Place) {
         drop(all);
         let got = fs::read(place.path("file")).unwrap();
         assert!(got == old || got == new);
-        assert_eq!(stays.put("/file", b"still"), 204, "nobody has the claim any more");
+        assert_eq!(stays.put("/file", b"still"), 204, "the claim is free again");
     }
 }
 
@@ -251,7 +258,7 @@ fn n9_a_broken_upload_leaves_the_old_file() {
         let mut request = client.head("PUT", "/f", "Content-Length: 2000000\r\n").into_bytes();
         request.extend(pattern(sent, 1));
         client.send(&request).unwrap();
-        // Until the server has had time to write something.
+        // Gives the server time to write some of the body.
         thread::sleep(Duration::from_millis(50));
         drop(client);
     }
@@ -317,7 +324,7 @@ fn n9_a_folder_is_a_page_for_browsers() {
     };
     assert!(policy(&page).contains("script-src 'sha256-"), "{}", policy(&page));
     assert!(!policy(&page).contains("sandbox"), "a sandbox forbids downloads");
-    // What strangers have put there runs nothing.
+    // Scripts in uploaded files do not run.
     client.put("/sub/evil.html", b"<script>alert(1)</script>");
     assert_eq!(policy(&client.get("/sub/evil.html")), "sandbox allow-downloads");
     let moved = client.get("/sub");

@@ -1,7 +1,7 @@
-//! kill -9 in the middle of uploads, moves, and patches: afterwards every file is the old or the
+//! SIGKILL in the middle of uploads, moves and patches: afterwards every file is the old one or the
 //! new one, with its own properties.
 //!
-//! `DAPPLE_KILLS` says how often; the default is for the gate, `.ci/long` takes hundreds.
+//! `DAPPLE_KILLS` is the number of kills. The default of 20 suits the gate; `.ci/long` uses 300.
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,9 +15,11 @@ fn kills() -> u64 {
     std::env::var("DAPPLE_KILLS").map_or(20, |kills| kills.parse().unwrap())
 }
 
-/// A file that says which version it is, and whether it is whole.
+/// Returns the contents of version `n`. They contain the version and the length, so a reader can
+/// tell whether they are whole.
 fn version(n: u64) -> Vec<u8> {
-    // Small ones and large ones: they are written in different ways.
+    // Every third version is large, because small files and large files are written in different
+    // ways.
     let len = if n.is_multiple_of(3) { 1_200_000 + n as usize % 1000 } else { 5_000 };
     let mut bytes = format!("{n:016} {len:08} ").into_bytes();
     bytes.extend(pattern(len, n));
@@ -30,7 +32,7 @@ fn number(bytes: &[u8]) -> u64 {
     n
 }
 
-/// What is known to be acknowledged, and what was tried last.
+/// The last version that the server acknowledged, and the last one that was tried.
 #[derive(Clone, Copy, Default)]
 struct Known {
     acknowledged: u64,
@@ -39,9 +41,9 @@ struct Known {
 
 struct World {
     place: Place,
-    /// Uploads to /up.
+    /// The uploads to /up.
     up: Mutex<Known>,
-    /// Patches of /patched, which has the property.
+    /// The patches of /patched, which has the property.
     patched: Mutex<Known>,
 }
 
@@ -59,7 +61,7 @@ fn property(client: &mut Client, target: &str) -> Option<u64> {
     Some(text[at + 18..at + 34].parse().unwrap())
 }
 
-/// Calls `f` with growing numbers until the server is gone, or it is enough.
+/// Calls `f` with growing numbers until the server is gone or `stop` is set.
 fn keep_trying(stop: &AtomicBool, known: &Mutex<Known>, mut f: impl FnMut(u64) -> Option<u16>) {
     while !stop.load(Ordering::Relaxed) {
         let n = {
@@ -78,7 +80,7 @@ fn keep_trying(stop: &AtomicBool, known: &Mutex<Known>, mut f: impl FnMut(u64) -
     }
 }
 
-/// Writers of all kinds, until the server is gone.
+/// Runs writers of all kinds until the server is gone.
 fn work(world: &World, server: &Server, stop: &AtomicBool) {
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -96,7 +98,7 @@ fn work(world: &World, server: &Server, stop: &AtomicBool) {
             });
         });
         scope.spawn(|| {
-            // A file with a property goes to and fro.
+            // Moves a file that has a property back and forth.
             let mut client = server.client();
             while !stop.load(Ordering::Relaxed) {
                 for (from, to) in [("/m/a", "/m/b"), ("/m/b", "/m/a")] {
@@ -108,7 +110,7 @@ fn work(world: &World, server: &Server, stop: &AtomicBool) {
             }
         });
         scope.spawn(|| {
-            // A folder replaces another one.
+            // Replaces one folder with another.
             let mut client = server.client();
             let mut n = 0;
             while !stop.load(Ordering::Relaxed) {
@@ -134,7 +136,7 @@ fn read(folder: &Path, name: &str) -> Option<u64> {
     fs::read(folder.join(name)).ok().map(|bytes| number(&bytes))
 }
 
-/// What has to be true after a restart.
+/// Checks what has to be true after a restart.
 fn check(world: &World, server: &Server) {
     let folder = &world.place.folder;
     let mut client = server.client();
@@ -150,7 +152,7 @@ fn check(world: &World, server: &Server) {
     };
     is_known(&world.up, read(folder, "up").unwrap(), "upload");
     is_known(&world.patched, property(&mut client, "/patched").unwrap(), "patch");
-    // The file is in one place, and its property with it.
+    // The file is in exactly one place, and its property is with it.
     let there: Vec<&str> =
         ["/m/a", "/m/b"].into_iter().filter(|at| client.get(at).status == 200).collect();
     assert_eq!(there.len(), 1, "{there:?}");
@@ -162,8 +164,8 @@ fn check(world: &World, server: &Server) {
     if there[0] == "/m/b" {
         client.request("MOVE", "/m/b", "Destination: /m/a\r\n", b"");
     }
-    // The folder is a whole one, old or new; the one that replaces it is newer, if it is there at
-    // all.
+    // The current folder is whole, either the old one or the new one. The folder that is to replace
+    // it may be missing.
     let current = read(folder, "f/current/in").unwrap();
     assert_eq!(property(&mut client, "/f/current/in"), Some(current));
     if let Some(new) = read(folder, "f/new/in") {
@@ -196,7 +198,7 @@ fn n9_a_server_that_is_killed_leaves_old_or_new_files_and_no_mixture() {
         let stop = Arc::new(AtomicBool::new(false));
         thread::scope(|scope| {
             scope.spawn(|| work(&world, &server, &stop));
-            // At another moment each time.
+            // The server is killed at a different moment in each round.
             thread::sleep(Duration::from_micros(20_000 + (n * 7_919_111) % 180_000));
             server.signal(libc::SIGKILL);
             stop.store(true, Ordering::Relaxed);
@@ -206,5 +208,5 @@ fn n9_a_server_that_is_killed_leaves_old_or_new_files_and_no_mixture() {
         check(&world, &server);
     }
     let tried = world.up.lock().unwrap().tried + world.patched.lock().unwrap().tried;
-    assert!(tried > kills(), "nothing was going on");
+    assert!(tried > kills(), "the connection was idle or stalled");
 }

@@ -1,4 +1,4 @@
-//! The dashboard of the server.
+//! The dashboard of `dapple files`.
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ fn those_who_have_logged_in_see_the_dashboard() {
         assert_eq!(client.get("/f").status, 200);
     }
     assert_eq!(client.get("/_dapple/nothing").status, 404);
-    // What is not asked for by GET or HEAD is the folder's.
+    // The dashboard answers only GET and HEAD. All other requests go to the folder.
     assert_eq!(client.propfind("/_dapple/", "0", "").status, 404);
     let start = Instant::now();
     while !client.get("/_dapple/data.json").text().contains("files_request") {

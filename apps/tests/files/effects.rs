@@ -1,5 +1,5 @@
-//! What a client sets beside contents: times, properties with an effect, checksums. It is done, or
-//! refused.
+//! What a client sets in addition to the contents: times, properties with an effect, checksums. The
+//! server either does it or refuses it.
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,7 +13,7 @@ fn seconds(time: SystemTime) -> i64 {
     }
 }
 
-/// A hint about metadata never refuses the data.
+/// A bad hint about metadata never causes the data to be refused.
 #[test]
 fn n9_times_that_clients_bring() {
     let place = Place::new();
@@ -28,7 +28,7 @@ fn n9_times_that_clients_bring() {
         ("soon", None),
         ("", None),
         ("99999999999999999999999", None),
-        // A year that no file system here can keep, and HTTP can tell.
+        // A year that HTTP can express, but that no file system here can store.
         ("253402300799", None),
         ("\u{fc}", None),
     ] {
@@ -59,7 +59,7 @@ pub fn ask(names: &str) -> String {
         .replace("</D:set>", "")
 }
 
-/// What is confirmed is done, and what is not done is refused.
+/// Whatever is confirmed is done, and whatever is not done is refused.
 #[test]
 fn n9_properties_with_an_effect_have_it() {
     let place = Place::new();
@@ -73,7 +73,7 @@ fn n9_properties_with_an_effect_have_it() {
         "<D:lastmodified>784111777</D:lastmodified>".to_owned(),
         format!("<D:getlastmodified>{date}</D:getlastmodified>"),
         format!("<m:Win32LastModifiedTime>{date}</m:Win32LastModifiedTime>"),
-        // Explorer's four, of which two are kept.
+        // The four properties that Explorer sets. The server stores two of them.
         format!(
             "<m:Win32CreationTime>{date}</m:Win32CreationTime>\
              <m:Win32LastAccessTime>{date}</m:Win32LastAccessTime>\
@@ -90,7 +90,7 @@ fn n9_properties_with_an_effect_have_it() {
         assert_eq!(told.text().matches(date).count(), 2, "{}", told.text());
         assert_eq!(client.get("/f").field("last-modified"), Some(date));
     }
-    // All or none.
+    // A PROPPATCH sets all of its properties or none.
     let both = "<D:getlastmodified>Mon, 07 Nov 1994 08:49:37 GMT</D:getlastmodified>\
                 <D:getetag>x</D:getetag><t:p/>";
     let response = client.request("PROPPATCH", "/f", "", patch(both).as_bytes());
@@ -124,7 +124,7 @@ fn n9_properties_with_an_effect_have_it() {
         patch("<a:executable>T</a:executable>").as_bytes(),
     );
     assert_eq!(on_folder.all("status"), ["HTTP/1.1 409 Conflict"]);
-    // Removed, a name for people is that of the file again.
+    // Once the display name is removed, the file's own name is reported again.
     let remove = patch("<D:displayname/>").replace("D:set", "D:remove");
     assert_eq!(client.request("PROPPATCH", "/f", "", remove.as_bytes()).status, 207);
     assert_eq!(client.propfind("/f", "0", &ask("<D:displayname/>")).all("displayname"), ["f"]);
@@ -147,7 +147,7 @@ fn n9_checksums_are_checked_kept_and_forgotten_with_the_contents() {
     };
     let keeps = keeps_attributes(&place);
     assert_eq!(told(&mut client), keeps);
-    // A large one, in pieces; and one that is not known here.
+    // A malformed checksum, a large file that is sent in pieces, and a checksum of an unknown kind.
     assert_eq!(client.request("PUT", "/bad", "OC-Checksum: SHA1:zz\r\n", b"abc").status, 400);
     let large = vec![b'a'; 1_000_000];
     let sum = "34aa973cd4c4daa4f61eeb2bdbad27316534016f";
@@ -156,13 +156,13 @@ fn n9_checksums_are_checked_kept_and_forgotten_with_the_contents() {
     assert_eq!(client.request("PUT", "/large", wrong, &large).status, 400);
     assert_eq!(fs::read(place.path("large")).unwrap(), large);
     assert_eq!(client.request("PUT", "/other", "OC-Checksum: MD5:x\r\n", b"abc").status, 201);
-    // Times are none of the contents.
+    // A change of the times does not change the contents, so the checksum stays.
     let date = "<D:getlastmodified>Mon, 07 Nov 1994 08:49:37 GMT</D:getlastmodified>";
     client.request("PROPPATCH", "/f", "", patch(date).as_bytes());
     assert_eq!(told(&mut client), keeps);
     assert_eq!(client.put("/f", b"abd"), 204);
     assert!(!told(&mut client), "other contents");
-    // What a client says is not believed.
+    // The server does not believe a client's checksum.
     let says = format!("<o:checksums><o:checksum>SHA1:{right}</o:checksum></o:checksums>");
     let response = client.request("PROPPATCH", "/f", "", patch(&says).as_bytes());
     assert_eq!(response.all("status"), ["HTTP/1.1 409 Conflict"]);
@@ -174,20 +174,20 @@ fn n9_checksums_are_checked_kept_and_forgotten_with_the_contents() {
     assert!(!told(&mut client), "changed behind the server's back");
 }
 
-/// Says whether the file system that the place is on keeps extended attributes of a user.
+/// Returns `true` if the place's file system keeps extended attributes in the `user` namespace.
 pub fn keeps_attributes(place: &Place) -> bool {
     let file = place.path("probe");
     fs::write(&file, "").unwrap();
     let name = c"user.dapple.probe";
     let path = std::ffi::CString::new(file.to_str().unwrap()).unwrap();
-    // SAFETY: all of it is ours and ends with a zero; one byte of the value is read.
+    // SAFETY: `path` and `name` are C strings that end with a zero and outlive the call. `setxattr`
+    // reads the given length of 1 byte from the value, which has 1 byte.
     let set = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), b"x".as_ptr().cast(), 1, 0) };
     fs::remove_file(file).unwrap();
     set == 0
 }
 
-/// A change that is refused leaves everything as it was: times, rights, and what is known of the
-/// contents.
+/// A refused change leaves everything as it was: times, permissions, and the known checksum.
 #[test]
 fn n9_a_proppatch_that_fails_changes_nothing() {
     let place = Place::new();
@@ -226,7 +226,7 @@ fn n9_a_proppatch_that_fails_changes_nothing() {
     }
     let told = client.propfind("/f", "0", &ask("<o:checksums/>"));
     assert_eq!(told.text().contains("SHA1:a9993e36"), keeps_attributes(&place));
-    // Two names of one time that do not agree.
+    // Two properties that set the same time to different values.
     let both = format!(
         "<D:getlastmodified>{date}</D:getlastmodified>\
          <m:Win32LastModifiedTime>Mon, 07 Nov 1994 08:49:37 GMT</m:Win32LastModifiedTime>"

@@ -1,4 +1,4 @@
-//! A folder that is more than one file system, and one in which the server may not do everything.
+//! A folder that spans two file systems, and a folder in which the server lacks some permissions.
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 
@@ -26,7 +26,8 @@ fn n9_what_is_moved_to_another_disk_arrives_whole() {
     assert!(client.get("/disk/one").body == one);
     assert!(client.propfind("/disk/one", "0", "").text().contains("kept"), "with its properties");
 
-    // Onto something, which goes; and a folder with all below it.
+    // Moves onto an existing file, which is replaced, and a move of a folder with everything below
+    // it.
     assert_eq!(client.put("/disk/two", &two), 201);
     assert_eq!(client.request("MOVE", "/disk/two", &to("/two"), b"").status, 201);
     assert_eq!(client.request("MOVE", "/two", &to("/disk/one"), b"").status, 204);
@@ -37,21 +38,21 @@ fn n9_what_is_moved_to_another_disk_arrives_whole() {
     assert!(client.get("/disk/folder/deep").body == one);
     assert_eq!(client.get("/folder/deep").status, 404);
 
-    // What does not fit stays where it is.
+    // A file that does not fit on the target disk stays where it is.
     let large = pattern(9_000_000, 3);
     assert_eq!(client.put("/large", &large), 201);
     assert_eq!(client.request("MOVE", "/large", &to("/disk/large"), b"").status, 507);
     assert!(client.get("/large").body == large);
     assert_eq!(client.get("/disk/large").status, 404);
 
-    // A tree on the other disk is deleted; the disk itself is not ours to delete.
+    // A tree on the other disk can be deleted. The mount point itself cannot.
     assert_eq!(client.request("DELETE", "/disk/folder", "", b"").status, 204);
     assert_eq!(client.get("/disk/folder/deep").status, 404);
     assert!(client.request("DELETE", "/disk", "", b"").status >= 400);
     assert_eq!(client.propfind("/disk", "1", "").status, 207);
 }
 
-/// A server that is not root's.
+/// Starts a server that runs as the user `nobody`.
 fn serve_as_nobody(place: &Place) -> Option<Server> {
     let mut command = tool("setpriv")?;
     if !is_root() {
@@ -105,12 +106,12 @@ fn n9_what_may_not_be_read_is_told_apart_and_trees_are_deleted_all_the_same() {
     assert!([403, 404].contains(&client.get("/tree/locked/inner/file").status));
     let listed = client.propfind("/tree", "1", "");
     assert_eq!(listed.all("href").len(), 4, "{}", listed.text());
-    // A zip has what may be read.
+    // A zip contains the files that the server may read.
     let zip = client.get("/tree/?zip");
     assert_eq!(zip.status, 200);
     let has = |name: &str| zip.body.windows(name.len()).any(|part| part == name.as_bytes());
     assert!(has("open") && !has("tree/closed"));
-    // Who may write where a tree stands may delete it, whatever is in it.
+    // A server that may write to a tree's parent may delete the tree, whatever is in it.
     assert_eq!(client.request("DELETE", "/tree", "", b"").status, 204);
     assert_eq!(client.propfind("/tree", "0", "").status, 404);
     let is_gone = || fs::read_dir(place.path(".dapple/trash")).unwrap().next().is_none();

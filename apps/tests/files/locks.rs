@@ -1,4 +1,4 @@
-//! LOCK, UNLOCK and the If field.
+//! LOCK, UNLOCK and the `If` field.
 use std::thread;
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ fn n9_a_deep_lock_covers_what_is_below() {
         client.request("MOVE", "/d/new", &format!("Destination: /out\r\n{with}"), b"").status,
         201
     );
-    // Moving back needs the token of the destination, too.
+    // Moving the file back needs the token of the destination as well.
     assert_eq!(client.request("MOVE", "/out", "Destination: /d/new\r\n", b"").status, 423);
     assert_eq!(client.request("DELETE", "/d", &with, b"").status, 204);
     assert_eq!(
@@ -130,7 +130,7 @@ fn n9_locking_nothing_makes_an_empty_file() {
     assert_eq!((locked.status, client.get("/new").status), (201, 200));
     assert_eq!(client.get("/new").body, b"");
     assert_eq!(lock(&mut client, "/none/new", "exclusive", "").status, 409);
-    // It has nothing of a file that vanished behind the server's back.
+    // The new file inherits nothing from a file that was removed behind the server's back.
     let patch = "<D:propertyupdate xmlns:D=\"DAV:\"><D:set><D:prop><p xmlns=\"t:\">old</p></D:prop></D:set></D:propertyupdate>";
     client.put("/gone", b"x");
     client.request("PROPPATCH", "/gone", "", patch.as_bytes());
@@ -199,5 +199,5 @@ fn n9_documents_that_ask_for_no_lock_are_refused() {
     }
     let long = INFO.replace("SCOPE", "shared").replace("ann@", &"x".repeat(20_000));
     assert_eq!(client.request("LOCK", "/f", "", long.as_bytes()).status, 413);
-    assert_eq!(client.put("/f", b"two"), 204, "none of them holds");
+    assert_eq!(client.put("/f", b"two"), 204, "no lock was taken");
 }

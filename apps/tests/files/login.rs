@@ -1,4 +1,4 @@
-//! Who may use the server, and how it is known.
+//! Users, permissions and logins.
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
@@ -41,7 +41,11 @@ fn n9_who_may_only_read_changes_nothing() {
         let response = client.request(method, "/f", "Destination: /g\r\n", b"");
         assert_eq!(response.status, 403, "{method}");
     }
-    assert_eq!(fs::read_dir(&place.folder).unwrap().count(), 2, "the file and the server's corner");
+    assert_eq!(
+        fs::read_dir(&place.folder).unwrap().count(),
+        2,
+        "the file the files and the server's own folder"
+    );
 }
 
 #[test]
@@ -55,7 +59,7 @@ fn n9_without_users_there_is_a_password_for_this_time() {
     let one = password(&server.said);
     assert_eq!(server.client_of("dapple", &one).put("/f", b"x"), 201);
     assert_eq!(server.client_of("dapple", "").get("/f").status, 401);
-    // Users that are added while it runs are let in, and this one is not any more.
+    // Users that are added while the server runs are let in, and the temporary user no longer is.
     add_user(&place.state, USER, &[]);
     thread::sleep(Duration::from_millis(1100));
     assert_eq!(server.client().get("/f").status, 200);
@@ -76,9 +80,10 @@ fn n9_failed_logins_are_slowed_down_and_logged() {
     for _ in 0..4 {
         assert_eq!(server.client_of(USER, "guess").get("/").status, 401);
     }
-    // After the first three one waits for 250, 500 and 1,000 ms.
+    // After each of the first three failures, the next login waits for 250, 500 and 1,000 ms.
     assert!(start.elapsed() >= Duration::from_millis(1750), "{:?}", start.elapsed());
-    // Those who ask all at once wait in line, and the last are told to come again.
+    // Clients that ask at the same time wait in line, and the last ones are told to try again
+    // later.
     let asking: Vec<_> = (0..6)
         .map(|_| {
             let mut client = server.client_of(USER, "guess");

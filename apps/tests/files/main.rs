@@ -1,4 +1,5 @@
-//! N7, N9: `dapple files` as its clients see it: the program as a process, over TLS.
+//! N7, N9: `dapple files` as its clients see it. The program runs as a process, and clients use
+//! TLS.
 mod browser;
 mod clients;
 mod contents;

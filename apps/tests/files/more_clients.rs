@@ -1,4 +1,5 @@
-//! Further real clients: lftp, GNOME's gvfs, and a library of npm.
+//! More real clients: lftp, GNOME's gvfs, rclone as an ownCloud client, the npm package `webdav`,
+//! and nginx as a proxy.
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -23,8 +24,8 @@ fn lftp_copies_moves_and_deletes() {
     fs::write(local.join("one file"), pattern(100_000, 1)).unwrap();
     fs::write(local.join("sub/two"), pattern(10, 2)).unwrap();
     let script = here.path().join("script");
-    // lftp sends the credentials of a PROPPATCH behind its body, and is refused. Once it has left a
-    // file out of a mirror without a word of why; a second mirror brings it.
+    // lftp sends the credentials of a PROPPATCH after its body, and is refused. It once left a file
+    // out of a mirror and gave no reason; a second mirror fetches such a file.
     let back_name = back.display();
     let commands = format!(
         "set ssl:verify-certificate no\nset net:timeout 20\nset http:use-propfind yes\n\
@@ -45,7 +46,7 @@ fn lftp_copies_moves_and_deletes() {
         );
     }
     assert!(fs::read(place.path("made/moved")).unwrap() == pattern(100_000, 1));
-    // A file is deleted, which it asks for with a depth of 0.
+    // lftp asks for the deletion of a file with a depth of 0.
     assert!(!place.path("tree/one file").exists() && !place.path("tree/sub").exists());
     let time = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
     let (kept, was) = (time(&place.path("made/moved")), time(&local.join("one file")));
@@ -60,7 +61,7 @@ fn gvfs_mounts_without_a_desktop() {
     let server = place.serve();
     let url = format!("davs://{USER}@{}/", server.address);
     fs::write(here.path().join("up"), "uploaded").unwrap();
-    // Yes to the certificate that nobody else has signed; then the password.
+    // The answers accept the self-signed certificate (1) and give the password.
     let script = format!(
         "set -e\nprintf '1\\n{PASSWORD}\\n' | gio mount '{url}' > /dev/null\ngio cat '{url}a.txt'\n\
          gio mkdir '{url}folder'\ngio copy up '{url}folder/with space'\n\
@@ -93,7 +94,7 @@ fn gvfs_mounts_without_a_desktop() {
 #[test]
 fn the_webdav_library_of_npm_works_with_it() {
     let (Some(mut npm), Some(mut node)) = (tool("npm"), tool("node")) else { return };
-    // Kept for the next time.
+    // The package is kept for the next run.
     let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("npm");
     if !package.join("node_modules/webdav/package.json").exists() {
         fs::create_dir_all(&package).unwrap();
@@ -111,7 +112,7 @@ fn the_webdav_library_of_npm_works_with_it() {
     assert_eq!(place.folder.read_dir().unwrap().count(), 1, "only the server's corner is left");
 }
 
-/// rclone as it talks to ownCloud: with times and checksums.
+/// rclone in its ownCloud mode, which keeps times and checksums.
 #[test]
 fn rclone_keeps_times_and_checksums() {
     let Some(rclone) = tool("rclone") else { return };
@@ -148,7 +149,7 @@ fn rclone_keeps_times_and_checksums() {
         assert_eq!(time(&place.path("there").join(name)), time(&local.join(name)), "{name}");
     }
     let sums = run(&["hashsum", "SHA1", ":webdav:there"]);
-    // If the file system of the test keeps attributes.
+    // Only if the file system of the test keeps extended attributes.
     if crate::effects::keeps_attributes(&place) {
         let all = sums.lines().filter(|line| line.split(' ').next().is_some_and(|s| s.len() == 40));
         assert_eq!(all.count(), 3, "{sums}");
@@ -156,8 +157,8 @@ fn rclone_keeps_times_and_checksums() {
     run(&["check", from, ":webdav:there"]);
 }
 
-/// As docs/FILES.md has it: nginx in front, which keeps a path, and speaks TLS 1.2 if nothing else
-/// is said.
+/// nginx as a proxy in front of the server, as described in docs/FILES.md. It keeps the path, and
+/// speaks TLS 1.2 by default.
 #[test]
 fn behind_nginx() {
     let (Some(mut nginx), Some(_)) = (tool("nginx"), tool("curl")) else { return };
@@ -199,7 +200,7 @@ fn behind_nginx() {
     let folder = format!("{url}folder/");
     assert_eq!(curl(&["-X", "MKCOL", &folder]), " 201");
     assert_eq!(curl(&["-T", local.to_str().unwrap(), &one]), " 201");
-    // By the public address, which is not the one that nginx puts into Host.
+    // The destination names the public address, which is not the one that nginx puts into `Host`.
     let destination = format!("Destination: {other}");
     assert_eq!(curl(&["-X", "MOVE", "-H", &destination, &one]), " 201");
     assert!(fs::read(place.path("folder/other")).unwrap() == pattern(2_000_000, 3));
@@ -208,13 +209,14 @@ fn behind_nginx() {
     assert!(curl(&[&folder]).contains("href=\"/files/folder/other\""));
 }
 
-/// Ends with the test.
+/// A proxy process that ends with the test.
 struct Proxy(std::process::Child);
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // Its helpers end with it when it is asked to.
-        // SAFETY: a signal to our child.
+        // SIGTERM, so that nginx also ends its worker processes.
+        // SAFETY: `kill` takes no pointers. The process id is that of our child, which has not been
+        // waited for, so the kernel cannot have reused it.
         unsafe { libc::kill(self.0.id() as i32, libc::SIGTERM) };
         let _ = self.0.wait();
     }

@@ -68,7 +68,7 @@ fn n9_bad_documents_are_refused() {
     let large = format!("<propfind xmlns=\"DAV:\"><prop>{}</prop></propfind>", " ".repeat(600_000));
     assert_eq!(server.client().propfind("/", "0", &large).status, 413);
     assert_eq!(client.propfind("/", "2", "").status, 400);
-    // A namespace that every element would carry.
+    // A long namespace that would be repeated for every element.
     let space = "s".repeat(30_000);
     let many = format!(
         "<propfind xmlns=\"DAV:\"><prop xmlns=\"{space}\">{}</prop></propfind>",
@@ -118,7 +118,8 @@ fn n9_dead_properties_survive_and_follow() {
     client.request("MKCOL", "/d", "", b"");
     client.put("/d/f", b"x");
     assert_eq!((read(&mut client, "/d"), read(&mut client, "/d/f")), (None, None));
-    // What vanished behind the server's back is forgotten when its path is used again.
+    // The properties of a file that vanished behind the server's back are dropped when its path is
+    // used again.
     fs::remove_file(place.path("g")).unwrap();
     client.put("/g", b"x");
     assert_eq!(read(&mut client, "/g"), None);
@@ -187,7 +188,7 @@ fn n9_what_is_asked_for_has_limits() {
     let long = format!("<{} xmlns=\"u:\"/>", "x".repeat(1000));
     let long: String = (0..40).map(|n| long.replacen('x', &format!("x{n}"), 1)).collect();
     assert_eq!(client.propfind("/", "0", &ask(&long)).status, 400);
-    // With all, those that are named beside: a live one, a dead one, and one that is not there.
+    // `allprop` with `include`: a live property, a dead one, and one that does not exist.
     client.put("/f", b"one");
     let set = client.request("PROPPATCH", "/f", "", set("t:dead", "kept").as_bytes());
     assert_eq!(set.status, 207);

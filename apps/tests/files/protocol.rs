@@ -1,4 +1,5 @@
-//! What clients say beside the letter of the protocol, and what the server leaves to no library.
+//! Requests that deviate from the letter of the protocol, and checks that the HTTP library does not
+//! make.
 use std::fs;
 use std::time::{Duration, SystemTime};
 
@@ -6,7 +7,7 @@ use crate::effects::{ask, patch};
 use crate::server::{PASSWORD, Place, READER, Server, USER};
 use crate::tool::tool;
 
-/// The status of a request of which every byte is given; the user is known.
+/// Sends a request with exactly this line and these fields, as a known user. Returns its status.
 fn raw(server: &Server, line: &str, fields: &str) -> u16 {
     let mut client = server.client();
     let authorization = client.authorization.clone();
@@ -56,7 +57,8 @@ fn n9_what_the_library_leaves_is_checked() {
         assert_eq!(raw(&server, line, fields), status, "{line}\n{fields}");
     }
     assert!(!place.path("g").exists());
-    // Nothing that follows is taken for a request: neither of both lengths is believed.
+    // A request that names two lengths is the last one. The bytes after it are not taken for a
+    // request.
     let mut client = server.client();
     let authorization = client.authorization.clone();
     let smuggled = format!(
@@ -64,13 +66,14 @@ fn n9_what_the_library_leaves_is_checked() {
          0\r\n\r\nDELETE /f HTTP/1.1\r\nHost: a\r\n{authorization}\r\n"
     );
     client.send(smuggled.as_bytes()).unwrap();
-    // The library goes by the chunks, as it may, if it ends the connection then (RFC 9112, 6.3).
+    // The library goes by the chunks, which is allowed if it then closes the connection (RFC 9112,
+    // 6.3).
     assert_eq!(client.response(true).unwrap().field("connection"), Some("close"));
     assert!(client.response(true).is_err(), "the connection has ended");
     assert!(place.path("f").exists());
 }
 
-/// Refusals keep the rules that answers keep.
+/// Refusals follow the same rules as other responses.
 #[test]
 fn n9_refusals_say_what_they_have_to() {
     let place = Place::new();
@@ -93,7 +96,7 @@ fn n9_refusals_say_what_they_have_to() {
     for (method, status) in [("GET", 404), ("HEAD", 404), ("PROPFIND", 404), ("DELETE", 404)] {
         assert_eq!(client.request(method, "/none", "", b"").status, status);
     }
-    // After a HEAD that was refused the connection is still in step.
+    // The connection is still in step after a HEAD was refused.
     assert_eq!(client.get("/f").body, b"x");
     let refused = server.client_of("nobody", "x").get("/f");
     assert_eq!(
@@ -241,10 +244,10 @@ fn n9_text_is_what_a_browser_takes_it_for() {
     file.set_modified(SystemTime::now() + Duration::from_secs(3_600)).unwrap();
     let response = client.get("/utf.txt");
     let [modified, date] = ["last-modified", "date"].map(|name| response.field(name).unwrap());
-    assert_eq!(modified, date, "it lies not in the future");
+    assert_eq!(modified, date, "it is not in the future");
 }
 
-/// Over HTTP/2 no library takes the body off.
+/// Over HTTP/2, no library removes the body of a response to HEAD.
 #[test]
 fn n9_head_over_http_2() {
     let place = Place::new();

@@ -1,5 +1,5 @@
-//! How the server is reached, and on what it is started: proxies, prefixes, versions of TLS,
-//! folders that cannot be changed; and what strangers make it write to its log.
+//! How clients reach the server and what it serves: proxies, prefixes, TLS versions, read-only
+//! folders. Also, what strangers can make it write to its log.
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -22,7 +22,8 @@ fn n9_destinations_as_clients_and_proxies_write_them() {
         (format!("https://{host}/\u{e4}"), "", "\u{e4}"),
         (format!("https://{host}/%C3%A4%20%5E"), "", "\u{e4} ^"),
         ("/plain".to_owned(), "", "plain"),
-        // Behind a proxy that puts its own Host: it says so, or the server knows its name.
+        // Behind a proxy that replaces `Host`: either the proxy adds the public name, or the server
+        // knows its own name.
         ("https://public.example/p1".to_owned(), "X-Forwarded-Host: public.example\r\n", "p1"),
         ("https://public.example/p2".to_owned(), "Forwarded: for=x;host=public.example\r\n", "p2"),
         ("https://files.example.org/p3".to_owned(), "", "p3"),
@@ -64,7 +65,7 @@ fn n9_a_prefix_stands_before_every_url() {
     let fields = "Destination: /g2\r\n";
     assert_eq!(client.request("COPY", "/my/files/g", fields, b"").status, 404);
     assert_eq!(client.get("/my/files/folder").field("location"), Some("/my/files/folder/"));
-    // Without its slash what the page names would be beside the prefix.
+    // Without the trailing slash, the page's links would point outside the prefix.
     let bare = client.get("/my/files");
     assert_eq!((bare.status, bare.field("location")), (301, Some("/my/files/")));
     assert_eq!(client.get("/my/files/folder?zip").field("location"), Some("/my/files/folder/?zip"));
@@ -118,7 +119,8 @@ fn n7_who_listens_everywhere_says_where() {
     while !said.contains("Ctrl-C") {
         assert!(std::io::BufRead::read_line(&mut out, &mut said).unwrap() > 0, "{said}");
     }
-    // The address by which this machine would reach another one; nothing is sent.
+    // Finds the address from which this machine reaches others. Connecting a UDP socket sends
+    // nothing.
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
     let own = socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr());
     if let Ok(own) = own
@@ -132,13 +134,12 @@ fn n7_who_listens_everywhere_says_where() {
     child.wait().unwrap();
 }
 
-/// Nothing can be made in it: it is served all the same, and nobody is told that it could be
-/// changed.
+/// A read-only folder is served all the same, and no client is told that it can be changed.
 #[test]
 fn n9_a_folder_that_cannot_be_changed() {
-    // SAFETY: it only asks.
+    // SAFETY: `geteuid` takes no arguments, changes nothing and cannot fail.
     if unsafe { libc::geteuid() } == 0 && !can_mount() {
-        eprintln!("skipped: whoever is root can change everything, and may not mount here");
+        eprintln!("skipped: root can change everything, and mounting is not permitted here");
         return;
     }
     let place = Place::new();
@@ -146,7 +147,7 @@ fn n9_a_folder_that_cannot_be_changed() {
     let unmount = make_read_only(&place);
     let server = place.serve();
     let mut client = server.client();
-    assert!(server.said.contains("nothing in it can be changed"), "{}", server.said);
+    assert!(server.said.contains("(read-only)"), "{}", server.said);
     assert_eq!(client.get("/f").body, b"x");
     assert_eq!(client.propfind("/", "1", "").all("href"), ["/", "/f"]);
     assert_eq!(client.request("OPTIONS", "/", "", b"").field("dav"), Some("1, 3"));
@@ -154,7 +155,7 @@ fn n9_a_folder_that_cannot_be_changed() {
     assert_eq!(client.request("DELETE", "/f", "", b"").status, 403);
     drop((client, server));
     unmount();
-    // One that was served before has the server's corner in it.
+    // A folder that was served while it was writable contains the server's own folder, `.dapple`.
     drop(place.serve());
     let unmount = make_read_only(&place);
     let server = place.serve();
@@ -177,7 +178,7 @@ fn can_mount() -> bool {
 
 fn make_read_only(place: &Place) -> Box<dyn FnOnce()> {
     let folder = place.folder.clone();
-    // SAFETY: it only asks.
+    // SAFETY: `geteuid` takes no arguments, changes nothing and cannot fail.
     if unsafe { libc::geteuid() } != 0 {
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
         return Box::new(move || {
@@ -194,7 +195,7 @@ fn make_read_only(place: &Place) -> Box<dyn FnOnce()> {
     })
 }
 
-/// Strangers say odd things; a library that complains of each would fill the disk.
+/// Strangers can send any nonsense. A library that logged each complaint would fill the disk.
 #[test]
 fn n6_a_peer_without_a_password_fills_no_log() {
     let place = Place::new();
@@ -205,7 +206,7 @@ fn n6_a_peer_without_a_password_fills_no_log() {
     let server = Server::spawn(command, &place.state);
     let mut client = server.client_that_speaks(&[b"h2"]);
     client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
-    // Answers to pings that nobody has sent.
+    // Acknowledgments of pings that nobody sent.
     let ack = b"\0\0\x08\x06\x01\0\0\0\0abcdefgh";
     for _ in 0..200 {
         if client.send(&ack.repeat(100)).is_err() {

@@ -1,4 +1,4 @@
-//! Large files, odd names, slow clients, a full disk, the end.
+//! Large files, odd names, slow clients, a full disk, the shutdown.
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -53,7 +53,7 @@ fn n9_clients_that_take_nothing_hold_no_more_than_their_window() {
     thread::sleep(Duration::from_secs(1));
     let each = server.memory().saturating_sub(before) / slow.len() as u64;
     assert!(each < 1536 * 1024, "each of them holds {each} bytes");
-    // They are alive, and so are others.
+    // The slow clients are still served, and so are others.
     for client in &mut slow[..3] {
         let mut some = vec![0; 1_000_000];
         client.stream.read_exact(&mut some).unwrap();
@@ -110,7 +110,7 @@ fn n9_a_full_disk_says_so_and_loses_nothing() {
         "at once, or in the middle"
     );
     assert_eq!(client.get("/large").status, 404);
-    // Until there is room for nothing more.
+    // Fills the disk until nothing fits.
     let mut n = 0;
     while client.put(&format!("/filler{n}"), &pattern(400_000, 3)) == 201 {
         n += 1;
@@ -130,11 +130,11 @@ fn n9_a_full_disk_says_so_and_loses_nothing() {
     );
     let patched = client.request("PROPPATCH", "/one", "", patch.as_bytes());
     assert!(patched.status == 507 || patched.text().contains(" 507 "), "{patched:?}");
-    assert_eq!(client.propfind("/", "1", "").status, 207, "what can be read is");
+    assert_eq!(client.propfind("/", "1", "").status, 207, "reading still works");
     assert_eq!(client.request("MOVE", "/one", "Destination: /two\r\n", b"").status / 100, 2);
     assert_eq!(client.request("DELETE", "/filler0", "", b"").status, 204);
     assert_eq!(client.put("/new", b"there is room again"), 201);
-    // And the store of properties works again, as soon as somebody has noticed.
+    // The store of properties works again as well, as soon as the server notices the free space.
     let patch = patch.replace(&"x".repeat(200_000), "little");
     let works = (0..20).any(|_| {
         thread::sleep(Duration::from_millis(250));
@@ -205,12 +205,12 @@ fn n5_connections_on_which_nothing_happens_end() {
     let server = place.serve_with(&["--idle-timeout", "1"]);
     let mut used = server.client();
     used.get("/");
-    // One that has agreed on HTTP/2, and one on HTTP/1.1, and neither says anything.
+    // Two connections that never send a request, one over HTTP/2 and one over HTTP/1.1.
     let mut silent =
         [server.client_that_speaks(&[b"h2"]), server.client_that_speaks(&[b"http/1.1"])];
     for client in silent.iter_mut().chain([&mut used]) {
         let mut rest = Vec::new();
-        // Whether it is closed in order or cut off.
+        // The server may close the connection in order or reset it.
         let _ = client.stream.read_to_end(&mut rest);
     }
     assert_eq!(server.client().get("/").status, 200);

@@ -1,11 +1,11 @@
-//! What Windows' Explorer and macOS' Finder send, rebuilt from public reports of their traffic:
-//! neither runs here.
+//! Requests that Windows Explorer and macOS Finder send. They are rebuilt from public reports of
+//! their traffic, because neither runs here.
 use std::fs;
 use std::time::UNIX_EPOCH;
 
 use crate::server::{Client, Place, Response};
 
-/// A client that says who it is with every request.
+/// A client that sends its own fields, such as its name, with every request.
 struct Peer {
     client: Client,
     fields: &'static str,
@@ -17,7 +17,7 @@ impl Peer {
         self.client.request(method, target, &fields, body.as_bytes())
     }
 
-    /// Takes a lock, and gives the field that names it.
+    /// Takes a lock. Returns the `If` field and the `Lock-Token` field that name it.
     fn lock(&mut self, target: &str, owner: &str) -> (String, String) {
         let body = format!(
             "<?xml version=\"1.0\" encoding=\"utf-8\" ?><D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope>\
@@ -38,14 +38,14 @@ fn explorer_copies_renames_and_deletes() {
     let fields =
         "User-Agent: Microsoft-WebDAV-MiniRedir/10.0.19045\r\ntranslate: f\r\nPragma: no-cache\r\n";
     let mut explorer = Peer { client: server.client(), fields };
-    // It mounts.
+    // Explorer mounts the folder.
     let options = explorer.ask("OPTIONS", "/", "", "");
     assert_eq!((options.status, options.field("ms-author-via")), (200, Some("DAV")));
     assert!(options.field("dav").unwrap().contains('2'));
     assert_eq!(explorer.ask("PROPFIND", "/", "Depth: 0\r\n", "").status, 207);
     assert_eq!(explorer.ask("PROPFIND", "/desktop.ini", "Depth: 0\r\n", "").status, 404);
     assert_eq!(explorer.ask("PROPFIND", "/", "Depth: 1\r\n", "").status, 207);
-    // It copies a file: first an empty one, which it locks.
+    // Explorer copies a file: it first puts an empty file, then locks it.
     let name = "/New%20Text%20Document%20(1)%20%E4%BD%A0.txt";
     assert_eq!(explorer.ask("PROPFIND", name, "Depth: 0\r\n", "").status, 404);
     assert_eq!(explorer.ask("PUT", name, "", "").status, 201);
@@ -69,12 +69,13 @@ fn explorer_copies_renames_and_deletes() {
     let told = explorer.ask("PROPFIND", name, "Depth: 0\r\n", "");
     assert_eq!(told.all("getlastmodified"), ["Sun, 06 Nov 1994 08:49:37 GMT"]);
     assert_eq!(told.all("getcontentlength"), ["8"]);
-    // What it set is there when it asks for all, too.
+    // `allprop` also reports the attributes that Explorer has set.
     assert!(told.text().contains("00000020"), "{}", told.text());
     let file = place.path("New Text Document (1) 你.txt");
     let modified = fs::metadata(&file).unwrap().modified().unwrap();
     assert_eq!(modified.duration_since(UNIX_EPOCH).unwrap().as_secs(), 784_111_777);
-    // It renames; replaces nothing; and makes a folder, which it names afterwards.
+    // Explorer renames a file, fails to replace an existing one, and creates a folder that it then
+    // renames.
     let to = format!("Destination: https://{}/renamed.txt\r\nOverwrite: F\r\n", "localhost");
     assert_eq!(explorer.ask("MOVE", name, &to, "").status, 201);
     assert_eq!(explorer.ask("PUT", "/other.txt", "", "x").status, 201);
@@ -93,7 +94,8 @@ fn finder_copies_with_its_own_files_beside() {
     let server = place.serve();
     let fields = "User-Agent: WebDAVFS/3.0.0 (03008000) Darwin/24.4.0 (arm64)\r\nAccept: */*\r\n";
     let mut finder = Peer { client: server.client(), fields };
-    // It mounts, and asks for room, which it is not told of: it would wait for it.
+    // Finder mounts the folder and asks for the quota. The server does not tell it, because Finder
+    // would wait for that space.
     assert_eq!(finder.ask("OPTIONS", "/", "", "").field("dav"), Some("1, 2, 3"));
     let body = "<?xml version=\"1.0\" encoding=\"utf-8\"?><D:propfind xmlns:D=\"DAV:\"><D:prop>\
                 <D:getlastmodified/><D:getcontentlength/><D:creationdate/><D:resourcetype/></D:prop></D:propfind>";
@@ -105,7 +107,8 @@ fn finder_copies_with_its_own_files_beside() {
     for probe in ["/.hidden", "/._.", "/.DS_Store", "/.metadata_never_index", "/.Spotlight-V100"] {
         assert_eq!(finder.ask("PROPFIND", probe, "Depth: 0\r\n", body).status, 404, "{probe}");
     }
-    // A file, and what goes with it: each is made empty, locked, written in chunks, and unlocked.
+    // A file and the files that go with it: Finder creates each one empty, locks it, writes it in
+    // chunks, and unlocks it.
     for name in ["/._photo.jpg", "/photo.jpg", "/.DS_Store"] {
         assert_eq!(finder.ask("PROPFIND", name, "Depth: 0\r\n", body).status, 404);
         assert_eq!(finder.ask("PUT", name, "", "").status, 201);
@@ -125,13 +128,13 @@ fn finder_copies_with_its_own_files_beside() {
         assert_eq!(finder.ask("UNLOCK", name, &token, "").status, 204);
         assert_eq!(fs::read(place.path(&name[1..])).unwrap(), b"the bytes");
     }
-    // It opens it, a part at first, and asks again later.
+    // Finder opens the file: it first reads a part, and later revalidates it.
     let part = finder.ask("GET", "/photo.jpg", "Range: bytes=0-3\r\n", "");
     assert_eq!((part.status, part.text()), (206, "the "));
     let etag = part.field("etag").unwrap().to_owned();
     let again = finder.ask("GET", "/photo.jpg", &format!("If-None-Match: {etag}\r\n"), "");
     assert_eq!(again.status, 304);
-    // It renames both, and throws both away, by way of a folder of its own.
+    // Finder renames both files, then deletes both, one of them by way of a `.Trashes` folder.
     for name in ["/photo.jpg", "/._photo.jpg"] {
         let to = format!(
             "Destination: https://localhost{}\r\nOverwrite: T\r\n",

@@ -1,4 +1,4 @@
-//! A `dapple files` of one's own, and a client that sees every byte.
+//! A `dapple files` process for one test, and a client that gives access to every byte.
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub fn dapple(args: &[&str]) -> Command {
     command
 }
 
-/// Adds a user, as a person would.
+/// Adds a user by the command that a person would use.
 pub fn add_user(state: &Path, name: &str, more: &[&str]) {
     let mut child = dapple(&["user", "add", name, "--password-stdin", "--state"])
         .arg(state)
@@ -38,11 +38,11 @@ pub fn add_user(state: &Path, name: &str, more: &[&str]) {
 }
 
 pub fn is_root() -> bool {
-    // SAFETY: it only asks.
+    // SAFETY: `geteuid` takes no arguments, changes nothing and cannot fail.
     unsafe { libc::geteuid() == 0 }
 }
 
-/// A folder, and where the server keeps its own things.
+/// A folder to serve, and the directory where the server keeps its state.
 pub struct Place {
     pub folder: PathBuf,
     pub state: PathBuf,
@@ -60,7 +60,8 @@ impl Place {
         Place { folder, state, _temporary: temporary }
     }
 
-    /// With a folder in memory, where the system has a place for that.
+    /// Creates a folder in memory and the two usual users. Returns `None` if the system has no
+    /// /dev/shm.
     pub fn in_memory() -> Option<Place> {
         let temporary = tempfile::tempdir_in("/dev/shm");
         match temporary {
@@ -72,7 +73,7 @@ impl Place {
         }
     }
 
-    /// With a user who may do everything, and one who may only read.
+    /// Creates a folder and two users: one with all rights, and one who may only read.
     pub fn new() -> Place {
         Place::without_users().with_users()
     }
@@ -93,7 +94,8 @@ impl Place {
         Server::spawn(command, &self.state)
     }
 
-    /// With a disk of 8 MiB at this place in the folder, which only this server sees.
+    /// Serves with an 8 MiB file system mounted at `at` in the folder. Only this server sees the
+    /// mount.
     pub fn serve_with_disk(&self, at: &str) -> Option<Server> {
         let works = Command::new("unshare").args(["-m", "true"]).status();
         if !is_root() || !works.is_ok_and(|status| status.success()) {
@@ -118,7 +120,7 @@ pub struct Server {
     pub address: SocketAddr,
     pub pin: String,
     pub certificate: PathBuf,
-    /// All that was printed up to the last line.
+    /// Everything that the server printed until it was ready.
     pub said: String,
     pub out: BufReader<ChildStdout>,
 }
@@ -135,7 +137,7 @@ impl Server {
             let at = said.find(mark).unwrap_or_else(|| panic!("no {mark} in {said}"));
             said[at + mark.len()..].split([' ', '/', '\n']).find(|word| !word.is_empty()).unwrap()
         };
-        // What is shown may be a name: then it listens at home.
+        // The URL may name a host instead of an address. Then the server listens on 127.0.0.1.
         let shown = after("https://");
         let port = shown.rsplit(':').next().and_then(|port| port.parse().ok());
         let local = || SocketAddr::from(([127, 0, 0, 1], port.expect("a port")));
@@ -157,7 +159,7 @@ impl Server {
         self.connect(user, password, &[])
     }
 
-    /// One that offers these protocols, and has made the handshake.
+    /// Returns a client that offers these protocols and has finished the handshake.
     pub fn client_that_speaks(&self, protocols: &[&[u8]]) -> Client {
         let mut client = self.connect(USER, PASSWORD, protocols);
         let stream = client.stream.get_mut();
@@ -188,7 +190,8 @@ impl Server {
     }
 
     pub fn signal(&self, signal: i32) {
-        // SAFETY: a signal to our child.
+        // SAFETY: `kill` takes no pointers. The process id is that of our child, which has not been
+        // waited for, so the kernel cannot have reused it.
         assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
     }
 
@@ -197,7 +200,7 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// Resident memory, in bytes.
+    /// Returns the server's resident memory in bytes.
     pub fn memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -236,7 +239,7 @@ impl Response {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    /// All that stands between `<D:name>` and `</D:name>`.
+    /// Returns each text between `<D:name>` and `</D:name>`.
     pub fn all(&self, name: &str) -> Vec<&str> {
         let (open, close) = (format!("<D:{name}>"), format!("</D:{name}>"));
         let parts = self.text().split(open.as_str()).skip(1);
@@ -251,7 +254,7 @@ impl Client {
         stream.flush()
     }
 
-    /// The head of a request, with whatever fields.
+    /// Returns the head of a request with the given extra fields.
     pub fn head(&self, method: &str, target: &str, fields: &str) -> String {
         let authorization = &self.authorization;
         format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{authorization}{fields}\r\n")
@@ -323,7 +326,7 @@ impl Client {
     }
 }
 
-/// Bytes that look like no others.
+/// Returns `len` pseudorandom bytes that depend on `seed`.
 pub fn pattern(len: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {

@@ -19,7 +19,7 @@ fn transfer(client: &mut Client, method: &str, from: &str, to: &str, fields: &st
     client.request(method, from, &fields, b"").status
 }
 
-/// Nothing is left in the server's corner, sooner or later.
+/// Waits up to 10 s until the server's folder holds no uploads and no deleted files.
 fn is_clean(place: &Place) {
     let corner = place.folder.join(".dapple");
     let count = |name: &str| fs::read_dir(corner.join(name)).unwrap().count();
@@ -156,7 +156,7 @@ fn n9_links_are_neither_followed_nor_shown() {
     assert_eq!(listed.all("href"), ["/a/", "/a/real"]);
     assert_eq!(transfer(&mut client, "COPY", "/a", "/copy", ""), 201);
     assert_eq!(fs::read_dir(place.path("copy")).unwrap().count(), 1);
-    // What the links lead to stays when their folder goes.
+    // The targets of the links stay when the folder that contains the links is deleted.
     assert_eq!(client.request("DELETE", "/a", "", b"").status, 204);
     is_clean(&place);
     assert_eq!(fs::read_to_string(outside.path().join("secret")).unwrap(), "secret");
@@ -207,7 +207,7 @@ fn n9_trees_of_any_depth_are_deleted() {
     let place = Place::new();
     let server = place.serve();
     let mut client = server.client();
-    // By moves, since no path is so long.
+    // Nests the tree by moves, because its full path is longer than a path may be.
     let part = format!("/{}", ["d"; 800].join("/"));
     for n in 0..4 {
         fs::create_dir_all(place.folder.join(&part[1..])).unwrap();

@@ -1,5 +1,5 @@
-//! What an event of a domain costs, beside other ways to share a state; and what downgrading
-//! brings.
+//! The cost of a domain's event compared with other ways to share a state, and the gain of
+//! downgrading.
 //!
 //! `cargo run --release -p dapple-benches --bin contexts`
 
@@ -12,13 +12,13 @@ use dapple_benches::measure::{Took, median, resident};
 use dapple_benches::openloop::service::Speed;
 use dapple_benches::shared_state::{Load, System, downgrade, run};
 
-/// Writes of a hundred events.
+/// Writes per 100 events.
 const WRITES: [u64; 4] = [0, 1, 10, 50];
-/// Work of an event, in microseconds.
+/// The work of an event, in microseconds.
 const WORK_US: [u64; 3] = [0, 1, 10];
 const WORKERS: [usize; 2] = [1, 2];
 
-/// One line of a table: a system with so many workers.
+/// One line of a table: a system with a number of workers.
 struct Line {
     system: System,
     workers: usize,
@@ -35,7 +35,7 @@ impl Line {
     }
 }
 
-/// Runs all systems, one after the other, so many times.
+/// Runs all systems in turn, `rounds` times after a round for warming up.
 fn interleaved(
     rounds: u32,
     systems: &[System],
@@ -82,7 +82,8 @@ fn print(title: &str, lines: &[Line]) {
     }
 }
 
-/// What a million events that wait behind one take.
+/// Prints the memory of a waiting event, measured with 1,000,000 events that wait behind another
+/// one.
 fn memory() {
     const EVENTS: u64 = 1_000_000;
     let rt = Runtime::builder().workers(1).build().expect("a runtime");
@@ -100,13 +101,13 @@ fn memory() {
     println!("\na waiting event takes {each:.0} bytes; {left} KiB are kept when all have run");
 }
 
-/// An option that leaves out every other value of its kind.
+/// Returns an option that restricts the run to the named values of its kind.
 fn only(name: &'static str, value: &'static str) -> Arg {
     let help = format!("Only this {name}; may be repeated [default: all]");
     Arg::new(name).long(name).value_name(value).action(ArgAction::Append).help(help)
 }
 
-/// The values that the command line has not left out.
+/// Returns the values that the command line selects, or all of them if it names none.
 fn chosen<const N: usize>(args: &ArgMatches, name: &str, all: [u64; N]) -> Vec<u64> {
     let told = args.get_many::<u64>(name).map(|values| values.copied().collect::<Vec<u64>>());
     all.into_iter().filter(|n| told.as_ref().is_none_or(|told| told.contains(n))).collect()
@@ -114,7 +115,7 @@ fn chosen<const N: usize>(args: &ArgMatches, name: &str, all: [u64; N]) -> Vec<u
 
 fn main() -> ExitCode {
     let args = Command::new("contexts")
-        .about("What an event of a domain costs, beside other ways to share a state")
+        .about("The cost of a domain's event compared with other ways to share a state")
         .arg(
             Arg::new("rounds")
                 .long("rounds")

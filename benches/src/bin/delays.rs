@@ -1,6 +1,6 @@
-//! Delays beside bad neighbours: a color that never ends among a thousand equal ones; an event that
-//! holds its worker after it has posted another; and what the sentinel costs that watches for the
-//! latter.
+//! Delays caused by bad neighbors. First, a color that never runs out of events, among 1,000 equal
+//! ones. Second, an event that blocks its worker after it has posted another event. Third, the cost
+//! of the sentinel, which watches for such workers.
 //!
 //! `cargo run --release -p dapple-benches --bin delays`
 
@@ -20,26 +20,26 @@ const POLICIES: [(&str, StealPolicy); 3] = [
     ("off", StealPolicy::Off),
 ];
 
-/// Equal colors beside the greedy one.
+/// The number of equal colors next to the greedy one.
 const EQUAL: usize = 1_000;
 
-/// How long an event holds its worker.
+/// The time for which an event blocks its worker.
 const HOLD: Duration = Duration::from_millis(50);
 
 fn runtime(workers: usize, policy: StealPolicy) -> Runtime {
     Runtime::builder().workers(workers).steal_policy(policy).build().expect("a runtime")
 }
 
-/// What one color had.
+/// The share of one color.
 #[derive(Default)]
 struct Share {
     events: AtomicU64,
-    /// When its last event ended, and the longest time between two, in nanoseconds since the start.
+    /// The end of the last measured event, in nanoseconds since the start.
     last: AtomicU64,
     longest: AtomicU64,
 }
 
-/// A thousand equal colors that post to themselves, and a greedy one.
+/// The state of 1,000 equal colors that post to themselves, next to a greedy color.
 struct Crowd {
     shares: Vec<Share>,
     stop: AtomicBool,
@@ -49,8 +49,8 @@ struct Crowd {
 fn equal(crowd: Arc<Crowd>, i: usize, cx: &mut Cx) {
     let share = &crowd.shares[i];
     let events = share.events.load(Relaxed);
-    // A clock reading costs more than the event: now and then is enough, as a turn has several
-    // events.
+    // A clock reading costs more than the event. Every 16th event is enough, because a turn has
+    // several events.
     if events.is_multiple_of(16) {
         let now = crowd.start.elapsed().as_nanos() as u64;
         let waited = now - share.last.load(Relaxed);
@@ -64,7 +64,7 @@ fn equal(crowd: Arc<Crowd>, i: usize, cx: &mut Cx) {
 }
 
 fn greedy(crowd: Arc<Crowd>, cx: &mut Cx) {
-    // One of a thousand that wait: its queue never ends.
+    // One of 1,000 events of this color, so its queue is never empty.
     if !crowd.stop.load(Relaxed) {
         cx.post_here(move |cx| greedy(crowd, cx));
     }
@@ -108,7 +108,7 @@ fn fairness(workers: usize, policy: (&str, StealPolicy), time: Duration) {
     );
 }
 
-/// Holds the thread: a handler that computes for too long.
+/// Blocks the thread, like a handler that computes for too long.
 fn hold() {
     let end = Instant::now() + HOLD;
     while Instant::now() < end {
@@ -116,14 +116,15 @@ fn hold() {
     }
 }
 
-/// Delays, in milliseconds, of what an event posts before it holds its worker.
+/// Returns the delays, in milliseconds, of events that were posted by an event which then blocks
+/// its worker.
 fn behind_a_held_worker(rounds: u32, post: impl Fn(mpsc::Sender<Duration>)) -> Vec<f64> {
     (0..rounds)
         .map(|_| {
             let (tx, rx) = mpsc::channel();
             post(tx);
             let delay = rx.recv().expect("the posted event runs");
-            // The one that held its worker ends before the next round.
+            // Waits until the event that blocks its worker has ended.
             std::thread::sleep(HOLD + Duration::from_millis(5));
             delay.as_secs_f64() * 1e3
         })
@@ -169,7 +170,7 @@ fn held(rounds: u32) {
     print("rayon", behind_a_held_worker(rounds, on_rayon));
 }
 
-/// What it costs to watch one busy worker, in CPU time by wall time.
+/// Measures the cost of watching one busy worker: the sentinel's CPU time divided by the wall time.
 fn sentinel(time: Duration) {
     fn chain(stop: Arc<AtomicBool>, cx: &mut Cx) {
         if !stop.load(Relaxed) {
@@ -195,7 +196,9 @@ fn sentinel(time: Duration) {
 
 fn main() -> ExitCode {
     let args = Command::new("delays")
-        .about("Delays beside bad neighbours: a greedy color, and an event that holds its worker")
+        .about(
+            "Delays caused by bad neighbors: a greedy color, and an event that blocks its worker",
+        )
         .arg(
             Arg::new("seconds")
                 .long("seconds")
@@ -217,7 +220,7 @@ fn main() -> ExitCode {
     let rounds = *args.get_one::<u32>("rounds").expect("it has a default");
     let time = Duration::from_secs(u64::from(seconds));
 
-    println!("1,000 equal colors beside a greedy one");
+    println!("1,000 equal colors next to a greedy one");
     println!(
         "  {:<11} {:>2} {:>10} {:>12} {:>14} {:>10}",
         "policy", "w", "Jain", "greedy:equal", "longest ms", "M events/s"

@@ -1,11 +1,12 @@
-//! What a server of files over TLS 1.3 could reach at most in this way: one without any feature, to
-//! measure others by. A blocking thread per connection, pinned to one of the workers' cores, and
-//! rustls; no users, no folders, nothing of HTTP but what a well-meaning client needs.
+//! The upper limit for a file server over TLS 1.3 that is built in this way: a server without any
+//! features, to measure others by. It uses a blocking thread per connection, pinned to one of the
+//! workers' cores, and rustls. It has no users and no folders, and only as much of HTTP as a
+//! well-behaved client needs.
 //!
-//! A file is sent by reads of 128 KiB through rustls; with `--in-place` it is read to where it is
-//! encrypted, without rustls's buffers, so that what is left is the cipher and the system. What is
-//! put goes to another name first, which then takes the place of the old one; nothing waits for the
-//! disk, if `--fsync` is not told.
+//! A file is sent by reads of 128 KiB through rustls. With `--in-place`, the file is read into the
+//! place where it is encrypted, without rustls's buffers, so that only the cipher and the system
+//! remain. An upload goes to another name first, which then replaces the old file. Nothing waits
+//! for the disk unless `--fsync` is set.
 //!
 //! `cargo run --release -p dapple-benches --bin fileslimit -- --help`
 
@@ -24,13 +25,13 @@ use dapple_benches::filesload::tls::Connection;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::{ServerConfig, version};
 
-/// Bytes of a request's head, at most.
+/// The maximum length of a request's head, in bytes.
 const HEAD: usize = 16 << 10;
 
 fn command() -> Command {
     let one = |name: &'static str, value: &'static str| Arg::new(name).long(name).value_name(value);
     Command::new("fileslimit")
-        .about("A server of files over TLS 1.3 without features, to measure others by")
+        .about("A minimal file server over TLS 1.3, to measure others by")
         .arg(
             one("dir", "DIR").required(true).value_parser(value_parser!(PathBuf)).help("The files"),
         )
@@ -39,7 +40,7 @@ fn command() -> Command {
             one("workers", "N")
                 .value_parser(value_parser!(u16).range(1..=1_024))
                 .default_value("1")
-                .help("On how many cores connections are served"),
+                .help("The number of cores that serve connections"),
         )
         .arg(
             one("cores", "LIST")
@@ -61,7 +62,7 @@ fn command() -> Command {
         )
 }
 
-/// TLS 1.3 alone, with a certificate that was just made.
+/// Returns a configuration for TLS 1.3 only, with a new self-signed certificate.
 fn config() -> Result<Arc<ServerConfig>, Box<dyn std::error::Error>> {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let made = rcgen::generate_simple_self_signed(names)?;
@@ -76,17 +77,17 @@ fn config() -> Result<Arc<ServerConfig>, Box<dyn std::error::Error>> {
     Ok(Arc::new(config))
 }
 
-/// A connection, and what it remembers.
+/// A connection and its state.
 struct Served<T> {
     transport: T,
-    /// What was received and not used yet is at the start, so many bytes.
+    /// Received bytes. The first `filled` of them have not been used yet.
     incoming: Vec<u8>,
     filled: usize,
-    /// The file that was sent last: its name, and its length.
+    /// The file that was sent last: its name, the open file, and its length in bytes.
     last: Option<(String, File, u64)>,
 }
 
-/// Which file, and how many bytes follow.
+/// A request: the name of the file and, for an upload, the length of its body in bytes.
 enum Request {
     Get(String),
     Put(String, u64),
@@ -111,14 +112,14 @@ fn read_head(head: &[u8]) -> Option<Request> {
     }
 }
 
-/// An answer's head.
+/// Returns the head of a response.
 fn head(status: &str, length: u64) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n")
 }
 
 impl<T: Transport> Served<T> {
     fn new(transport: T) -> Self {
-        // A head or a piece is waited for, and more may come with the last part of it.
+        // A head or a piece must fit, and so must the bytes that arrive with the last part of it.
         Self { transport, incoming: vec![0; PIECE + RECEIVED], filled: 0, last: None }
     }
 
@@ -133,7 +134,7 @@ impl<T: Transport> Served<T> {
         self.filled -= n;
     }
 
-    /// Serves until the client leaves, which is an error.
+    /// Serves requests until the client disconnects, which is reported as an error.
     fn serve(&mut self, dir: &Path, fsync: bool) -> io::Result<()> {
         loop {
             let end = self.incoming[..self.filled].windows(4).position(|w| w == b"\r\n\r\n");
@@ -195,7 +196,7 @@ impl<T: Transport> Served<T> {
     }
 
     fn put(&mut self, path: &Path, length: u64, fsync: bool) -> io::Result<()> {
-        // Its name is nobody else's, as long as two clients do not put the same file.
+        // The name is unique as long as no two clients put the same file.
         let part = PathBuf::from(format!("{}.part", path.display()));
         let mut file = File::create(&part)?;
         let mut left = length;
@@ -236,7 +237,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Accepts connections, for ever.
+/// Accepts connections forever.
 fn run(
     dir: &Path,
     listen: &str,
@@ -255,7 +256,7 @@ fn run(
             if let Some(id) = core
                 && !core_affinity::set_for_current(CoreId { id })
             {
-                eprintln!("fileslimit: core {id} cannot be had");
+                eprintln!("fileslimit: cannot pin a thread to core {id}");
             }
             let served = match in_place {
                 true => Connection::accept(socket, &config)

@@ -1,4 +1,4 @@
-//! Load on a server of files over TLS 1.3, by a client that is cheaper than the server.
+//! Load on a file server over TLS 1.3, by a client that is cheaper than the server.
 //!
 //! `cargo run --release -p dapple-benches --bin filesload -- --help`
 
@@ -22,13 +22,17 @@ fn command() -> Command {
         .about("Load on a server of files over TLS 1.3")
         .long_about(LONG_ABOUT)
         .arg(one("url", "URL").required(true).help("The folder: https://HOST:PORT/PATH"))
-        .arg(one("user", "NAME:PASSWORD").help("Who asks (Basic)"))
+        .arg(one("user", "NAME:PASSWORD").help("The user (Basic authentication)"))
         .arg(
-            one("op", "OP").value_parser(Op::ALL.map(Op::name)).required(true).help("What is done"),
+            one("op", "OP")
+                .value_parser(Op::ALL.map(Op::name))
+                .required(true)
+                .help("The operation"),
         )
         .arg(one("file", "NAME").help("One file"))
         .arg(Arg::new("own").long("own").action(ArgAction::SetTrue).requires("file").help(
-            "Each client has a file of its own: its number follows after a dot; always so with put",
+            "Each client has a file of its own: the name, a dot and the client's number; always \
+             on with put",
         ))
         .arg(
             one("many", "COUNT")
@@ -40,7 +44,7 @@ fn command() -> Command {
             one("size", "BYTES")
                 .value_parser(value_parser!(u64))
                 .required_if_eq("op", "put")
-                .help("Of each file: what is put, or what must arrive"),
+                .help("The size of each file: uploaded, or expected"),
         )
         .arg(
             one("rounds", "R")
@@ -61,8 +65,9 @@ fn command() -> Command {
                 .help("Where the threads run, in turn [default: anywhere]"),
         )
         .arg(Arg::new("spin").long("spin").action(ArgAction::SetTrue).help(
-            "Clients wait without sleeping, so that waking them costs the server nothing; for such \
-             that share no core with it. Their time of waiting is not counted as CPU time",
+            "Clients wait without sleeping, so that waking them costs the server nothing; use it \
+             only if they share no core with the server. Their time of waiting is not counted as \
+             CPU time",
         ))
         .arg(
             one("cipher", "CIPHER")
@@ -75,7 +80,7 @@ fn command() -> Command {
                 .value_parser(value_parser!(libc::pid_t).range(1..))
                 .value_delimiter(',')
                 .action(ArgAction::Append)
-                .help("A process of the server; what descends from it is counted, too"),
+                .help("A process of the server; its descendants are counted as well"),
         )
         .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print it as JSON"))
 }
@@ -84,7 +89,7 @@ fn one(name: &'static str, value: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value)
 }
 
-/// All values of an option.
+/// Returns all values of an option.
 fn all<T: Clone + Send + Sync + 'static>(args: &ArgMatches, id: &str) -> Vec<T> {
     args.get_many(id).map_or_else(Vec::new, |told| told.cloned().collect())
 }

@@ -1,10 +1,10 @@
-//! What an event costs when there is much else: many colors, many events that wait in one color,
-//! many timers, many sets that wait. Per kind and number a process of its own is measured, so that
-//! none finds memory that another has left.
+//! The cost of an event when there are many other things: many colors, many events that wait in one
+//! color, many timers, many waiting sets. Each kind and number is measured in a process of its own,
+//! so that no measurement finds memory that another one has freed.
 //!
-//! Colors are posted to in random order. Then most of the time is the memory's, when it is larger
-//! than the caches; so beside it stands what it takes to change the two cache lines of as many
-//! cells of 128 bytes in the same order, one cell after the other.
+//! Colors are posted to in random order. When they take more memory than the caches hold, most of
+//! the time is spent on cache misses. For comparison, the program also measures the time to change
+//! the two cache lines of equally many 128-byte cells in the same order, one after the other.
 //!
 //! `cargo run --release -p dapple-benches --bin growth`
 
@@ -19,7 +19,8 @@ use dapple::{Color, Cx, Runtime, Timer};
 use dapple_benches::measure::{median, resident, thread_cpu_nanos};
 use dapple_benches::random::SplitMix64;
 
-/// What there is much of: its name, and what is measured, each in nanoseconds of CPU time.
+/// A kind of thing that there is much of: its name, the names of its figures (each in nanoseconds
+/// of CPU time), and the function that measures them.
 type Kind = (&'static str, &'static [&'static str], fn(usize) -> Measured);
 
 const KINDS: [Kind; 4] = [
@@ -33,19 +34,19 @@ const KINDS: [Kind; 4] = [
     ("waiting sets", &["post", "run"], sets),
 ];
 
-/// Posts to colors, or timers beside the others, in a run.
+/// The posts to colors, or the timers in addition to the others, in a run.
 const SAMPLES: usize = 1_000_000;
 
-/// Events that are posted before they run.
+/// The number of events that are posted before they run.
 const BURST: usize = 1_024;
 
-/// Figures per event, and bytes that one of the many takes.
+/// The figures per event in nanoseconds, and the bytes that each of the many things takes.
 struct Measured {
     nanos: Vec<f64>,
     bytes: f64,
 }
 
-/// Runs `f` in an event of a color of its own, and says what it returned.
+/// Runs `f` in an event of a new color, and returns its result.
 fn in_event<R: Send + 'static>(rt: &Runtime, f: impl FnOnce(&mut Cx) -> R + Send + 'static) -> R {
     rt.handle().new_color().call(f).join().expect("the event runs")
 }
@@ -56,14 +57,14 @@ fn runtime() -> Runtime {
     rt
 }
 
-/// CPU time of `f` per item, and what it returned.
+/// Returns the CPU time of `f` per item in nanoseconds, and the result of `f`.
 fn each<R>(items: usize, f: impl FnOnce() -> R) -> (f64, R) {
     let begun = thread_cpu_nanos();
     let result = f();
     ((thread_cpu_nanos() - begun) as f64 / items as f64, result)
 }
 
-/// A part of the posts to random colors; what is left is done by a further event.
+/// Posts up to `BURST` events to random colors. A further event posts the rest.
 fn burst(all: Arc<Vec<Color>>, mut random: SplitMix64, left: usize, cx: &mut Cx) {
     for _ in 0..BURST.min(left) {
         let color = &all[random.draw() as usize % all.len()];
@@ -91,14 +92,15 @@ fn colors(n: usize) -> Measured {
     };
     run();
     let posted = run();
-    /// As large as a color's memory, and behind a pointer as that is.
+    /// A cell that is as large as a color's memory, and is also reached through a pointer.
     #[repr(align(128))]
     #[derive(Default)]
     struct Cell([AtomicU64; 16]);
     let cells: Vec<Box<Cell>> = (0..n).map(|_| Box::default()).collect();
     let exchange = || {
         let mut random = SplitMix64::new(7);
-        // Zero, but known only when the last cell has come: each waits for the one before.
+        // Always 0, but the CPU knows that only when the last cell has arrived, so each access
+        // waits for the previous one.
         let mut last = 0;
         for sample in 0..SAMPLES as u64 {
             let Cell(words) = &*cells[(random.draw() + last) as usize % n];
@@ -137,7 +139,7 @@ fn timers(n: usize) -> Measured {
     let measured = in_event(&rt, move |cx| {
         let color = cx.new_color();
         let mut random = SplitMix64::new(7);
-        // Later than in an hour: none fires.
+        // Each timer is due in more than an hour, so none fires.
         let mut delay = move || Duration::from_nanos(3_600_000_000_000 + random.draw() % (1 << 42));
         let mut arm = |cx: &mut Cx| cx.post_after(delay(), &color, |_| ());
         let all = |cx: &mut Cx, arm: &mut dyn FnMut(&mut Cx) -> Timer| {
@@ -201,7 +203,7 @@ fn measure_beside(kind: &str, n: usize) -> Option<Measured> {
 
 fn main() -> ExitCode {
     let matches = Command::new("growth")
-        .about("What an event costs when there is much else")
+        .about("The cost of an event among many other things")
         .arg(
             Arg::new("rounds")
                 .long("rounds")

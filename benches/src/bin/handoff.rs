@@ -1,6 +1,7 @@
-//! What it costs to hand over to a core that sleeps: two colors at home on two pinned workers post
-//! to each other, and each worker sleeps while the other one works. Beside it what the system alone
-//! takes: two pinned threads that wake each other by a futex, or by an eventfd and epoll.
+//! The cost of a handover to a sleeping core. Two colors, at home on two pinned workers, post to
+//! each other, and each worker sleeps while the other one works. For comparison, the program also
+//! measures the system alone: two pinned threads that wake each other by a futex, or by an eventfd
+//! and epoll.
 //!
 //! `cargo run --release -p dapple-benches --bin handoff`
 
@@ -15,7 +16,8 @@ use core_affinity::CoreId;
 use dapple::{Color, Cx, Runtime, StealPolicy};
 use dapple_benches::measure::{Took, median, time};
 
-/// How one thread waits for the other, and what so many hand-overs take.
+/// A way for one thread to wait for the other: its name, and a function that measures a number of
+/// handovers.
 type Way = (&'static str, fn(u64) -> Took);
 
 const WAYS: [Way; 4] = [
@@ -25,7 +27,8 @@ const WAYS: [Way; 4] = [
     ("dapple with io", with_io),
 ];
 
-/// Two threads on two cores, `body` of each with its number.
+/// Runs `body` on two threads on two cores. Its arguments are the thread's number and the number of
+/// rounds.
 fn on_two_cores(hops: u64, body: impl Fn(usize, u64) + Sync) -> Took {
     let cores = core_affinity::get_core_ids().expect("the cores are known");
     let (ready, body) = (Barrier::new(3), &body);
@@ -49,7 +52,7 @@ fn on_two_cores(hops: u64, body: impl Fn(usize, u64) + Sync) -> Took {
 }
 
 fn futex_call(word: &AtomicU32, operation: libc::c_int, value: u32) {
-    // SAFETY: the word outlives the call, and there is no timeout.
+    // SAFETY: `word` outlives the call, and the null timeout means that there is none.
     unsafe {
         libc::syscall(
             libc::SYS_futex,
@@ -61,7 +64,7 @@ fn futex_call(word: &AtomicU32, operation: libc::c_int, value: u32) {
     }
 }
 
-/// Each thread sleeps on a word of its own.
+/// Measures two threads that each sleep on a futex word of their own.
 fn futex(hops: u64) -> Took {
     let turns = [AtomicU32::new(1), AtomicU32::new(0)];
     on_two_cores(hops, |me, rounds| {
@@ -75,20 +78,21 @@ fn futex(hops: u64) -> Took {
     })
 }
 
-/// Each thread waits in epoll for an eventfd of its own, which reports each write.
+/// Measures two threads that each wait in epoll for an eventfd of their own. The eventfd is
+/// edge-triggered, so it reports each write.
 fn epoll(hops: u64) -> Took {
-    // SAFETY: only numbers are passed.
+    // SAFETY: both calls take only numbers.
     let pair = [0, 1].map(|_| unsafe { (libc::epoll_create1(0), libc::eventfd(0, 0)) });
     for (epoll, event) in pair {
         let events = (libc::EPOLLIN | libc::EPOLLET) as u32;
         let mut wanted = libc::epoll_event { events, u64: 0 };
-        // SAFETY: the pointer is to an event of ours.
+        // SAFETY: the pointer is to the live `wanted`. The kernel checks the descriptors.
         let ok = unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, event, &mut wanted) };
         assert_eq!(ok, 0, "epoll takes an eventfd");
     }
     let wake = |event| {
         let one = 1_u64.to_ne_bytes();
-        // SAFETY: eight bytes of ours are read.
+        // SAFETY: `one` is live and has the 8 bytes that the call reads.
         let written = unsafe { libc::write(event, one.as_ptr().cast(), one.len()) };
         assert_eq!(written, 8);
     };
@@ -96,7 +100,7 @@ fn epoll(hops: u64) -> Took {
         for round in 0..rounds {
             if me + round as usize > 0 {
                 let mut found = [libc::epoll_event { events: 0, u64: 0 }; 8];
-                // SAFETY: there is room for eight events.
+                // SAFETY: `found` is live and has room for the 8 events that the call may write.
                 let n = unsafe { libc::epoll_wait(pair[me].0, found.as_mut_ptr(), 8, -1) };
                 assert_eq!(n, 1);
             }
@@ -104,7 +108,7 @@ fn epoll(hops: u64) -> Took {
         }
     });
     for (epoll, event) in pair {
-        // SAFETY: nobody else has them.
+        // SAFETY: both descriptors are open, and the threads that used them have ended.
         unsafe { (libc::close(epoll), libc::close(event)) };
     }
     took
@@ -129,7 +133,7 @@ fn dapple(builder: dapple::Builder, hops: u64) -> Took {
     })
 }
 
-/// A color for each worker.
+/// Finds a color for each worker by creating colors until both workers have one.
 fn colors_at_home_on(rt: &Runtime) -> Arc<[Color; 2]> {
     let mut found: [Option<Color>; 2] = [None, None];
     while found.iter().any(Option::is_none) {
@@ -159,7 +163,7 @@ fn main() -> ExitCode {
             .default_value(default)
     };
     let matches = Command::new("handoff")
-        .about("A hand-over between two cores that sleep in between")
+        .about("The cost of a handover between two sleeping cores")
         .arg(number("rounds", "15").help("Rounds; each runs every way once"))
         .arg(number("hops", "4000").help("Hand-overs of a run"))
         .get_matches();
@@ -172,7 +176,7 @@ fn main() -> ExitCode {
     let mut runs: [Vec<Took>; WAYS.len()] = Default::default();
     for _ in 0..rounds {
         for ((_, run), runs) in WAYS.iter().zip(&mut runs) {
-            // What the last one has left to do is not this one's.
+            // Leftover work of the previous run must not count for this one.
             thread::sleep(Duration::from_millis(5));
             runs.push(run(hops));
         }

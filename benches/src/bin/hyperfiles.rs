@@ -1,8 +1,8 @@
-//! `hyperfiles DIR ADDRESS`: a server of static files on hyper and tokio, beside which `dapple web`
-//! is measured (`benches/scripts/web-versus.py`).
+//! `hyperfiles DIR ADDRESS`: a static file server on hyper and tokio, with which `dapple web` is
+//! compared (`benches/scripts/web-versus.py`).
 //!
-//! It reads the whole folder into memory when it starts, and never looks at it again, so it is a
-//! lower bound for the cost of any server of files on hyper. One thread.
+//! The server reads the whole folder into memory when it starts, and never looks at the disk again.
+//! Its cost is therefore a lower bound for any file server on hyper. It uses one thread.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -47,7 +47,7 @@ fn answer(files: &Files, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(bytes.clone()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
-    // As many fields as the others send.
+    // The same fields as the other servers send.
     let date = header::HeaderValue::from_static("Mon, 30 Nov 2026 12:00:00 GMT");
     headers.insert(header::LAST_MODIFIED, date);
     headers.insert(header::ETAG, header::HeaderValue::from_static("\"674b0f00-258\""));
@@ -58,7 +58,7 @@ fn answer(files: &Files, request: &Request<Incoming>) -> Response<Full<Bytes>> {
 fn main() -> std::io::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [folder, address] = &args[..] else {
-        eprintln!("hyperfiles: a folder and an address are missing");
+        eprintln!("hyperfiles: usage: hyperfiles DIR ADDRESS");
         std::process::exit(2);
     };
     let mut files = Files::new();

@@ -1,4 +1,4 @@
-//! Load on a pooler of PostgreSQL's connections, by clients that log in over TLS.
+//! Load on a PostgreSQL connection pooler, by clients that log in over TLS.
 //!
 //! `cargo run --release -p dapple-benches --bin loginload -- --help`
 
@@ -11,13 +11,15 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use dapple_benches::loginload::client::Login;
 use dapple_benches::loginload::load::{Load, percentile};
 
-const LONG_ABOUT: &str = "\
-Load on a pooler of PostgreSQL's connections, by clients that log in over TLS
+const LONG_ABOUT: &str = "Load on a PostgreSQL connection pooler, by clients that log in over \
+                          TLS
 
-Clients log in again and again, without resuming sessions, ask nothing and go; others stay and \
-ask `select 1`. Prints a line of JSON: logins per second, their p50 and p99 in milliseconds, p50 \
-and p99 of answers in milliseconds, CPU time of the servers in microseconds per login, and the \
-cores that servers and clients have used. Certificates are not verified.";
+Clients log in again and again, without resuming sessions, ask \
+                          nothing and go; others stay and ask `select 1`. Prints a line of JSON: \
+                          logins per second, their p50 and p99 in milliseconds, p50 and p99 of \
+                          answers in milliseconds, CPU time of the servers in microseconds per \
+                          login, and the cores that servers and clients have used. Certificates \
+                          are not verified.";
 
 fn command() -> Command {
     let number = |name: &'static str, default: &'static str, most: u64| {
@@ -26,7 +28,7 @@ fn command() -> Command {
     };
     let text = |name: &'static str| Arg::new(name).long(name).value_name("TEXT");
     Command::new("loginload")
-        .about("Load on a pooler of PostgreSQL's connections")
+        .about("Load on a PostgreSQL connection pooler")
         .long_about(LONG_ABOUT)
         .arg(
             Arg::new("to")

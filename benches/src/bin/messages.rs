@@ -1,10 +1,10 @@
-//! Framed messages over TCP that are answered: how many of them a CPU second of a worker is worth.
+//! Framed messages over TCP that are answered: the number of messages per CPU second of a worker.
 //!
 //! `cargo run --release -p dapple-benches --bin messages`
 //!
-//! One worker on the first core answers each message with its bytes; clients on the second core
-//! keep a window of messages open on each of their connections. CPU time is that of the worker's
-//! thread, with what the system does for it.
+//! One worker on the first core answers each message with its bytes. Clients on the second core
+//! keep a window of messages in flight on each of their connections. The CPU time is that of the
+//! worker's thread, including the time that it spends in the system.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,10 +19,10 @@ use dapple_benches::measure::{median, thread_cpu_nanos};
 use dapple_io::Io;
 use dapple_io::tcp::{self, Accepting, Listener, TransportOptions};
 
-/// Who answers.
+/// The part of the program that answers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum To {
-    /// The connection's own color.
+    /// A handler on the connection's own color.
     Handler,
     /// A domain, in deferred actions of events in global.
     Domain,
@@ -32,21 +32,22 @@ const ALL: [(&str, To); 2] = [("handler", To::Handler), ("domain", To::Domain)];
 
 #[derive(Clone, Copy)]
 struct Load {
-    /// Of all connections together.
+    /// The messages of all connections together.
     messages: u64,
     connections: u64,
     window: u64,
-    /// Bytes of a message, without its length.
+    /// The bytes of a message, without its length prefix.
     size: usize,
 }
 
 impl Load {
-    /// Messages that a client sends at once: half a window, so that there is always one on its way.
+    /// Returns the number of messages that a client sends at once: half a window, so that there is
+    /// always one half in flight.
     fn half(self) -> u64 {
         (self.window / 2).max(1)
     }
 
-    /// How often it does.
+    /// Returns the number of half windows that each client sends.
     fn halves(self) -> u64 {
         self.messages / self.connections / self.half()
     }
@@ -76,7 +77,7 @@ fn listen(rt: &Runtime, to: To) -> io::Result<Listener> {
     Io::of(&rt.handle()).listen(any, Accepting::PerWorker, serve)
 }
 
-/// A client: its messages, a window of them at a time.
+/// Runs a client: it sends its messages, a window of them at a time, and reads the answers.
 fn ask(address: SocketAddr, load: Load) -> io::Result<()> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
@@ -92,14 +93,14 @@ fn ask(address: SocketAddr, load: Load) -> io::Result<()> {
     stream.read_exact(&mut answers)
 }
 
-/// CPU time of the only worker so far, in nanoseconds.
+/// Returns the CPU time of the only worker so far, in nanoseconds.
 fn worker_cpu(rt: &Runtime) -> u64 {
     let (tell, told) = mpsc::channel();
     rt.handle().post_default(move |_| tell.send(thread_cpu_nanos()).expect("somebody waits"));
     told.recv().expect("the worker answers")
 }
 
-/// Messages per second of the worker's CPU time, and per second.
+/// Returns the messages per second of the worker's CPU time, and per second of wall time.
 fn run(to: To, load: Load) -> io::Result<(f64, f64)> {
     let rt = dapple_io::runtime().workers(1).cores([0]).build().map_err(io::Error::other)?;
     let listener = listen(&rt, to)?;

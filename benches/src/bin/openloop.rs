@@ -1,4 +1,4 @@
-//! Latency of dapple and its peers under an open loop, beside the computed M/G/k queue.
+//! Latency of dapple and its peers under an open loop, compared with the computed M/G/k queue.
 //!
 //! `cargo run --release -p dapple-benches --bin openloop -- --help`
 
@@ -92,13 +92,14 @@ fn command() -> Command {
                 .help("How long the generator of setup two sleeps at least, if nothing is due"),
         )
         .arg(Arg::new("realtime").long("realtime").action(ArgAction::SetTrue).help(
-            "The generator of setup two runs before everything else (SCHED_FIFO; takes the right to)",
+            "The generator of setup two runs before everything else (SCHED_FIFO; needs \
+             permission)",
         ))
         .arg(one("json", "FILE").help("Also write all figures as JSON"))
         .arg(one("svg", "DIR").help("Also draw the curves, a file per setup and distribution"))
         .arg(Arg::new("quick").long("quick").action(ArgAction::SetTrue).help(
-            "A small grid, where nothing else is told: exponential and bimodal, 10 us, at 30, 70 and \
-             90 %; ends within a minute",
+            "A small grid, unless other options say otherwise: exponential and bimodal, 10 us, at \
+             30, 70 and 90 %; ends within a minute",
         ))
 }
 
@@ -106,7 +107,7 @@ fn one(name: &'static str, value: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value)
 }
 
-/// One that may be repeated.
+/// Returns an option that may be repeated.
 fn many(name: &'static str, value: &'static str) -> Arg {
     one(name, value).action(ArgAction::Append)
 }
@@ -118,7 +119,7 @@ fn scale(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Those of `all` that were named, or the default.
+/// Returns the members of `all` that the command line names, or the default.
 fn named<T: Copy>(
     args: &ArgMatches,
     id: &str,
@@ -135,7 +136,7 @@ fn named<T: Copy>(
     }
 }
 
-/// The numbers that were told, in order, or the default.
+/// Returns the numbers on the command line in ascending order, or the default.
 fn numbers(args: &ArgMatches, id: &str, default: &[u32]) -> Vec<u32> {
     let mut told: Vec<u32> =
         args.get_many(id).map_or(default.to_vec(), |told| told.copied().collect());
@@ -168,7 +169,7 @@ fn chosen_systems(args: &ArgMatches) -> Vec<(&'static str, Start)> {
     systems::ALL.into_iter().filter(|(name, _)| told.is_empty() || is_told(name)).collect()
 }
 
-/// Everything that was measured.
+/// Measures the whole grid, and returns all records.
 fn measure(args: &ArgMatches, grid: &Grid, bench: &Bench) -> Result<Vec<Record>, String> {
     let rounds = args.get_one("rounds").copied().expect("it has a default");
     let default_retries = if args.get_flag("quick") { 0 } else { 2 };
@@ -213,8 +214,8 @@ fn draw(records: &[Record], directory: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Finds out before the measuring whether its figures can be written. A file that is there stays as
-/// it is.
+/// Checks before the measurement that its figures can be written. An existing file is left as it
+/// is.
 fn check_outputs(args: &ArgMatches) -> Result<(), String> {
     if let Some(file) = args.get_one::<String>("json") {
         let opened = OpenOptions::new().create(true).append(true).open(file);
@@ -228,7 +229,7 @@ fn check_outputs(args: &ArgMatches) -> Result<(), String> {
 }
 
 fn run(args: &ArgMatches) -> Result<(), String> {
-    let cores = two_cores().ok_or("it takes two cores")?;
+    let cores = two_cores().ok_or("this benchmark needs two cores")?;
     check_outputs(args)?;
     let grid = grid(args);
     let slots = Slots::new(grid.most_requests());

@@ -1,6 +1,6 @@
-//! More work than there is time for: what a class of priority is worth beside full load of a lower
-//! one (C7), and what becomes of goodput when requests arrive faster than they can be served (C8,
-//! E14).
+//! More work than there is time for. First, what a priority class is worth under full load of a
+//! lower class (C7). Second, what happens to goodput when requests arrive faster than they can be
+//! served (C8, E14).
 //!
 //! `cargo run --release -p dapple-benches --bin pressure`
 
@@ -15,25 +15,25 @@ use dapple_benches::measure::{monotonic_nanos, resident, run_first, sleep_exactl
 use dapple_benches::openloop::percentiles::Percentiles;
 use dapple_benches::openloop::service::{Speed, spin};
 
-/// Colors of the load.
+/// The number of colors that make the load.
 const LOADS: usize = 256;
 
-/// An event of the load, in nanoseconds.
+/// The duration of a load event, in nanoseconds.
 const LOAD_NANOS: u64 = 10_000;
 
-/// Time between two probes.
+/// The time between two probes, in nanoseconds.
 const PROBE_EVERY: u64 = 1_000_000;
 
-/// A request's service, in nanoseconds.
+/// The service time of a request, in nanoseconds.
 const SERVICE_NANOS: u64 = 1_000_000;
 
-/// An answer that comes later is of no use to anybody.
+/// The deadline of a request, in nanoseconds. A later answer is of no use.
 const DEADLINE: u64 = 100_000_000;
 
-/// Requests under way at most, where there is a bound.
+/// The maximum number of requests in flight, where there is a bound.
 const PERMITS: usize = 64;
 
-/// What is noted together.
+/// The length of a window, in nanoseconds. Its requests are counted together.
 const WINDOW: u64 = 100_000_000;
 
 fn load(stop: Arc<AtomicBool>, steps: u64, cx: &mut Cx) {
@@ -47,16 +47,18 @@ fn color(h: &Handle, class: Priority) -> Color {
     h.color_builder().priority(class).build()
 }
 
-/// Runs `f` on a thread that comes first, whatever the workers do: on a machine with few cores a
-/// client that has to wait for a core would be measured instead of the server. Workers must have
-/// been started before, as threads inherit the right.
+/// Runs `f` on a thread that has priority over the workers. On a machine with few cores, a client
+/// that waits for a core would otherwise be measured instead of the server.
+///
+/// The workers must have been started before, because threads inherit this priority.
 fn in_time<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     std::thread::scope(|s| {
         let first = s.spawn(|| {
             sleep_exactly();
             if !run_first() {
                 eprintln!(
-                    "no right to SCHED_FIFO: requests come late where workers take all cores"
+                    "SCHED_FIFO is not permitted: requests are late when the workers take all \
+                     cores"
                 );
             }
             f()
@@ -65,12 +67,12 @@ fn in_time<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     })
 }
 
-/// Delays of events that arrive now and then, in nanoseconds.
+/// Returns the delays, in nanoseconds, of events that are posted about every millisecond.
 fn probe(h: &Handle, class: Priority, time: Duration) -> Vec<u64> {
     let (color, delays) = (color(h, class), Arc::new(Mutex::new(Vec::new())));
     let start = monotonic_nanos();
     for n in 1..=time.as_nanos() as u64 / PROBE_EVERY {
-        // Not in step with anything.
+        // The offset keeps the probes out of step with everything else.
         sleep_until(start + n * PROBE_EVERY + n * 7_919 % (PROBE_EVERY / 2));
         let (delays, posted) = (Arc::clone(&delays), monotonic_nanos());
         color.post(move |_| {
@@ -78,7 +80,7 @@ fn probe(h: &Handle, class: Priority, time: Duration) -> Vec<u64> {
             delays.lock().expect("nobody panics").push(delay);
         });
     }
-    // The last ones have a class that is served soon, or there is no load.
+    // Waits for the last probes. Their class is served soon, or there is no load.
     color.call(|_| ()).join().expect("it does not panic");
     std::mem::take(&mut *delays.lock().expect("nobody panics"))
 }
@@ -116,7 +118,7 @@ fn classes(workers: usize, time: Duration) {
     }
 }
 
-/// What happened in one window of time.
+/// The counts of one window of time.
 #[derive(Clone, Copy, Default)]
 struct Window {
     offered: u64,
@@ -126,7 +128,7 @@ struct Window {
     resident: u64,
 }
 
-/// Requests per second that the workers can serve.
+/// Returns the number of requests per second that the workers can serve.
 fn capacity(rt: &Runtime, steps: u64) -> f64 {
     let n = 1_000;
     let start = monotonic_nanos();
@@ -154,7 +156,7 @@ fn overload(bounded: bool, workers: usize, phases: &[(f64, Duration)]) -> (f64, 
     (capacity, found)
 }
 
-/// How much a request costs, and how many can be served.
+/// The capacity in requests per second, the cost of a request in steps, and the number of windows.
 #[derive(Clone, Copy)]
 struct Spec {
     capacity: f64,
@@ -162,7 +164,7 @@ struct Spec {
     windows: u64,
 }
 
-/// Requests by a schedule, and what became of them.
+/// Sends requests by a schedule. Returns what happened in each window.
 fn request(
     h: &Handle,
     door: &Color,

@@ -1,11 +1,11 @@
-//! Connections accepted and connected beside tokio, and datagrams beside a bare loop of recvmmsg(2)
-//! and sendmmsg(2): how many of them a CPU second is worth.
+//! Connections accepted and connected, compared with tokio, and datagrams, compared with a bare
+//! loop of recvmmsg(2) and sendmmsg(2): the number of each per CPU second.
 //!
 //! `cargo run --release -p dapple-benches --bin sockets`
 //!
-//! What is measured runs on one thread on the first core; its peers run on the second one. CPU
-//! time is that of the thread, with what the system does for it. No connection is left in
-//! TIME_WAIT: the client resets it.
+//! The measured code runs on one thread on the first core, and its peers run on the second core.
+//! The CPU time is that of the thread, including the time that it spends in the system. The client
+//! resets its connections, so none is left in TIME_WAIT.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -25,13 +25,13 @@ use dapple_io::stream::{Conn, ConnOptions, Protocol};
 use dapple_io::tcp::Accepting;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Connections, or datagrams, of a run that are open at once.
+/// The number of connections that are open at once.
 const WINDOW: u64 = 64;
 
-/// Datagrams that a client sends at once; less than a socket holds.
+/// The number of datagrams that a client sends at once. A socket's buffer holds more.
 const BURST: usize = 32;
 
-/// Bytes of a datagram.
+/// The bytes of a datagram.
 const SIZE: usize = 64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,18 +48,18 @@ enum Who {
     Peer,
 }
 
-/// What a thread's CPU time was worth.
+/// The throughput of a run, per second of the thread's CPU time and per second of wall time.
 struct Took {
     per_cpu_second: f64,
     per_second: f64,
 }
 
-/// Has a socket that is closed reset its connection.
+/// Makes the socket reset its connection when it is closed.
 fn reset_on_close(socket: &impl AsRawFd) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     let (value, length) = ((&raw const linger).cast(), size_of_val(&linger) as libc::socklen_t);
-    // SAFETY: the descriptor is open while it is borrowed, and the pointer is to a value of ours,
-    // of the length that is said.
+    // SAFETY: `socket` is borrowed, so its descriptor is open. `value` points to the live `linger`,
+    // and `length` is its size.
     unsafe {
         libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, value, length)
     };
@@ -69,7 +69,7 @@ fn local() -> SocketAddr {
     "127.0.0.1:0".parse().expect("an address")
 }
 
-/// A runtime with one worker on the first core.
+/// Starts a runtime with one worker on the first core.
 fn dapple() -> io::Result<Runtime> {
     dapple_io::runtime().workers(1).cores([0]).build()
 }
@@ -82,7 +82,7 @@ fn tokio_runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_io().build()
 }
 
-/// Sends a byte, and waits for the peer's end.
+/// A protocol that sends a byte and waits for the peer to close.
 struct Greets;
 
 impl Protocol for Greets {
@@ -93,7 +93,7 @@ impl Protocol for Greets {
     fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
 }
 
-/// Connects, reads a byte, and resets, so often.
+/// Connects `count` times. Reads a byte from each connection, and resets it.
 fn clients(address: SocketAddr, count: u64) -> io::Result<()> {
     set_for_current(CoreId { id: 1 });
     let mut open = std::collections::VecDeque::new();
@@ -112,7 +112,7 @@ fn clients(address: SocketAddr, count: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// The CPU time, and the time, of accepting so many connections.
+/// Accepts `count` connections. Returns the server's CPU time in nanoseconds, and the wall time.
 fn accept(who: Who, count: u64) -> io::Result<(u64, Duration)> {
     match who {
         Who::Dapple => {
@@ -163,7 +163,7 @@ fn accept(who: Who, count: u64) -> io::Result<(u64, Duration)> {
     }
 }
 
-/// Accepts for ever, and greets, on the second core.
+/// Starts a thread on the second core that accepts connections forever and sends a byte on each.
 fn greeter() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind(local())?;
     let address = listener.local_addr()?;
@@ -178,7 +178,7 @@ fn greeter() -> io::Result<SocketAddr> {
     Ok(address)
 }
 
-/// Reads a byte, resets, and begins the next connection.
+/// A protocol that reads a byte, resets the connection, and begins the next one.
 struct Next {
     io: Io,
     address: SocketAddr,
@@ -214,7 +214,7 @@ impl Protocol for Next {
     }
 }
 
-/// The CPU time, and the time, of so many connections that are made.
+/// Makes `count` connections. Returns the CPU time in nanoseconds, and the wall time.
 fn connect(who: Who, count: u64) -> io::Result<(u64, Duration)> {
     let address = greeter()?;
     match who {
@@ -262,8 +262,8 @@ fn connect(who: Who, count: u64) -> io::Result<(u64, Duration)> {
     }
 }
 
-/// Sends bursts of datagrams, and reads what comes back, on the second core; several at once, so
-/// that the server always has work.
+/// Sends bursts of datagrams and reads the replies, on the second core. Four clients run at once,
+/// so that the server always has work.
 fn bursts(address: SocketAddr, count: u64) -> io::Result<()> {
     let each = count / 4 / BURST as u64;
     let clients: Vec<_> = (0..4)
@@ -292,11 +292,12 @@ fn bursts(address: SocketAddr, count: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// A bare loop: receives up to 32 datagrams in a call, and sends them back in another.
+/// Runs a bare loop that receives up to 32 datagrams in one call and sends them back in another.
 fn bare_echo(socket: &UdpSocket, ends: &AtomicBool) {
     const BATCH: usize = 32;
     let mut bytes = vec![[0u8; 2 * SIZE]; BATCH];
-    // SAFETY: zeroed addresses and messages are ones of nothing.
+    // SAFETY: `sockaddr_in` and `mmsghdr` consist of integers and raw pointers, for which zero
+    // bytes are valid values.
     let (mut addresses, mut messages): ([libc::sockaddr_in; BATCH], [libc::mmsghdr; BATCH]) =
         unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
     let mut slices: Vec<libc::iovec> = bytes
@@ -314,7 +315,9 @@ fn bare_echo(socket: &UdpSocket, ends: &AtomicBool) {
             messages[at].msg_hdr.msg_namelen = size_of::<libc::sockaddr_in>() as u32;
             slices[at].iov_len = 2 * SIZE;
         }
-        // SAFETY: the messages point to slices and addresses that live as long as they do.
+        // SAFETY: the messages point to `slices`, `bytes` and `addresses`, which live until the end
+        // of the function and do not move. The call writes no more than the lengths that they
+        // state.
         let came = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -328,12 +331,13 @@ fn bare_echo(socket: &UdpSocket, ends: &AtomicBool) {
         for at in 0..came {
             slices[at].iov_len = messages[at].msg_len as usize;
         }
-        // SAFETY: the messages point to slices and addresses that live as long as they do.
+        // SAFETY: the messages point to `slices`, `bytes` and `addresses`, which live until the end
+        // of the function and do not move. `came` is at most `BATCH`.
         unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), came as u32, 0) };
     }
 }
 
-/// The CPU time, and the time, of so many datagrams that are sent back.
+/// Echoes `count` datagrams. Returns the server's CPU time in nanoseconds, and the wall time.
 fn datagrams(who: Who, count: u64) -> io::Result<(u64, Duration)> {
     match who {
         Who::Dapple => {
@@ -388,7 +392,7 @@ fn main() -> ExitCode {
             .help(help)
     };
     let args = Command::new("sockets")
-        .about("Connections and datagrams per CPU second, beside tokio and a bare loop")
+        .about("Connections and datagrams per CPU second, compared with tokio and a bare loop")
         .arg(number("rounds", "15", "Runs of each kind, interleaved; medians are printed"))
         .arg(number("connections", "10000", "Connections of a run"))
         .arg(number("datagrams", "400000", "Datagrams of a run"))

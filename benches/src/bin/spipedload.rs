@@ -1,4 +1,4 @@
-//! Load on spiped as it is, and on dapple.
+//! Load on the original spiped, and on spiped ported to dapple.
 //!
 //! `cargo run --release -p dapple-benches --bin spipedload -- --help`
 
@@ -84,7 +84,7 @@ fn run(matches: &ArgMatches) -> io::Result<()> {
     Ok(())
 }
 
-/// What is removed in the end.
+/// The temporary folder, which is removed at the end.
 struct Scratch(PathBuf);
 
 impl Drop for Scratch {

@@ -35,11 +35,11 @@ struct Row {
     workers: usize,
     run: Box<dyn Fn(Workload, u64) -> Option<Took>>,
     took: Vec<Took>,
-    /// It takes so long that it does a part of the events only.
+    /// The row takes so long that it runs only a part of the events.
     is_slow: bool,
 }
 
-/// A row whose run takes longer than this does an eighth of the events from then on.
+/// A row whose run takes longer than this runs an eighth of the events from then on.
 const SLOW_RUN: Duration = Duration::from_millis(1_500);
 
 fn rows(workers: &[usize]) -> Vec<Row> {
@@ -144,8 +144,8 @@ fn main() -> ExitCode {
         let events = workload.events(quick);
         for round in 0..rounds {
             eprint!("\r{}: round {} of {rounds}   ", workload.name(), round + 1);
-            // In another order each round: what a run leaves behind in the allocator is the next
-            // one's advantage, or its burden.
+            // Each round has another order, because what a run leaves behind in the allocator helps
+            // or burdens the next one.
             for index in shuffled(rows.len(), u64::from(round)) {
                 let row = &mut rows[index];
                 let events = if row.is_slow { events / 8 } else { events };

@@ -1,4 +1,5 @@
-//! What the client's connections have in common: one cipher, and no doubts.
+//! The TLS configuration of the client's connections: one cipher, and no verification of
+//! certificates.
 
 use std::sync::Arc;
 
@@ -7,15 +8,15 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CipherSuite, ClientConfig, DigitallySignedStruct, Error, SignatureScheme, version};
 
-/// The ciphers by their names, first the one that is taken if none was told.
+/// The ciphers and their names. The first one is the default.
 pub const CIPHERS: [(&str, CipherSuite); 3] = [
     ("aes128", CipherSuite::TLS13_AES_128_GCM_SHA256),
     ("aes256", CipherSuite::TLS13_AES_256_GCM_SHA384),
     ("chacha20", CipherSuite::TLS13_CHACHA20_POLY1305_SHA256),
 ];
 
-/// Believes every certificate: this is a client for load on servers of one's own, and sends nothing
-/// that is worth a secret.
+/// A verifier that accepts every certificate. The load client talks only to the user's own servers,
+/// and sends nothing secret.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 
@@ -54,12 +55,12 @@ impl ServerCertVerifier for Anybody {
     }
 }
 
-/// What all connections have in common. Only the one cipher is offered, so that all servers work
-/// with the same.
+/// Creates the configuration that all connections share. It offers only the given cipher, so that
+/// all servers do the same work.
 ///
 /// # Errors
 ///
-/// When rustls does not know the cipher.
+/// Returns an error if rustls does not support the cipher.
 pub fn config(cipher: CipherSuite) -> Result<Arc<ClientConfig>, Error> {
     let mut provider = aws_lc_rs::default_provider();
     provider.cipher_suites.retain(|s| s.suite() == cipher);

@@ -1,27 +1,27 @@
-//! Requests of HTTP/1.1, and the part of an answer that matters here: its status and its length.
+//! HTTP/1.1 requests, and the parts of a response that are needed here: its status and its length.
 
 use std::io;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-/// Bytes of an answer's head, at most.
+/// The maximum length of a response's head, in bytes.
 const HEAD: usize = 64 << 10;
 
-/// What is asked for.
+/// The operation that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// A file's content.
+    /// Downloads a file.
     Get,
-    /// A file gets a content.
+    /// Uploads a file.
     Put,
 }
 
 impl Op {
-    /// Both.
+    /// All operations.
     pub const ALL: [Self; 2] = [Self::Get, Self::Put];
 
-    /// Its name.
+    /// Returns the name of the operation on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -37,23 +37,22 @@ impl Op {
     }
 }
 
-/// `https://HOST:PORT/BASE/`, and who asks.
+/// A folder at `https://HOST:PORT/BASE/`, and the user who asks.
 #[derive(Clone, Debug)]
 pub struct Site {
     /// `HOST:PORT`.
     pub authority: String,
     /// The path of the folder, with a slash at its end.
     pub base: String,
-    /// The field of the head that tells who asks, or nothing.
     authorization: String,
 }
 
 impl Site {
-    /// Reads an URL; `user` is a name, a colon and a password.
+    /// Parses a URL. `user` is a name, a colon and a password.
     ///
     /// # Errors
     ///
-    /// What is wrong about the URL.
+    /// Returns a message that says what is wrong with the URL.
     pub fn new(url: &str, user: Option<&str>) -> Result<Self, String> {
         let rest = url.strip_prefix("https://").ok_or("the URL does not begin with https://")?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -71,13 +70,14 @@ impl Site {
         Ok(Self { authority: authority.to_owned(), base, authorization })
     }
 
-    /// The host's name without its port.
+    /// Returns the host's name without its port, and without the brackets of an IPv6 address.
     pub fn host(&self) -> &str {
         let host = self.authority.rsplit_once(':').map_or("", |(host, _)| host);
         host.trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// Puts the head of a request for `name` into `head`; `size` is that of its body.
+    /// Writes the head of a request for `name` into `head`. `size` is the length of the body in
+    /// bytes.
     pub fn request(&self, op: Op, name: &str, size: u64, head: &mut String) {
         use std::fmt::Write;
         let Self { authority, base, authorization } = self;
@@ -101,34 +101,35 @@ impl Site {
     }
 }
 
-/// An answer, as far as it has arrived.
+/// A response, as far as it has arrived.
 #[derive(Default)]
 pub struct Answer {
     head: Vec<u8>,
-    /// What is missing of the body, once the head is there.
+    /// The bytes of the body that have not arrived, once the head is complete.
     missing: Option<u64>,
-    /// Bytes of the body.
+    /// The length of the body, in bytes.
     pub length: u64,
 }
 
 impl Answer {
-    /// Nothing yet; keeps its memory.
+    /// Clears the response for the next request. Its memory is kept.
     pub fn reset(&mut self) {
         self.head.clear();
         (self.missing, self.length) = (None, 0);
     }
 
-    /// True as soon as all has arrived.
+    /// Returns `true` as soon as the whole response has arrived.
     pub fn is_complete(&self) -> bool {
         self.missing == Some(0)
     }
 
-    /// Takes the next bytes of the answer to a request of `op`.
+    /// Takes the next bytes of the response to a request of `op`.
     ///
     /// # Errors
     ///
-    /// When the status is none of success, or the length is not told, or there is more than that,
-    /// or the server wants to close the connection.
+    /// Returns an error if the head is malformed or too long, the status is not one of success, the
+    /// length is missing, more bytes arrive than the length says, or the server wants to close the
+    /// connection.
     pub fn take(&mut self, op: Op, bytes: &[u8]) -> io::Result<()> {
         let body = match self.missing {
             Some(_) => bytes.len(),
@@ -157,9 +158,9 @@ impl Answer {
     }
 }
 
-/// The length of the body that follows.
+/// Returns the length of the body that follows, in bytes.
 fn read_head(op: Op, head: &[u8]) -> Result<u64, String> {
-    let head = std::str::from_utf8(head).map_err(|_| "an answer that is no text")?;
+    let head = std::str::from_utf8(head).map_err(|_| "the response head is not UTF-8")?;
     let mut lines = head.split("\r\n");
     let line = lines.next().unwrap_or_default();
     let status = line.strip_prefix("HTTP/1.1 ").and_then(|l| l.get(..3)?.parse::<u16>().ok());
@@ -173,10 +174,10 @@ fn read_head(op: Op, head: &[u8]) -> Result<u64, String> {
         if name.eq_ignore_ascii_case("content-length") {
             length = value.parse().ok();
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            return Err("the answer comes in chunks".to_owned());
+            return Err("the response is chunked".to_owned());
         } else if name.eq_ignore_ascii_case("connection") && value.eq_ignore_ascii_case("close") {
             return Err("the server wants to close the connection: raise its limit".to_owned());
         }
     }
-    length.ok_or_else(|| "the answer does not tell its length".to_owned())
+    length.ok_or_else(|| "the response has no Content-Length".to_owned())
 }

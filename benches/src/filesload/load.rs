@@ -1,7 +1,7 @@
-//! Who asks for what, and what it took.
+//! The load: what each client asks for, and the measurement.
 //!
-//! All clients connect first; then they start together, and time is taken. Of many small files each
-//! client takes the next that nobody has taken yet.
+//! All clients connect first. Then they start together, and the measurement begins. If there are
+//! many small files, each client takes the next one that no client has taken yet.
 
 use std::io;
 use std::net::ToSocketAddrs;
@@ -17,57 +17,59 @@ use super::tls::{Connection, READ};
 use crate::cpu;
 use crate::measure::process_cpu_nanos;
 
-/// Which files.
+/// The files that the clients ask for.
 #[derive(Clone, Debug)]
 pub enum Files {
-    /// One for all clients.
+    /// One file for all clients.
     One(String),
-    /// One for each client: this name, a dot and the client's number.
+    /// One file per client: this name, a dot and the client's number.
     Own(String),
-    /// So many, which are called `f00000` and so on.
+    /// This number of files, called `f00000`, `f00001` and so on.
     Many(u64),
 }
 
-/// All that has to be known.
+/// The settings of a load.
 pub struct Load {
-    /// Where.
+    /// The server and the user.
     pub site: Site,
-    /// What is done with them.
+    /// The operation of all requests.
     pub op: Op,
-    /// Which files.
+    /// The files.
     pub files: Files,
-    /// Bytes of each: those that are put, or that must arrive, if that is known.
+    /// The bytes of each file: those that are uploaded, or those that must arrive, if known.
     pub size: Option<u64>,
-    /// How often each client asks for its one file, or all together for all the many files.
+    /// The number of requests of each client for its one file, or the number of requests for each
+    /// of the many files.
     pub rounds: u64,
-    /// How many ask at once, each by a thread and a connection of its own.
+    /// The number of clients. Each has a thread and a connection of its own.
     pub clients: usize,
-    /// Where they run, in turn; anywhere if there is none.
+    /// The cores on which the clients run, in turn. They run anywhere if there is none.
     pub cores: Vec<usize>,
-    /// Clients wait without sleeping; for such that have their cores to themselves.
+    /// Whether the clients wait without sleeping. This suits clients that share no core with the
+    /// server.
     pub spin: bool,
     /// The only cipher that is offered.
     pub cipher: CipherSuite,
-    /// The server's processes, without their children.
+    /// The server's processes. Their descendants are counted without being listed.
     pub servers: Vec<libc::pid_t>,
 }
 
-/// What was done, and what it took.
+/// The result of a load.
 #[derive(Clone, Copy, Debug)]
 pub struct Took {
-    /// Bytes of the files.
+    /// The bytes of the files that were transferred.
     pub bytes: u64,
-    /// Requests.
+    /// The number of requests.
     pub requests: u64,
-    /// Time from the first request to the last answer.
+    /// The time from the first request to the last response.
     pub wall: Duration,
-    /// CPU time of this process, but for that in which it only waited.
+    /// The CPU time of this process, without the time in which its clients only waited.
     pub client_cpu: Duration,
-    /// CPU time of the server's processes, if some were told.
+    /// The CPU time of the server's processes, if any were given.
     pub server_cpu: Option<Duration>,
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct Shared<'a> {
     load: &'a Load,
     next: AtomicU64,
@@ -76,11 +78,12 @@ struct Shared<'a> {
 }
 
 impl Load {
-    /// Connects, and runs all of it.
+    /// Connects all clients, runs the load, and measures it.
     ///
     /// # Errors
     ///
-    /// The first thing that went wrong.
+    /// Returns the first error: of a connection, of a response, of a core that a client cannot be
+    /// pinned to, or of the server's processes.
     pub fn run(&self) -> io::Result<Took> {
         let authority = &self.site.authority;
         let address = authority
@@ -110,7 +113,7 @@ impl Load {
                 let shared = &shared;
                 threads.push(s.spawn(move || Client::new(shared, number, connection).run()));
             }
-            // Those that end because another has failed report nothing.
+            // Clients that end because another one has failed report no error.
             let ends = threads.into_iter().map(|t| t.join().expect("it does not panic"));
             ends.collect::<Vec<_>>()
         });
@@ -131,7 +134,7 @@ impl Load {
     }
 }
 
-/// What a client has done.
+/// What one client has done.
 struct Done {
     bytes: u64,
     requests: u64,
@@ -158,7 +161,7 @@ impl<'a> Client<'a> {
             let id = load.cores[self.number % load.cores.len()];
             if !core_affinity::set_for_current(CoreId { id }) {
                 shared.failed.store(true, Relaxed);
-                return Err(io::Error::other(format!("core {id} cannot be had")));
+                return Err(io::Error::other(format!("cannot pin a thread to core {id}")));
             }
         }
         if load.spin {
@@ -166,7 +169,7 @@ impl<'a> Client<'a> {
         }
         let (mut bytes, mut requests) = (0, 0);
         while let Some(name) = self.next_name(requests) {
-            // Relaxed: nothing else is read because of it.
+            // Relaxed: the flag guards no other data.
             if shared.failed.load(Relaxed) {
                 break;
             }
@@ -186,14 +189,14 @@ impl<'a> Client<'a> {
             Files::One(name) => Some(name.clone()),
             Files::Own(name) => Some(format!("{name}.{}", self.number)),
             Files::Many(count) => {
-                // Relaxed: the number itself is all that is shared.
+                // Relaxed: only the number itself is shared.
                 let n = self.shared.next.fetch_add(1, Relaxed);
                 (n < count * load.rounds).then(|| format!("f{:05}", n % count))
             }
         }
     }
 
-    /// Bytes of the file.
+    /// Sends one request, and waits for the response. Returns the bytes of the file.
     fn ask(&mut self, name: &str) -> io::Result<u64> {
         let load = self.shared.load;
         let size = load.size.unwrap_or_default();
@@ -205,7 +208,7 @@ impl<'a> Client<'a> {
         };
         let answered = match sent {
             Ok(()) => self.receive(),
-            // A server that refuses a body answers early and closes: that answer tells why.
+            // A server that refuses a body responds early and closes. That response says why.
             Err(error) => match self.receive() {
                 Err(refused) if refused.kind() == io::ErrorKind::Other => Err(refused),
                 _ => Err(error),

@@ -1,40 +1,40 @@
 //! Records of TLS 1.3 (RFC 8446, section 5): one direction of a connection whose handshake is over.
 //!
-//! A record is a header of five bytes, the encrypted content with a byte that tells its type, and a
-//! tag. Both directions work in place.
+//! A record consists of a header of 5 bytes, the encrypted content followed by a byte that gives
+//! its type, and a tag. Records are sealed and opened in place.
 
 use std::io;
 
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use rustls::ConnectionTrafficSecrets;
 
-/// Bytes of content in a record, at most.
+/// The maximum number of content bytes in a record.
 pub const CONTENT: usize = 1 << 14;
 
-/// Bytes of a record's header.
+/// The bytes of a record's header.
 pub const HEADER: usize = 5;
 
-/// Bytes after the content of a record that is sent: its type and the tag.
+/// The bytes after the content of a sent record: its type and the tag.
 const TRAILER: usize = 1 + TAG;
 
 const TAG: usize = 16;
 
-/// Bytes of a record after its header, at most: a peer may pad, or choose a longer tag.
+/// The maximum number of bytes after a record's header. A peer may pad, or use a longer tag.
 pub const PAYLOAD: usize = CONTENT + 256;
 
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 
-/// The first byte of a handshake message that a server may send at any time.
+/// The first byte of the handshake message that a server may send at any time.
 const NEW_SESSION_TICKET: u8 = 4;
 
-/// Bytes that a sent record of `content` bytes has.
+/// Returns the total length of a sent record with `content` bytes of content.
 pub fn sealed_len(content: usize) -> usize {
     HEADER + content + TRAILER
 }
 
-/// One direction: its key and how many records there were.
+/// One direction of a connection: its key and the number of its next record.
 pub struct Direction {
     key: LessSafeKey,
     iv: [u8; 12],
@@ -42,11 +42,13 @@ pub struct Direction {
 }
 
 impl Direction {
-    /// What rustls knows of a direction: the number of its next record, and its secrets.
+    /// Creates a direction from what rustls extracts: the number of the next record, and the
+    /// secrets.
     ///
     /// # Errors
     ///
-    /// When the cipher is none of TLS 1.3 that is known here.
+    /// Returns an error if the cipher is not one of the three that this module knows, or if the key
+    /// or the IV has a wrong length.
     pub fn new((number, secrets): (u64, ConnectionTrafficSecrets)) -> io::Result<Self> {
         let (algorithm, key, iv) = match secrets {
             ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&aead::AES_128_GCM, key, iv),
@@ -54,7 +56,7 @@ impl Direction {
             ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
                 (&aead::CHACHA20_POLY1305, key, iv)
             }
-            _ => return Err(io::Error::other("a cipher that is not known here")),
+            _ => return Err(io::Error::other("an unsupported cipher")),
         };
         let key = UnboundKey::new(algorithm, key.as_ref())
             .map_err(|_| io::Error::other("a key of a wrong length"))?;
@@ -62,7 +64,7 @@ impl Direction {
         Ok(Self { key: LessSafeKey::new(key), iv, number })
     }
 
-    /// The nonce of the next record.
+    /// Returns the nonce of the next record, and counts the record.
     fn nonce(&mut self) -> Nonce {
         let mut nonce = self.iv;
         for (byte, number) in nonce[4..].iter_mut().zip(self.number.to_be_bytes()) {
@@ -72,15 +74,15 @@ impl Direction {
         Nonce::assume_unique_for_key(nonce)
     }
 
-    /// Makes a record of `record`, whose content stands at its place already.
+    /// Seals `record` in place. Its content must already stand behind the space for the header.
     ///
     /// # Errors
     ///
-    /// When the cipher refuses.
+    /// Returns an error if the cipher refuses.
     ///
     /// # Panics
     ///
-    /// When `record` has not the length of a record with at most [`CONTENT`] bytes.
+    /// Panics if `record` does not have the length of a record with at most [`CONTENT`] bytes.
     pub fn seal(&mut self, record: &mut [u8]) -> io::Result<()> {
         let payload = record.len() - HEADER;
         assert!((TRAILER..=CONTENT + TRAILER).contains(&payload), "a record's length");
@@ -97,11 +99,17 @@ impl Direction {
         Ok(())
     }
 
-    /// Opens `record`, a whole one: its content, or nothing if it is for TLS itself.
+    /// Opens the complete `record` in place. Returns its content, which is empty if the record is a
+    /// session ticket.
     ///
     /// # Errors
     ///
-    /// When it is not authentic, or the peer ends the connection by it, or changes its key.
+    /// Returns an error if the record is not authentic, or if the peer ends the connection or
+    /// changes its key by it.
+    ///
+    /// # Panics
+    ///
+    /// Panics if `record` is shorter than a header.
     pub fn open<'a>(&mut self, record: &'a mut [u8]) -> io::Result<&'a [u8]> {
         let (header, payload) = record.split_at_mut(HEADER);
         if header[0] == ALERT {
@@ -126,11 +134,12 @@ impl Direction {
     }
 }
 
-/// How long the first record in `bytes` is with its header, if that is there already.
+/// Returns the length of the first record in `bytes`, including its header, or `None` if the header
+/// is incomplete.
 ///
 /// # Errors
 ///
-/// When it is longer than a record may be.
+/// Returns an error if the record is longer than a record may be.
 pub fn record_len(bytes: &[u8]) -> io::Result<Option<usize>> {
     let Some(&[_, _, _, high, low]) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
     let payload = usize::from(high) << 8 | usize::from(low);

@@ -1,11 +1,11 @@
-//! Connections over TLS 1.3: the handshake by rustls, and what comes after by [`Direction`]s.
+//! Connections over TLS 1.3. rustls makes the handshake, and [`Direction`]s do the rest.
 //!
-//! Bytes arrive in one buffer, up to [`READ`] of them by a call of the system, and are opened
-//! there. What is sent is put together and sealed in another one.
+//! Bytes arrive in one buffer, up to [`READ`] of them per system call, and are opened there.
+//! Outgoing bytes are assembled and sealed in another buffer.
 //!
-//! A client that has a core to itself may ask for more all the time instead of sleeping: then it
-//! costs the server nothing to wake it, which on a virtual machine can be a fourth of its work, and
-//! the more the faster the client is.
+//! A client that has a core to itself may poll its socket instead of sleeping. Then the server need
+//! not wake it. On a virtual machine, such wakeups can be a fourth of a server's work, and the
+//! faster the client, the larger this share is.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -21,10 +21,10 @@ use rustls::{ClientConfig, Error, ExtractedSecrets, ServerConfig};
 use super::records::{CONTENT, Direction, HEADER, PAYLOAD, record_len, sealed_len};
 use crate::measure::thread_cpu_nanos;
 
-/// Bytes that one call of the system receives or sends, about.
+/// The approximate number of bytes that one system call receives or sends.
 pub const READ: usize = 128 << 10;
 
-/// Who does not answer for so long is given up.
+/// The time after which a peer that does not respond is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The handshake of either side.
@@ -36,7 +36,8 @@ trait Handshake {
         incoming: &'i mut [u8],
     ) -> UnbufferedStatus<'c, 'i, Self::Data>;
 
-    /// What is known at its end. Messages of TLS that come later, as tickets, are ignored.
+    /// Returns the secrets at the end of the handshake. Later TLS messages, such as tickets, are
+    /// ignored.
     fn secrets(self) -> Result<ExtractedSecrets, Error>;
 }
 
@@ -73,14 +74,14 @@ impl Handshake for UnbufferedServerConnection {
 /// A connection whose handshake is over.
 pub struct Connection {
     socket: TcpStream,
-    /// CPU time of waiting without sleeping, in nanoseconds.
+    /// The CPU time of waiting without sleeping, in nanoseconds.
     spun: u64,
     receives: Direction,
     sends: Direction,
-    /// What came with the handshake.
+    /// Content that arrived together with the handshake.
     early: Vec<u8>,
     incoming: Vec<u8>,
-    /// What has arrived and was not opened yet stands at `start..end` of `incoming`.
+    /// The received bytes that have not been opened stand at `start..end` of `incoming`.
     start: usize,
     end: usize,
     outgoing: Vec<u8>,
@@ -90,7 +91,8 @@ fn broken(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, error)
 }
 
-/// Repeats `call` as long as it would block; `spun` gets the CPU time that this takes.
+/// Repeats `call` for as long as it would block, at most 60 s. Adds the CPU time that this takes to
+/// `spun`, in nanoseconds.
 fn spin(spun: &mut u64, mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     let mut found = call();
     let would_block =
@@ -107,11 +109,12 @@ fn spin(spun: &mut u64, mut call: impl FnMut() -> io::Result<usize>) -> io::Resu
 }
 
 impl Connection {
-    /// Connects to `address`, a server that is called `host`.
+    /// Connects to the server `host` at `address`, and makes the handshake.
     ///
     /// # Errors
     ///
-    /// When nobody listens there, or does not agree on TLS 1.3 and the cipher.
+    /// Returns an error if `host` is not a valid name, if the connection fails or times out after
+    /// 60 s, or if the server does not agree on TLS 1.3 and the cipher.
     pub fn new(address: SocketAddr, host: &str, config: &Arc<ClientConfig>) -> io::Result<Self> {
         let socket = TcpStream::connect_timeout(&address, PATIENCE)?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -121,11 +124,12 @@ impl Connection {
         Self::shake_hands(socket, tls)
     }
 
-    /// The server's side of `socket`.
+    /// Makes the server's side of the handshake on `socket`.
     ///
     /// # Errors
     ///
-    /// When the client does not agree on TLS 1.3 and a cipher.
+    /// Returns an error if the client does not agree on TLS 1.3 and a cipher, or if the socket
+    /// fails.
     pub fn accept(socket: TcpStream, config: &Arc<ServerConfig>) -> io::Result<Self> {
         let tls = UnbufferedServerConnection::new(Arc::clone(config)).map_err(broken)?;
         Self::shake_hands(socket, tls)
@@ -156,7 +160,7 @@ impl Connection {
                         n => n,
                     };
                 }
-                // A client may send what it wants together with its part of the handshake.
+                // A client may send content together with its part of the handshake.
                 ConnectionState::ReadTraffic(mut data) => {
                     while let Some(record) = data.next_record() {
                         early.extend_from_slice(record.map_err(broken)?.payload);
@@ -176,30 +180,30 @@ impl Connection {
         Ok(Self { socket, spun: 0, receives, sends, early, incoming, start: 0, end, outgoing })
     }
 
-    /// From now on it waits without sleeping.
+    /// Makes the connection wait without sleeping from now on.
     ///
     /// # Errors
     ///
-    /// Those of the socket.
+    /// Returns the errors of the socket.
     pub fn never_sleep(&mut self) -> io::Result<()> {
         self.socket.set_nonblocking(true)
     }
 
-    /// CPU time that it has waited without sleeping, in nanoseconds.
+    /// Returns the CPU time of waiting without sleeping, in nanoseconds.
     pub fn spun_nanos(&self) -> u64 {
         self.spun
     }
 
-    /// Sends `head` and `body`, at most [`READ`] bytes and a record, by one call of the system if
-    /// it takes all.
+    /// Sends `head` and `body`, together at most [`READ`] bytes and one record. One system call is
+    /// enough if the socket takes everything.
     ///
     /// # Errors
     ///
-    /// Those of the socket.
+    /// Returns the errors of the socket.
     ///
     /// # Panics
     ///
-    /// When they are longer.
+    /// Panics if `head` and `body` are longer than that.
     pub fn send(&mut self, mut head: &[u8], mut body: &[u8]) -> io::Result<()> {
         self.send_by(head.len() + body.len(), |room| {
             let (first, second) = room.split_at_mut(head.len().min(room.len()));
@@ -209,16 +213,16 @@ impl Connection {
         })
     }
 
-    /// Sends `len` bytes, as [`send`](Self::send) does, that `fill` writes to their place, in
-    /// pieces.
+    /// Sends `len` bytes, at most [`READ`] bytes and one record. `fill` is called for each record
+    /// in turn, and writes the bytes into the slice that it gets.
     ///
     /// # Errors
     ///
-    /// Those of the socket and of `fill`.
+    /// Returns the errors of the socket and of `fill`.
     ///
     /// # Panics
     ///
-    /// When they are too many.
+    /// Panics if `len` is larger than that.
     pub fn send_by(
         &mut self,
         len: usize,
@@ -241,11 +245,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits until something has arrived, and hands all that has arrived to `consume`, in pieces.
+    /// Waits until some content has arrived, and passes everything that has arrived to `consume`,
+    /// in pieces.
     ///
     /// # Errors
     ///
-    /// Those of the socket and of `consume`; that the server has closed the connection.
+    /// Returns the errors of the socket and of `consume`, and `UnexpectedEof` if the peer has
+    /// closed the connection.
     pub fn receive(&mut self, consume: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
         let early = std::mem::take(&mut self.early);
         if !early.is_empty() {

@@ -1,4 +1,5 @@
-//! A client of PostgreSQL over TLS 1.3: it logs in with a password, and asks what has one answer.
+//! A PostgreSQL client over TLS 1.3. It logs in with a password, and asks queries that return a
+//! row.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,14 +12,14 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::filesload::config::{CIPHERS, config};
 
-/// Who does not answer for so long is given up.
+/// The time after which a pooler that does not respond is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What clients need to log in.
+/// The settings that clients need to log in.
 pub struct Login {
-    /// Where the pooler is.
+    /// The address of the pooler.
     pub to: SocketAddr,
-    /// The user, who is also the database.
+    /// The name of the user, which is also the name of the database.
     pub user: String,
     /// The password of the user.
     pub password: String,
@@ -26,11 +27,11 @@ pub struct Login {
 }
 
 impl Login {
-    /// Certificates are not verified, and no session is resumed.
+    /// Creates the settings. Certificates are not verified, and no session is resumed.
     ///
     /// # Errors
     ///
-    /// Those of rustls.
+    /// Returns the errors of rustls.
     pub fn new(to: SocketAddr, user: String, password: String) -> io::Result<Login> {
         let mut tls = (*config(CIPHERS[0].1).map_err(io::Error::other)?).clone();
         tls.resumption = Resumption::disabled();
@@ -42,7 +43,8 @@ impl Login {
     ///
     /// # Errors
     ///
-    /// Those of the connection, and what the pooler says.
+    /// Returns the errors of the connection, and an error if the pooler has no TLS or reports an
+    /// error.
     pub fn connect(&self) -> io::Result<Client> {
         let mut socket = TcpStream::connect(self.to)?;
         socket.set_nodelay(true)?;
@@ -74,11 +76,11 @@ impl Login {
 pub struct Client(StreamOwned<ClientConnection, TcpStream>);
 
 impl Client {
-    /// Asks, and waits for the answer.
+    /// Sends a query that returns a row, and waits for the answer.
     ///
     /// # Errors
     ///
-    /// Those of the connection, and what the pooler says.
+    /// Returns the errors of the connection, and an error if the pooler reports one.
     pub fn ask(&mut self, query: &str) -> io::Result<()> {
         self.send(b'Q', &[query.as_bytes(), b"\0"].concat())?;
         self.message(b'D')?;
@@ -86,11 +88,11 @@ impl Client {
         Ok(())
     }
 
-    /// Says that it goes, and goes.
+    /// Ends the session and closes the connection.
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Returns the errors of the connection.
     pub fn go(mut self) -> io::Result<()> {
         self.send(b'X', &[])
     }
@@ -101,7 +103,7 @@ impl Client {
         self.0.flush()
     }
 
-    /// The next message of a kind; those before are skipped.
+    /// Returns the next message of the wanted kind. Earlier messages are skipped.
     fn message(&mut self, wanted: u8) -> io::Result<(u8, Vec<u8>)> {
         loop {
             let mut head = [0; 5];

@@ -1,4 +1,4 @@
-//! What the clients do, and what it took.
+//! The load: what the clients do, and the measurement.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,37 +9,37 @@ use crate::cpu::nanos_of;
 use crate::loginload::client::Login;
 use crate::measure::process_cpu_nanos;
 
-/// Who does what.
+/// The settings of a load.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// How many clients log in again and again.
+    /// The number of clients that log in again and again.
     pub logins: usize,
-    /// How many stay and ask.
+    /// The number of clients that stay and ask.
     pub askers: usize,
-    /// After what time each of them asks again, if it has been answered.
+    /// The time for which a client waits after an answer before it asks again.
     pub period: Duration,
-    /// How long to measure, after half a second of warming up.
+    /// The duration of the measurement, which follows 0.5 s of warming up.
     pub lasts: Duration,
-    /// The processes whose CPU time is counted.
+    /// The processes whose CPU time is counted, with their descendants.
     pub servers: Vec<libc::pid_t>,
 }
 
-/// What it took.
+/// The result of a load.
 #[derive(Clone, Debug)]
 pub struct Took {
-    /// What each login took, from connecting on.
+    /// The duration of each login, from connecting on.
     pub logins: Vec<Duration>,
-    /// What each answer took.
+    /// The duration of each answer.
     pub answers: Vec<Duration>,
     /// The time that was measured.
     pub wall: Duration,
-    /// CPU time of the servers in it.
+    /// The CPU time of the servers in that time.
     pub servers: Duration,
-    /// CPU time of this program in it.
+    /// The CPU time of this program in that time.
     pub own: Duration,
 }
 
-/// What one client has measured; only what began while it was counted.
+/// The measurements of one client. Only actions that begin while `counts` is set are recorded.
 struct Counted<'a> {
     counts: &'a AtomicBool,
     times: Vec<Duration>,
@@ -56,7 +56,8 @@ impl Counted<'_> {
     }
 }
 
-/// The value below which so many of a hundred are; zero if there is none.
+/// Returns the value below which `percent` of 100 values lie, or zero if there is no value. Sorts
+/// `times`.
 pub fn percentile(times: &mut [Duration], percent: usize) -> Duration {
     times.sort_unstable();
     times
@@ -66,11 +67,11 @@ pub fn percentile(times: &mut [Duration], percent: usize) -> Duration {
 }
 
 impl Load {
-    /// Loads, and measures.
+    /// Runs the load, and measures it.
     ///
     /// # Errors
     ///
-    /// Those of the connections, and when a server is no process.
+    /// Returns the errors of the connections, and an error if a server process does not exist.
     pub fn run(&self, login: &Login) -> io::Result<Took> {
         let (ends, counts) = (&AtomicBool::new(false), &AtomicBool::new(false));
         let counted = || Counted { counts, times: Vec::new() };

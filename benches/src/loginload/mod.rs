@@ -1,8 +1,8 @@
-//! Load on a pooler of PostgreSQL's connections: clients that log in over TLS, ask nothing and go,
-//! and beside them a few that stay and ask at their own pace.
+//! Load on a PostgreSQL connection pooler: clients that log in over TLS, ask nothing and
+//! disconnect, and a few clients that stay and ask at their own pace.
 //!
-//! * [`client`]: a connection, as far as it matters here.
-//! * [`load`]: what the clients do, and what it took.
+//! * [`client`]: the part of a connection that is needed here.
+//! * [`load`]: what the clients do, and the measurement.
 
 pub mod client;
 pub mod load;

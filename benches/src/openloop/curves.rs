@@ -1,15 +1,16 @@
-//! Latency over load as SVG, written by hand: a column of panels for each mean service, a row for
-//! each percentile, a line for each system, and a dashed one for the computed reference.
+//! Latency over load as SVG, written by hand. There is a column of panels for each mean service
+//! time, a row for each percentile, a line for each system, and a dashed line for the computed
+//! reference.
 //!
-//! A panel's scale is made for the loads up to 100 %. Above that a latency says how long the run
-//! was, and no more; such points are drawn as far as the panel reaches.
+//! The scale of a panel fits the loads up to 100 %. Above that, a latency only says how long the
+//! run was. Such points are drawn as far as the panel reaches.
 
 use std::fmt::Write;
 
 use super::record::{Figures, REFERENCE, Record, distinct};
 
-/// Colors that people with any sight tell apart (Okabe and Ito), by system. The last one is drawn
-/// on top.
+/// The color of each system, chosen so that people with any color vision can tell them apart (Okabe
+/// and Ito). The last system is drawn on top.
 const COLORS: [(&str, &str); 7] = [
     ("sharded", "#e69f00"),
     ("rayon", "#cc79a7"),
@@ -20,7 +21,7 @@ const COLORS: [(&str, &str); 7] = [
     (REFERENCE, "#000000"),
 ];
 
-/// A percentile of a run.
+/// A percentile's name, and a function that reads it from a run's figures.
 type Percentile = (&'static str, fn(&Figures) -> u64);
 
 const ROWS: [Percentile; 3] =
@@ -28,7 +29,7 @@ const ROWS: [Percentile; 3] =
 
 const PANEL_WIDTH: f64 = 300.0;
 const PANEL_HEIGHT: f64 = 220.0;
-/// Left of a panel, for its scale; below it; around everything; above everything.
+/// Space to the left of a panel for its scale, below it, around everything, and above everything.
 const LEFT: f64 = 88.0;
 const BELOW: f64 = 64.0;
 const MARGIN: f64 = 16.0;
@@ -37,7 +38,8 @@ const TOP: f64 = 84.0;
 const NOTE: &str = "Medians over the rounds. Panels are scaled for loads up to 100 %; \
     above, latency grows as long as the run lasts.";
 
-/// The drawing of these records, which are of one setup, distribution and spread of keys.
+/// Returns the drawing of these records, which have the same setup, distribution and spread of
+/// keys.
 pub fn svg(title: &str, records: &[&Record]) -> String {
     let means = distinct(records.iter().copied(), |r| r.point.mean_us);
     let width = MARGIN + means.len().max(2) as f64 * (LEFT + PANEL_WIDTH);
@@ -77,11 +79,11 @@ fn load(record: &Record) -> f64 {
 }
 
 fn microseconds(record: &Record, figure: fn(&Figures) -> u64) -> f64 {
-    // The logarithm of nothing is not a number.
+    // The logarithm of zero is infinite.
     record.median(|f| figure(f).max(1) as f64) / 1e3
 }
 
-/// The systems that occur, those that are drawn last first.
+/// Writes the names of the systems that occur. The system that is drawn last comes first.
 fn legend(records: &[&Record], out: &mut String) {
     let systems = distinct(records.iter().copied(), |r| r.system);
     let mut x = MARGIN;
@@ -109,7 +111,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// A range of values, drawn from 0 to 1.
+/// A range of values that is mapped to 0..1.
 #[derive(Clone, Copy)]
 struct Scale {
     from: f64,
@@ -122,7 +124,7 @@ impl Scale {
         Scale { from: 0.0, to: most + 4.0 }
     }
 
-    /// Logarithms of microseconds.
+    /// Returns a scale for logarithms of microseconds.
     fn of_latencies(records: &[&Record], figure: fn(&Figures) -> u64) -> Self {
         let below_capacity = |r: &&&Record| r.point.load <= 100;
         let any = records.iter().any(|r| below_capacity(&r));
@@ -130,7 +132,7 @@ impl Scale {
         let logs = chosen.map(|r| microseconds(r, figure).log10());
         let (least, most) = logs.fold((f64::MAX, f64::MIN), |(a, b), v| (a.min(v), b.max(v)));
         let room = ((most - least) * 0.05).max(0.02);
-        // At least a factor of two, so that noise does not fill a panel.
+        // The scale spans at least a factor of two, so that noise does not fill a panel.
         let missing = (2f64.log10() - (most - least)).max(0.0) / 2.0;
         Scale { from: least - room - missing, to: most + room + missing }
     }
@@ -139,7 +141,7 @@ impl Scale {
         (value - self.from) / (self.to - self.from)
     }
 
-    /// Round numbers of microseconds on this scale: as many as can be told apart.
+    /// Returns round numbers of microseconds on this scale, as many as can be told apart.
     fn ticks(self) -> Vec<f64> {
         let steps: &[f64] = match self.to - self.from {
             span if span > 2.2 => &[1.0],
@@ -153,7 +155,7 @@ impl Scale {
     }
 }
 
-/// Where a panel is, and its scales.
+/// The position of a panel, and its scales.
 struct Panel {
     x: f64,
     y: f64,
@@ -167,12 +169,12 @@ impl Panel {
     }
 
     fn place_latency(&self, microseconds: f64) -> f64 {
-        // Far out of the panel is as good as farther.
+        // Points far outside the panel need no exact position.
         let place = self.latencies.place(microseconds.log10()).clamp(-2.0, 3.0);
         self.y + (1.0 - place) * PANEL_HEIGHT
     }
 
-    /// Everything but the lines.
+    /// Draws everything but the lines.
     fn frame(&self, title: &str, id: &str, loads: &[f64], out: &mut String) {
         let (x, y, right, bottom) = (self.x, self.y, self.x + PANEL_WIDTH, self.y + PANEL_HEIGHT);
         let middle = x + PANEL_WIDTH / 2.0;
@@ -244,7 +246,8 @@ impl Panel {
     }
 }
 
-/// With commas between thousands, and no more digits than there are.
+/// Formats a number with commas between thousands, with at most two decimals below 1,000 and none
+/// above.
 fn number(value: f64) -> String {
     let rounded = (value * 100.0).round() / 100.0;
     if rounded < 1_000.0 {

@@ -1,4 +1,4 @@
-//! Is it well-formed, and does everything occur in it?
+//! The drawing is well-formed, and contains every record.
 
 use super::super::Setup;
 use super::super::percentiles::Percentiles;
@@ -14,7 +14,7 @@ fn record(system: &'static str, mean_us: u32, load: u32, latency: u64) -> Record
     Record { point, system, requests: 100, runs: vec![Figures { latency, cost: None }] }
 }
 
-/// Panics unless every tag is closed in its turn.
+/// Panics unless every tag is closed in the right order.
 fn assert_well_formed(svg: &str) {
     let mut open = Vec::new();
     for tag in svg.split('<').skip(1) {

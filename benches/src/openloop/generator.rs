@@ -1,8 +1,8 @@
-//! Posts a schedule to a system, and waits until all has been served: one run.
+//! One run: posts a schedule to a system, and waits until all requests have been served.
 //!
-//! The generator looks at the clock before each post, and posts what is due at once when it lags.
-//! It writes down by how much it was late. Afterwards it waits for the slots of all requests, and
-//! only then the run ends; so no run disturbs the next one.
+//! The generator reads the clock before each post. When it lags, it posts everything that is due at
+//! once. It records how late each post was. At the end it waits for the slots of all requests
+//! before the run ends, so no run disturbs the next one.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,24 +20,26 @@ use crate::measure::{
     thread_cpu_nanos,
 };
 
-/// From the start of a run to the origin of its schedule.
+/// The time from the start of a run to the origin of its schedule.
 const LEAD: Duration = Duration::from_millis(1);
-/// For workers that look for work a while before they sleep.
+/// The time after warming up, for workers that look for work for a while before they sleep.
 const REST: Duration = Duration::from_millis(3);
-/// How long a system may take beyond the length of the schedule.
+/// The time that a system may take beyond the length of the schedule.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Slots for the latencies of the requests of a run, which the next one uses again. They live until
-/// the process ends: jobs refer to them without counting.
+/// Slots for the latencies of the requests of a run.
+///
+/// The next run reuses them. They live until the process ends, because jobs refer to them without a
+/// reference count.
 pub struct Slots(&'static [AtomicU64]);
 
 impl Slots {
-    /// So many; at least one for each key.
+    /// Allocates `capacity` slots, and at least one for each key.
     pub fn new(capacity: usize) -> Self {
         Slots((0..capacity.max(KEYS)).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak())
     }
 
-    /// The first ones, empty.
+    /// Returns the first `requests` slots, emptied.
     fn empty(&self, requests: usize) -> &'static [AtomicU64] {
         let slots = &self.0[..requests];
         slots.iter().for_each(|slot| slot.store(0, Ordering::Relaxed));
@@ -45,12 +47,12 @@ impl Slots {
     }
 }
 
-/// Why there are no figures.
+/// A reason why a run has no figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// A system did not serve all requests in time.
+    /// The system did not serve all requests in time.
     NotServed,
-    /// The generator may not run before everything else.
+    /// The process may not use the realtime policy `SCHED_FIFO`, which was asked for.
     NotPermitted,
 }
 
@@ -63,34 +65,41 @@ impl fmt::Display for Failure {
     }
 }
 
-/// How a generator without a core to itself waits.
+/// The way in which a generator without a core of its own waits.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Naps {
-    /// How long it sleeps at least. To wake a thread costs some microseconds: with longer naps it
-    /// takes less from the workers, and posts several requests at a time, some of them late.
+    /// The minimum sleep.
+    ///
+    /// Waking a thread costs some microseconds. With longer sleeps, the generator takes less time
+    /// from the workers, but posts several requests at once, some of them late.
     pub least: Duration,
-    /// It runs as soon as it wakes, whatever else runs; otherwise the system may let a worker
-    /// finish its time slice of some milliseconds.
+    /// Whether the generator runs as soon as it wakes, whatever else runs. Otherwise the kernel may
+    /// let a worker finish its time slice of some milliseconds.
     pub realtime: bool,
 }
 
-/// What the runs have in common.
+/// The settings that all runs share.
 pub struct Bench {
-    /// For the latencies.
+    /// The slots for the latencies.
     pub slots: Slots,
     /// The cores that are used.
     pub cores: [usize; 2],
-    /// In [`Setup::Two`].
+    /// The way in which the generator waits in [`Setup::Two`].
     pub naps: Naps,
 }
 
 impl Bench {
-    /// Runs a schedule on a system that is started for it.
+    /// Runs a schedule on a system that is started for this run.
     ///
     /// # Errors
     ///
-    /// When the system does not serve all requests within a minute after the last one, and when the
-    /// generator may not run as it should.
+    /// Returns [`Failure::NotServed`] if the system has not served all requests 60 s, plus the time
+    /// that posting took, after the last post. Returns [`Failure::NotPermitted`] if the generator
+    /// may not use `SCHED_FIFO`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a thread cannot be pinned to its core.
     pub fn run(
         &self,
         setup: Setup,
@@ -118,7 +127,7 @@ impl Bench {
         thread::scope(|scope| scope.spawn(generate).join().expect("the generator does not panic"))
     }
 
-    /// A short request of each key.
+    /// Posts a short request of each key, and waits until all are served.
     fn warm_up(&self, system: &mut dyn System) -> Result<(), Failure> {
         let slots = self.slots.empty(KEYS);
         let intended = monotonic_nanos();
@@ -171,18 +180,18 @@ impl Bench {
     }
 }
 
-/// Readings of the clocks, or what passed between two of them.
+/// Readings of the clocks, or the differences between two readings, in nanoseconds.
 struct Usage {
     time: u64,
     machine: Option<u64>,
     process: u64,
-    /// Of the generator.
+    /// The CPU time of the generator's thread.
     thread: u64,
 }
 
 impl Usage {
     fn now() -> Self {
-        // The time last, as the others take some.
+        // The time is read last, because the other readings take some time.
         let (machine, process) = (machine_cpu_nanos(), process_cpu_nanos());
         Usage { machine, process, thread: thread_cpu_nanos(), time: monotonic_nanos() }
     }
@@ -198,8 +207,9 @@ impl Usage {
     }
 }
 
-/// Looks at the clock until it is time, without a pause instruction: under a hypervisor that may
-/// cost the core. Tells what the clock says.
+/// Reads the clock until it is `time`. Returns the last reading.
+///
+/// The loop has no pause instruction, because under a hypervisor that may cost the core.
 fn spin_until(time: u64) -> u64 {
     loop {
         let now = monotonic_nanos();
@@ -209,7 +219,8 @@ fn spin_until(time: u64) -> u64 {
     }
 }
 
-/// Sleeps until it is time, if it is not yet, and for `least` nanoseconds.
+/// Sleeps until it is `time`, for at least `least` nanoseconds. Returns at once if the time has
+/// passed.
 fn nap_until(time: u64, least: u64) -> u64 {
     loop {
         let now = monotonic_nanos();

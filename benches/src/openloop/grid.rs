@@ -1,4 +1,4 @@
-//! Which points are measured, and the measuring of one.
+//! The points that are measured, and the measurement of one point.
 
 use super::Setup;
 use super::generator::{Bench, Failure};
@@ -9,25 +9,25 @@ use super::schedule::{Distribution, Keys, Request, Spec};
 use super::systems::Start;
 use crate::random::{seed_of, shuffled};
 
-/// All combinations of these.
+/// All combinations of the given values.
 #[derive(Clone, Debug)]
 pub struct Grid {
-    /// Workers and generator.
+    /// The setups of workers and generator.
     pub setups: Vec<Setup>,
-    /// Of the service times.
+    /// The distributions of the service times.
     pub distributions: Vec<Distribution>,
-    /// How the requests are spread over them.
+    /// The distributions of the requests over the keys.
     pub keys: Vec<Keys>,
-    /// Mean service times, in microseconds.
+    /// The mean service times, in microseconds.
     pub means_us: Vec<u32>,
-    /// In percent.
+    /// The loads, in percent of what the workers can serve.
     pub loads: Vec<u32>,
-    /// Runs are longer or shorter by this factor.
+    /// The factor by which runs are longer than at 1.
     pub scale: f64,
 }
 
 impl Grid {
-    /// The points, those of one drawing next to each other.
+    /// Returns the points. Those of one drawing are next to each other.
     pub fn points(&self) -> Vec<Point> {
         let mut points = Vec::new();
         for &setup in &self.setups {
@@ -44,8 +44,10 @@ impl Grid {
         points
     }
 
-    /// How many requests a run has at this point: those of about 0.3 s if the mean service is up to
-    /// 10 us, 0.4 s up to 25 us, and 0.8 s above.
+    /// Returns the number of requests of a run at this point.
+    ///
+    /// At scale 1, these are the requests of about 0.3 s if the mean service time is at most 10 us,
+    /// of 0.4 s if it is at most 25 us, and of 0.8 s otherwise.
     pub fn requests(&self, point: &Point) -> usize {
         let seconds = match point.mean_us {
             0..=10 => 0.3,
@@ -55,7 +57,7 @@ impl Grid {
         ((rate(point) * 1e9 * seconds * self.scale) as usize).max(1)
     }
 
-    /// How many the longest run has.
+    /// Returns the number of requests of the longest run.
     pub fn most_requests(&self) -> usize {
         self.points().iter().map(|point| self.requests(point)).max().unwrap_or(0)
     }
@@ -72,12 +74,14 @@ impl Grid {
         spec.schedule()
     }
 
-    /// Measures the systems at a point, in another order in each round, and computes the reference,
-    /// which is the first of the records. A disturbed run is repeated so many times at most.
+    /// Measures the systems at a point, in another order in each round.
+    ///
+    /// The first of the returned records is the computed reference. A disturbed run is repeated at
+    /// most `retries` times.
     ///
     /// # Errors
     ///
-    /// Those of a run, with the name of the system.
+    /// Returns the error of a failed run, with the name of the system.
     pub fn measure(
         &self,
         bench: &Bench,
@@ -104,7 +108,7 @@ impl Grid {
     }
 }
 
-/// Runs until a run was not disturbed, or the retries are used up.
+/// Repeats a run until it was not disturbed, or until the retries are used up.
 fn undisturbed(
     retries: u32,
     mut run: impl FnMut() -> Result<Figures, Failure>,
@@ -123,7 +127,7 @@ fn mean_nanos(point: &Point) -> f64 {
     f64::from(point.mean_us) * 1e3
 }
 
-/// Arrivals per nanosecond.
+/// Returns the arrivals per nanosecond.
 fn rate(point: &Point) -> f64 {
     f64::from(point.load) / 100.0 * point.setup.workers() as f64 / mean_nanos(point)
 }

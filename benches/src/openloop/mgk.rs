@@ -1,17 +1,17 @@
-//! The reference: a queue that is served in the order of arrival by k servers without any overhead.
+//! The reference: a queue that k servers serve in the order of arrival, without any overhead.
 //!
-//! It is computed over the same schedule: each request is served by the server that is free first,
-//! from then on or from its arrival (Kiefer and Wolfowitz, 1955). The queue knows no keys, so that
-//! two requests of one key may be served at once, and it is no bound for each percentile: a system
-//! with another order can be better in the median, and pay in the tail.
+//! It is computed over the same schedule. Each request is served by the server that is free first,
+//! either from that moment or from the request's arrival (Kiefer and Wolfowitz, 1955). The queue
+//! knows no keys, so two requests of one key may be served at once. It is no lower bound for each
+//! percentile: a system with another order can be better in the median and pay in the tail.
 
 use super::schedule::Request;
 
-/// The time of each request from arrival to end of service, in nanoseconds.
+/// Returns the time of each request from its arrival to the end of its service, in nanoseconds.
 ///
 /// # Panics
 ///
-/// When there is no server.
+/// Panics if `servers` is 0 and there is a request.
 pub fn sojourns(schedule: &[Request], servers: usize) -> Vec<u64> {
     let mut free_at = vec![0; servers];
     let sojourn = |request: &Request| {
@@ -29,7 +29,7 @@ mod tests {
 
     const SERVICE: f64 = 10_000.0;
 
-    /// Mean sojourn in mean services, of many requests.
+    /// Returns the mean sojourn of 400,000 requests, in mean service times.
     fn mean_sojourn(distribution: Distribution, load: f64, servers: usize) -> f64 {
         let (keys, requests) = (Keys::Uniform, 400_000);
         let rate = load * servers as f64 / SERVICE;
@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn exponential_service_is_as_computed_for_one_server() {
-        // 1 / (mu - lambda)
+        // The mean sojourn is 1 / (mu - lambda).
         for load in [0.3, 0.5, 0.7] {
             assert_near(mean_sojourn(Distribution::Exponential, load, 1), 1.0 / (1.0 - load));
         }
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn fixed_service_is_as_computed_for_one_server() {
-        // Pollaczek and Khinchine.
+        // The formula of Pollaczek and Khinchine.
         for load in [0.3, 0.5, 0.7] {
             let expected = 1.0 + load / (2.0 * (1.0 - load));
             assert_near(mean_sojourn(Distribution::Fixed, load, 1), expected);
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn exponential_service_is_as_computed_for_two_servers() {
-        // Erlang's C at half load is a third.
+        // Erlang's C at half load is 1/3.
         assert_near(mean_sojourn(Distribution::Exponential, 0.5, 2), 1.0 + 1.0 / 3.0);
     }
 

@@ -2,18 +2,18 @@
 //! for them.
 //!
 //! A generator posts each request when it is due, and never waits for the system. The latency of a
-//! request is the time from its *intended* arrival to the end of its service, so a delay of the
-//! generator, or of a system that holds it up in the post, is part of it: nothing is omitted
-//! because something else was late.
+//! request is the time from its *intended* arrival to the end of its service. A delay of the
+//! generator, or of a system that holds it up in the post, is therefore part of the latency:
+//! nothing is omitted because something else was late.
 //!
 //! * [`schedule`]: arrivals, service times and keys, from a seed.
 //! * [`service`]: work that takes a given time.
-//! * [`systems`]: who serves the requests.
-//! * [`generator`]: posts a schedule and waits until all has been served: one run.
+//! * [`systems`]: the systems that serve the requests.
+//! * [`generator`]: one run, which posts a schedule and waits until all requests have been served.
 //! * [`mgk`]: the same schedule on ideal servers.
-//! * [`percentiles`]: of the latencies of a run.
-//! * [`record`]: what was measured, and medians over the runs.
-//! * [`grid`]: which points are measured, and how many requests each has.
+//! * [`percentiles`]: the percentiles of a run's latencies.
+//! * [`record`]: the measurements, and medians over the runs.
+//! * [`grid`]: the points that are measured, and the number of requests at each.
 //! * [`report`]: the table and the JSON file.
 //! * [`curves`]: the drawings.
 
@@ -30,22 +30,22 @@ pub mod systems;
 
 use core_affinity::CoreId;
 
-/// Who runs on which core.
+/// The assignment of workers and generator to cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setup {
-    /// One worker on a core, and the generator on another one, where it looks at the clock all the
+    /// One worker on a core, and the generator on another core, where it reads the clock all the
     /// time.
     One,
-    /// Two workers, each on a core, and a generator that sleeps until the next request is due, and
+    /// Two workers, each on a core, and a generator that sleeps until the next request is due. It
     /// then takes the time that it needs from one of the workers.
     Two,
 }
 
 impl Setup {
-    /// Both.
+    /// All setups.
     pub const ALL: [Self; 2] = [Self::One, Self::Two];
 
-    /// Its name.
+    /// Returns the name of the setup on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::One => "one",
@@ -53,7 +53,7 @@ impl Setup {
         }
     }
 
-    /// How many workers there are.
+    /// Returns the number of workers.
     pub fn workers(self) -> usize {
         match self {
             Self::One => 1,
@@ -61,8 +61,10 @@ impl Setup {
         }
     }
 
-    /// The workers' cores. The generator's is the first one in [`Setup::One`]: the system tends to
-    /// handle its interrupts there.
+    /// Returns the workers' cores.
+    ///
+    /// In [`Setup::One`] the generator has the first core, because the system tends to handle its
+    /// interrupts there.
     pub fn worker_cores(self, cores: [usize; 2]) -> Vec<usize> {
         match self {
             Self::One => vec![cores[1]],
@@ -70,7 +72,7 @@ impl Setup {
         }
     }
 
-    /// The generator's core, if it has one to itself.
+    /// Returns the generator's core, if the generator has one to itself.
     pub fn generator_core(self, cores: [usize; 2]) -> Option<usize> {
         match self {
             Self::One => Some(cores[0]),
@@ -79,7 +81,7 @@ impl Setup {
     }
 }
 
-/// The first two cores that the process may use, if it may use so many.
+/// Returns the first two cores that the process may use, or `None` if it may not use two.
 pub fn two_cores() -> Option<[usize; 2]> {
     match core_affinity::get_core_ids()?.as_slice() {
         [first, second, ..] => Some([first.id, second.id]),
@@ -87,11 +89,11 @@ pub fn two_cores() -> Option<[usize; 2]> {
     }
 }
 
-/// Pins the calling thread.
+/// Pins the calling thread to a core.
 ///
 /// # Panics
 ///
-/// When the system refuses.
+/// Panics if the system refuses.
 pub(crate) fn pin(core: usize) {
     assert!(core_affinity::set_for_current(CoreId { id: core }), "a thread can run on core {core}");
 }

@@ -1,26 +1,26 @@
-//! Percentiles of a run, exact: of all its values, sorted.
+//! Exact percentiles of a run, taken from all of its values in sorted order.
 
-/// Of latencies, in nanoseconds.
+/// The percentiles of the latencies of a run, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Percentiles {
     /// The mean.
     pub mean: f64,
-    /// Half of the values are at most this.
+    /// The median: half of the values are at most this.
     pub p50: u64,
-    /// 99 % are.
+    /// The 99th percentile: 99 % of the values are at most this.
     pub p99: u64,
-    /// 99.9 % are.
+    /// The 99.9th percentile: 99.9 % of the values are at most this.
     pub p999: u64,
-    /// All are.
+    /// The largest value.
     pub max: u64,
 }
 
 impl Percentiles {
-    /// Of these values.
+    /// Computes the percentiles of these values.
     ///
     /// # Panics
     ///
-    /// When there is none.
+    /// Panics if there is no value.
     pub fn of(mut values: Vec<u64>) -> Self {
         values.sort_unstable();
         let mean = values.iter().map(|v| *v as f64).sum::<f64>() / values.len() as f64;
@@ -29,7 +29,7 @@ impl Percentiles {
     }
 }
 
-/// The smallest value that so many per mille of the values do not exceed.
+/// Returns the smallest value that is not exceeded by `per_mille` thousandths of the values.
 fn rank(sorted: &[u64], per_mille: usize) -> u64 {
     sorted[(sorted.len() * per_mille).div_ceil(1000).max(1) - 1]
 }

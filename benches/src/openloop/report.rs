@@ -8,16 +8,16 @@ use super::generator::Bench;
 use super::record::{Cost, Figures, Record, distinct};
 use super::schedule::{KEYS, LONG_RATIO, LONG_SHARE, ZIPF_EXPONENT};
 
-/// The loads of the table, if they were measured.
+/// The loads in the table, if they were measured.
 const LOADS: [u32; 3] = [50, 70, 90];
-/// With fewer requests beyond it, a percentile of a run is a matter of chance.
+/// The number of requests beyond a percentile below which the percentile is a matter of chance.
 const FEW: usize = 10;
 
-/// Prints a table in Markdown for each setup, distribution, spread of keys and mean service.
+/// Prints a Markdown table for each setup, distribution, spread of keys and mean service time.
 ///
 /// # Errors
 ///
-/// Those of `out`.
+/// Returns the errors of `out`.
 pub fn table(records: &[Record], out: &mut impl Write) -> io::Result<()> {
     let chosen: Vec<&Record> = records.iter().filter(|r| LOADS.contains(&r.point.load)).collect();
     let chosen = if chosen.is_empty() { records.iter().collect() } else { chosen };
@@ -83,7 +83,7 @@ fn row(record: &Record, out: &mut impl Write) -> io::Result<()> {
     )
 }
 
-/// Everything as JSON: all runs, and their medians. Times are in nanoseconds.
+/// Returns all runs and their medians as JSON. Times are in nanoseconds.
 pub fn json(records: &[Record], scale: f64, bench: &Bench) -> String {
     let document = json!({
         "scale": scale,

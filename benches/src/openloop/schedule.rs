@@ -1,38 +1,39 @@
-//! What arrives when: made from a seed before the run, so that every system gets the same requests.
+//! Schedules of requests, made from a seed before the run, so that every system gets the same
+//! requests.
 //!
 //! Arrivals are a Poisson process: the gaps are drawn from an exponential distribution. Each
-//! request has a service time and a key, drawn independently. A schedule has a fixed number of
-//! requests, also when they are more than the system can serve: so every run ends.
+//! request has a service time and a key, which are drawn independently. A schedule has a fixed
+//! number of requests, even if they are more than the system can serve, so every run ends.
 
 use crate::random::SplitMix64;
 
-/// How many keys there are.
+/// The number of keys.
 pub const KEYS: usize = 1_000;
-/// Exponent of the Zipf distribution of keys; the first key gets 13 % of the requests, the second
-/// 6.5 %.
+/// The exponent of the Zipf distribution of keys. The first key gets 13 % of the requests, the
+/// second one 6.5 %.
 pub const ZIPF_EXPONENT: f64 = 0.99;
-/// Share of long services in the bimodal distribution.
+/// The share of long services in the bimodal distribution.
 pub const LONG_SHARE: f64 = 0.005;
-/// How many times longer these are than the short ones. With a mean of 10 us the short ones take
-/// 6.7 us and the long ones 669 us: a third of all work is in one request of 200.
+/// The duration of a long service divided by that of a short one. With a mean of 10 us, short
+/// services take 6.7 us and long ones 669 us, so a third of all work is in one request of 200.
 pub const LONG_RATIO: f64 = 100.0;
 
-/// How service times are distributed.
+/// The distribution of the service times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distribution {
-    /// All the same.
+    /// All service times are equal.
     Fixed,
-    /// Exponential.
+    /// An exponential distribution.
     Exponential,
-    /// Short ones, and a few that are [`LONG_RATIO`] times as long.
+    /// Short service times, and a few that are [`LONG_RATIO`] times as long.
     Bimodal,
 }
 
 impl Distribution {
-    /// All of them.
+    /// All distributions.
     pub const ALL: [Self; 3] = [Self::Fixed, Self::Exponential, Self::Bimodal];
 
-    /// Its name.
+    /// Returns the name of the distribution on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fixed => "fixed",
@@ -41,7 +42,7 @@ impl Distribution {
         }
     }
 
-    /// A service time with this mean, in nanoseconds; at least one.
+    /// Draws a service time of at least 1 ns from the distribution with this mean, in nanoseconds.
     fn draw(self, mean: f64, random: &mut SplitMix64) -> u32 {
         let nanos = match self {
             Self::Fixed => mean,
@@ -55,20 +56,20 @@ impl Distribution {
     }
 }
 
-/// How requests are spread over the keys.
+/// The distribution of the requests over the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
-    /// Evenly.
+    /// Each key gets the same share.
     Uniform,
-    /// The n-th key gets a share of one over n to the power of [`ZIPF_EXPONENT`].
+    /// A Zipf distribution: the share of the n-th key is proportional to 1 / n ^ [`ZIPF_EXPONENT`].
     Zipf,
 }
 
 impl Keys {
-    /// All of them.
+    /// All distributions over the keys.
     pub const ALL: [Self; 2] = [Self::Uniform, Self::Zipf];
 
-    /// Its name.
+    /// Returns the name of the distribution on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Uniform => "uniform",
@@ -76,7 +77,7 @@ impl Keys {
         }
     }
 
-    /// For each key, the share of the requests that go to it or to one before it.
+    /// Returns for each key the share of the requests that go to this key or an earlier one.
     fn shares(self) -> Vec<f64> {
         let weight = |rank: usize| match self {
             Self::Uniform => 1.0,
@@ -92,36 +93,36 @@ impl Keys {
     }
 }
 
-/// One request.
+/// One request of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// When it arrives, in nanoseconds from the start.
+    /// The time of the arrival, in nanoseconds from the start.
     pub at: u64,
-    /// How long its service takes, in nanoseconds.
+    /// The duration of the service, in nanoseconds.
     pub service: u32,
-    /// Below [`KEYS`].
+    /// The key, which is below [`KEYS`].
     pub key: u32,
 }
 
-/// What a schedule is made of.
+/// The parameters of a schedule.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
-    /// Another schedule for each.
+    /// The seed. Different seeds give different schedules.
     pub seed: u64,
-    /// Of the service times.
+    /// The distribution of the service times.
     pub distribution: Distribution,
-    /// Mean service time, in nanoseconds.
+    /// The mean service time, in nanoseconds.
     pub mean: f64,
-    /// Of the keys.
+    /// The distribution of the requests over the keys.
     pub keys: Keys,
-    /// Arrivals per nanosecond.
+    /// The arrivals per nanosecond.
     pub rate: f64,
-    /// How many.
+    /// The number of requests.
     pub requests: usize,
 }
 
 impl Spec {
-    /// All requests, in the order of their arrival.
+    /// Draws all requests, in the order of their arrival.
     pub fn schedule(&self) -> Vec<Request> {
         let mut random = SplitMix64::new(self.seed);
         let shares = self.keys.shares();
@@ -130,7 +131,7 @@ impl Spec {
             at += -random.unit().ln() / self.rate;
             let service = self.distribution.draw(self.mean, &mut random);
             let unit = random.unit();
-            // The last share may be a rounding error below 1.
+            // A rounding error may leave the last share slightly below 1.
             let key = shares.partition_point(|share| *share < unit).min(KEYS - 1) as u32;
             Request { at: at as u64, service, key }
         };

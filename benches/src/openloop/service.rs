@@ -1,13 +1,14 @@
-//! Work that takes so many nanoseconds: steps of arithmetic, as many as took so long when measured.
+//! Work that takes a given time: a number of arithmetic steps that was calibrated before.
 //!
-//! It does not look at the clock: a reading costs 30 to 45 ns, and work that waits for a time is
-//! done sooner than it should be when it was preempted meanwhile, so that the delay would not show.
+//! The work does not read the clock. A reading costs 30 to 45 ns. Also, work that waits for a point
+//! in time is shorter than it should be when it was preempted, so the delay would not show.
 
 use std::hint::black_box;
 use std::time::Instant;
 
-/// So many steps of xorshift64, each of which needs the one before. Not inlined, so that it is the
-/// same code for everybody.
+/// Runs `steps` steps of xorshift64, each of which needs the result of the previous one.
+///
+/// The function is not inlined, so every caller runs the same code.
 #[inline(never)]
 pub fn spin(steps: u64) {
     let mut x = black_box(steps);
@@ -19,15 +20,16 @@ pub fn spin(steps: u64) {
     black_box(x);
 }
 
-/// How fast this machine does them.
+/// The speed at which this machine runs [`spin`].
 #[derive(Clone, Copy, Debug)]
 pub struct Speed {
     steps_per_nano: f64,
 }
 
 impl Speed {
-    /// Measures it: the best of many short trials, which interrupts spare some of. Takes about 5
-    /// ms.
+    /// Measures the speed, which takes about 5 ms.
+    ///
+    /// The result is the best of 60 short trials, because interrupts spare some of them.
     pub fn measure() -> Self {
         const STEPS: u64 = 50_000;
         let trial = || {
@@ -38,17 +40,17 @@ impl Speed {
         Speed { steps_per_nano: (0..60).map(|_| trial()).fold(0.0, f64::max) }
     }
 
-    /// How many times faster this is than `other`.
+    /// Returns this speed divided by `other`.
     pub fn over(self, other: Speed) -> f64 {
         self.steps_per_nano / other.steps_per_nano
     }
 
-    /// How many steps take so long.
+    /// Returns the number of steps that take `nanos` nanoseconds.
     pub fn steps(self, nanos: u64) -> u64 {
         (nanos as f64 * self.steps_per_nano) as u64
     }
 
-    /// Steps in a nanosecond.
+    /// Returns the number of steps per nanosecond.
     pub fn steps_per_nano(self) -> f64 {
         self.steps_per_nano
     }

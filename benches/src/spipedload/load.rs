@@ -1,4 +1,4 @@
-//! What is measured of spiped.
+//! The load on spiped, and the measurement.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,20 +15,20 @@ use crate::cpu::nanos_of;
 use crate::measure::process_cpu_nanos;
 use crate::spipedload::peer::{End, PACKET, Secret, discard};
 
-/// What the load is.
+/// The kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// `spiped -e` encrypts what each connection sends, as fast as it takes it.
+    /// `spiped -e` encrypts what each connection sends, as fast as it can.
     Bytes,
-    /// `spiped -d` answers clients that connect, exchange keys, get one byte and go.
+    /// `spiped -d` answers clients that connect, exchange keys, get one byte and disconnect.
     Connections,
 }
 
 impl What {
-    /// All of them.
+    /// All kinds of load.
     pub const ALL: [What; 2] = [What::Bytes, What::Connections];
 
-    /// The name on the command line.
+    /// Returns the name of the load on the command line.
     pub fn name(self) -> &'static str {
         match self {
             What::Bytes => "bytes",
@@ -36,7 +36,7 @@ impl What {
         }
     }
 
-    /// What is counted.
+    /// Returns the unit that is counted.
     pub fn unit(self) -> &'static str {
         match self {
             What::Bytes => "MB",
@@ -45,35 +45,35 @@ impl What {
     }
 }
 
-/// What a run has come to.
+/// The result of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Came {
-    /// Units per second of wall time.
+    /// The units per second of wall time.
     pub per_second: f64,
-    /// CPU time of spiped, in nanoseconds per unit.
+    /// The CPU time of spiped, in nanoseconds per unit.
     pub cpu: f64,
-    /// Cores that spiped has used, on average.
+    /// The number of cores that spiped used, on average.
     pub cores: f64,
-    /// Cores that this program has used, on average.
+    /// The number of cores that this program used, on average.
     pub own_cores: f64,
 }
 
-/// How to measure.
+/// The settings of a measurement.
 pub struct Load<'a> {
-    /// A folder with the key file, and for sockets.
+    /// The folder that contains the key file, and in which sockets are created.
     pub folder: &'a Path,
-    /// How many connections there are at a time.
+    /// The number of simultaneous connections.
     pub connections: usize,
-    /// How long to measure, after half a second of warming up.
+    /// The duration of the measurement, which follows 0.5 s of warming up.
     pub lasts: Duration,
 }
 
 impl Load<'_> {
-    /// Measures the spiped that is built in a folder.
+    /// Measures the spiped that was built in the folder `spiped`.
     ///
     /// # Errors
     ///
-    /// Those of the system, and when spiped ends or a connection fails.
+    /// Returns the errors of the system, and an error if spiped ends or a connection fails.
     pub fn measure(&self, what: What, spiped: &Path, workers: usize) -> io::Result<Came> {
         let key = self.folder.join("key");
         let secret = Arc::new(Secret::of(&std::fs::read(&key)?));
@@ -84,7 +84,7 @@ impl Load<'_> {
                 let secret = Arc::clone(&secret);
                 move |stream| {
                     let (secret, counted) = (Arc::clone(&secret), Arc::clone(&counted));
-                    // What fails here, spiped notices, and then the client.
+                    // If this thread fails, spiped notices it, and then the client does.
                     thread::spawn(move || take_encrypted(stream, &secret, &counted));
                     Ok(())
                 }
@@ -104,7 +104,7 @@ impl Load<'_> {
                 })
                 .collect();
             thread::sleep(Duration::from_millis(500));
-            // An error is told when the clients have ended.
+            // An error is returned only after the clients have ended.
             let cpu = spiped.cpu();
             let (began, own) = (Instant::now(), process_cpu_nanos());
             let before = counted.load(Relaxed);
@@ -129,7 +129,7 @@ impl Load<'_> {
     }
 }
 
-/// A spiped that runs, until this is dropped.
+/// A running spiped and its socket. The process is killed when the value is dropped.
 struct Spiped(Child, PathBuf);
 
 impl Spiped {
@@ -147,7 +147,7 @@ impl Spiped {
         command.args(["-t", &format!("[{}]:{}", target.ip(), target.port()), "-k"]).arg(key);
         command.env("DAPPLE_WORKERS", workers.to_string()).stdin(Stdio::null());
         let mut spiped = Spiped(command.spawn()?, socket);
-        // The socket is there before it can be connected to.
+        // The socket file exists before spiped listens on it.
         let began = Instant::now();
         while let Err(error) = spiped.connect() {
             if began.elapsed() > Duration::from_secs(10) {
@@ -173,9 +173,10 @@ impl Spiped {
         nanos_of(&[self.pid()])
     }
 
-    /// Ends it.
+    /// Kills the process.
     fn ended(&self) -> io::Result<()> {
-        // SAFETY: only numbers are passed; the process is a child that is waited for later.
+        // SAFETY: `kill` takes no pointers. The process is our child and is waited for only in
+        // `drop`, so the kernel cannot have reused its id.
         match unsafe { libc::kill(self.pid(), libc::SIGKILL) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
@@ -191,30 +192,31 @@ impl Drop for Spiped {
     }
 }
 
-/// Listens as long as the program runs, on a thread of its own.
+/// Listens on a thread of its own, until the program ends.
 fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Send + 'static) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     thread::spawn(move || {
         while let Ok((stream, _)) = listener.accept() {
-            // A client that goes too early is its own fault.
+            // A client that disconnects too early causes this error, so it is ignored.
             drop(serve(stream));
         }
     });
     Ok(address)
 }
 
-/// Sets how many bytes a socket waits for, or keeps, so that a thread is not woken for few.
+/// Sets a socket's buffer size or low-water mark, so that a thread is not woken for few bytes.
 fn set(socket: &impl AsRawFd, option: libc::c_int, bytes: libc::c_int) -> io::Result<()> {
     let (value, size) = ((&raw const bytes).cast(), size_of_val(&bytes) as libc::socklen_t);
-    // SAFETY: the pointer is to a number of this size, which is only read.
+    // SAFETY: `socket` is borrowed, so its descriptor is open. `value` points to the live `bytes`,
+    // which the call only reads, and `size` is its size.
     match unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value, size) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// What `spiped -e` connects to.
+/// Serves a connection of `spiped -e`: makes the handshake, then counts and discards the bytes.
 fn take_encrypted(mut stream: TcpStream, secret: &Secret, counted: &AtomicU64) -> io::Result<()> {
     secret.handshake(&mut stream, End::Server)?;
     set(&stream, libc::SO_RCVLOWAT, 1 << 17)?;
@@ -226,12 +228,12 @@ fn take_encrypted(mut stream: TcpStream, secret: &Secret, counted: &AtomicU64) -
     }
 }
 
-/// What `spiped -d` connects to.
+/// Serves a connection of `spiped -d`: sends one byte.
 fn greet(mut stream: TcpStream) -> io::Result<()> {
     stream.write_all(b"x")
 }
 
-/// A client of `spiped -e`.
+/// Runs a client of `spiped -e`, which sends bytes until the end.
 fn send(spiped: &Spiped, ends: &AtomicBool) -> io::Result<()> {
     let mut stream = spiped.connect()?;
     set(&stream, libc::SO_SNDBUF, 1 << 20)?;
@@ -245,7 +247,7 @@ fn send(spiped: &Spiped, ends: &AtomicBool) -> io::Result<()> {
     Ok(())
 }
 
-/// A client of `spiped -d`, one connection after the other.
+/// Runs a client of `spiped -d`, which makes one connection after the other.
 fn connect_again(
     spiped: &Spiped,
     secret: &Secret,

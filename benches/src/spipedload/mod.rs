@@ -1,11 +1,11 @@
-//! Load on spiped, which encrypts connections, by peers that are cheaper than it is.
+//! Load on spiped, which encrypts connections, by peers that are cheaper than spiped.
 //!
-//! spiped is one half of a pair; the other half is here. It does without a key exchange of its own
-//! (spiped's `-f`), and throws encrypted bytes away unseen, so that nearly all of the work is
-//! spiped's.
+//! spiped is one half of a pair, and the other half is here. This half makes no key exchange of its
+//! own (spiped's `-f`), and discards encrypted bytes without decrypting them, so that spiped does
+//! nearly all of the work.
 //!
 //! * [`peer`]: the other end of the encryption.
-//! * [`load`]: what is measured.
+//! * [`load`]: the load, and the measurement.
 
 pub mod load;
 pub mod peer;

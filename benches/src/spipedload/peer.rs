@@ -1,4 +1,4 @@
-//! The other end of spiped's encryption, without a key exchange, and without decryption.
+//! The other end of spiped's encryption, without a key exchange and without decryption.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -7,32 +7,36 @@ use std::os::fd::AsRawFd;
 
 use aws_lc_rs::{digest, hmac, pbkdf2, rand};
 
-/// Encrypted bytes of up to 1,024 that a program sends.
+/// The bytes of an encrypted packet, which carries up to 1,024 bytes of content.
 pub const PACKET: usize = 1_060;
 
-/// The key that both ends have: the hash of the bytes of a file.
+/// The key that both ends know: the hash of the bytes of a file.
 pub struct Secret(digest::Digest);
 
-/// Which end of the encryption this is.
+/// An end of the encryption.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It connects, as `spiped -e` does.
+    /// The end that connects, like `spiped -e`.
     Client,
-    /// It is connected to, as `spiped -d` is.
+    /// The end that is connected to, like `spiped -d`.
     Server,
 }
 
 impl Secret {
-    /// The secret of the bytes of a key file.
+    /// Derives the secret from the bytes of a key file.
     pub fn of(file: &[u8]) -> Secret {
         Secret(digest::digest(&digest::SHA256, file))
     }
 
-    /// The handshake, with 1 for the end's part of the key exchange.
+    /// Makes the handshake, with 1 as this end's part of the key exchange.
     ///
     /// # Errors
     ///
-    /// Those of the connection.
+    /// Returns the errors of the connection.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the system has no random bytes.
     ///
     /// # Sources
     ///
@@ -67,13 +71,15 @@ impl Secret {
     }
 }
 
-/// Takes what has come and throws it away, without a copy; 0 at the end.
+/// Receives what has arrived and discards it without a copy. Returns the number of bytes, or 0 at
+/// the end of the stream.
 ///
 /// # Errors
 ///
-/// Those of `recv`.
+/// Returns the errors of `recv`.
 pub fn discard(stream: &TcpStream) -> io::Result<usize> {
-    // SAFETY: with MSG_TRUNC the bytes of a TCP socket are not written anywhere (tcp(7)).
+    // SAFETY: with `MSG_TRUNC`, the kernel discards the bytes of a TCP socket and writes nothing
+    // (tcp(7)), so the pointer may be null.
     let n =
         unsafe { libc::recv(stream.as_raw_fd(), std::ptr::null_mut(), 1 << 24, libc::MSG_TRUNC) };
     usize::try_from(n).map_err(|_| io::Error::last_os_error())

@@ -1,4 +1,4 @@
-//! The workloads on async-executor, an event being a task, a serial unit a mutex.
+//! The workloads on async-executor: an event is a task, and a serial unit is a mutex.
 
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,7 +13,7 @@ use crate::measure::{Took, time};
 
 type Ex = Executor<'static>;
 
-/// Runs a workload.
+/// Runs a workload. Returns `None` if the system does not support it.
 pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
     if matches!(workload, Workload::Sharing(_)) {
         return None;
@@ -92,12 +92,13 @@ pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
     for thread in threads {
         thread.join().expect("an executor thread does not panic");
     }
-    // SAFETY: it was leaked above, and the threads that used it have ended.
+    // SAFETY: `ex` came from `Box::leak` above and is freed only here. All threads that ran it have
+    // been joined, and every event has run, so nothing uses it.
     drop(unsafe { Box::from_raw(std::ptr::from_ref(ex).cast_mut()) });
     Some(took)
 }
 
-// `last` is only handed on: its end is the end of the run.
+// `last` is only passed on: the run ends when its last clone is dropped.
 #[allow(clippy::only_used_in_recursion)]
 fn chain(left: u64, ex: &'static Ex, last: Arc<OpensWhenDropped>) {
     if left > 0 {
@@ -105,7 +106,7 @@ fn chain(left: u64, ex: &'static Ex, last: Arc<OpensWhenDropped>) {
     }
 }
 
-// `last` is only handed on: its end is the end of the run.
+// `last` is only passed on: the run ends when its last clone is dropped.
 #[allow(clippy::only_used_in_recursion)]
 fn hop(left: u64, pair: Arc<[Mutex<u64>; 2]>, ex: &'static Ex, last: Arc<OpensWhenDropped>) {
     *pair[left as usize % 2].lock().unwrap() += 1;
@@ -138,7 +139,7 @@ fn generate(
     ex.spawn(event).detach();
 }
 
-/// A signal that any number of futures wait for.
+/// A signal for which any number of futures can wait.
 #[derive(Clone, Default)]
 struct Once(Arc<Mutex<(bool, Vec<std::task::Waker>)>>);
 

@@ -7,14 +7,18 @@ use super::{
 };
 use crate::measure::{Took, time};
 
-/// Posts the first events of a run.
+/// A closure that posts the first events of a run.
 type Start = Box<dyn FnOnce(&Handle)>;
 
-/// Runs a workload with a policy.
+/// Runs a workload with a steal policy.
+///
+/// # Panics
+///
+/// Panics if the runtime cannot be built.
 pub fn run(workload: Workload, events: u64, workers: usize, policy: StealPolicy) -> Took {
     let rt = Runtime::builder().workers(workers).steal_policy(policy).build().expect("a runtime");
     let h = rt.handle();
-    // Warm: every worker's thread has started.
+    // The run starts warm: every worker's thread has started.
     rt.wait_idle();
     let (start, events): (Start, u64) = match workload {
         Workload::Chain => {

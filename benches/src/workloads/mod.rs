@@ -1,20 +1,21 @@
-//! The workloads, and each system's way of doing them.
+//! The workloads, and how each system runs them.
 //!
 //! | workload | what it is | what counts as an event |
 //! | --- | --- | --- |
-//! | chain | one serial unit posts to itself, one closure in flight | a closure |
+//! | chain | one serial unit posts to itself, with one closure in flight | a closure |
 //! | keyed | each of 64 generators posts 64 increments to random ones of 1,000 serial counters, then itself | an increment |
-//! | fanout | one event posts many events that share with nobody | one of these |
-//! | fanout-colors | the same, each with a fresh serial unit | one of these |
+//! | fanout | one event posts many events that share nothing | one of these |
+//! | fanout-colors | one event posts many events, each with a new serial unit | one of these |
 //! | pingpong | two serial units post to each other | a hop |
 //! | chains | 128 serial units that each post to themselves, all started on one worker | a closure |
-//! | work10us | events that share with nobody, each 10 us of arithmetic | one of these |
+//! | work10us | events that share nothing, each 10 us of arithmetic | one of these |
 //!
-//! Those whose events need several things, or read one thing together, are in [`sharing`].
+//! The workloads in [`sharing`] have events that need several things, or that read one thing
+//! together.
 //!
-//! A serial unit is dapple's color, an actor (a task that receives from a channel), or a mutex. The
-//! limits know none: [`plain`] and [`stakker`] run closures on one thread.
-//! Runs start with an idle, warm pool, and end when every event has run.
+//! A serial unit is a color of dapple, an actor (a task that receives from a channel), or a mutex.
+//! The limits [`plain`] and [`stakker`] have none: they run closures on one thread. Runs start with
+//! an idle, warm pool, and end when every event has run.
 
 pub mod async_executor;
 pub mod dapple;
@@ -31,36 +32,36 @@ use self::sharing::{Bank, SEATS, Sharing};
 use crate::measure::Took;
 use crate::openloop::service::{Speed, spin};
 
-/// Generators of `keyed`.
+/// The number of generators of `keyed`.
 pub const GENERATORS: usize = 64;
-/// Increments that a generator posts at a time.
+/// The number of increments that a generator posts at a time.
 pub const BURST: usize = 64;
-/// Counters of `keyed`.
+/// The number of counters of `keyed`.
 pub const KEYS: usize = 1_000;
 
-/// What is done.
+/// A workload of `versus`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workload {
-    /// See the module.
+    /// One serial unit posts to itself.
     Chain,
-    /// See the module.
+    /// Generators post increments to random serial counters.
     Keyed,
-    /// See the module.
+    /// One event posts many events that share nothing.
     Fanout,
-    /// See the module.
+    /// One event posts many events, each with a new serial unit.
     FanoutColors,
-    /// See the module.
+    /// Two serial units post to each other.
     Pingpong,
-    /// See the module.
+    /// Many serial units that each post to themselves.
     Chains,
-    /// See the module.
+    /// Events that share nothing, each 10 us of arithmetic.
     Work10us,
-    /// See [`sharing`].
+    /// A workload whose events need several things, or read one thing together.
     Sharing(Sharing),
 }
 
 impl Workload {
-    /// All of them.
+    /// All workloads.
     pub const ALL: [Workload; 16] = [
         Workload::Chain,
         Workload::Keyed,
@@ -80,7 +81,7 @@ impl Workload {
         Workload::Sharing(Sharing::Dictionary),
     ];
 
-    /// Its name.
+    /// Returns the name of the workload on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Workload::Chain => "chain",
@@ -104,12 +105,12 @@ impl Workload {
         }
     }
 
-    /// Says whether it is run only when it is asked for by its name.
+    /// Returns `true` if the workload is run only when it is asked for by name.
     pub fn is_extra(self) -> bool {
         matches!(self, Workload::Sharing(Sharing::Bank(Bank::Work(_))))
     }
 
-    /// Events of one run.
+    /// Returns the number of events of one run.
     pub fn events(self, quick: bool) -> u64 {
         let full = match self {
             Workload::Chain | Workload::Pingpong => 2_000_000,
@@ -125,26 +126,27 @@ impl Workload {
     }
 }
 
-/// One system on one workload, once.
+/// A function that runs a workload on one system once. It returns `None` if the system does not
+/// support the workload.
 pub type Run = fn(Workload, events: u64, workers: usize) -> Option<Took>;
 
-/// Chains of `chains`.
+/// The number of serial units of `chains`.
 pub const CHAINS: u64 = 128;
 
-/// About 10 us of arithmetic: as many steps as took so long when this was first called.
+/// Does about 10 us of arithmetic: the number of steps that took 10 us when this was first called.
 pub(crate) fn work_10us() {
     static STEPS: OnceLock<u64> = OnceLock::new();
     spin(*STEPS.get_or_init(|| Speed::measure().steps(10_000)));
 }
 
-/// Rounds of each generator for about `events` increments, and the exact number of these.
+/// Returns the rounds of each generator for about `events` increments, and their exact number.
 pub(crate) fn keyed_rounds(events: u64) -> (usize, u64) {
     let rounds = (events as usize / (GENERATORS * BURST)).max(1);
     (rounds, (rounds * GENERATORS * BURST) as u64)
 }
 
-/// Rounds of each generator, or meals of each philosopher, for about `events` events, and the exact
-/// number of these.
+/// Returns the rounds of each generator, or the meals of each philosopher, for about `events`
+/// events, and the exact number of events.
 pub(crate) fn sharing_rounds(sharing: Sharing, events: u64) -> (usize, u64) {
     match sharing {
         Sharing::Philosophers => {
@@ -171,7 +173,7 @@ impl Keys {
     }
 }
 
-/// Opens when told; for systems that have no other way to wait.
+/// A gate that opens once, for systems that have no other way to wait.
 #[derive(Default)]
 pub(crate) struct Gate {
     open: Mutex<bool>,
@@ -190,7 +192,7 @@ impl Gate {
     }
 }
 
-/// Opens the gate when the last clone of its `Arc` is dropped.
+/// A guard that opens the gate when the last clone of its `Arc` is dropped.
 pub(crate) struct OpensWhenDropped(pub(crate) std::sync::Arc<Gate>);
 
 impl Drop for OpensWhenDropped {

@@ -1,6 +1,6 @@
-//! The limit: one thread, one `VecDeque` of boxed closures, no synchronisation at all. With two
-//! workers, for the workloads whose halves need nothing of each other: two such threads, each
-//! pinned to a core.
+//! The limit: one thread with one `VecDeque` of boxed closures, and no synchronization at all.
+//! Workloads that split into independent parts also run on several such threads, each pinned to a
+//! core.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -28,7 +28,8 @@ impl Loop {
     }
 }
 
-/// Runs a workload, on one thread, or on bare pinned threads that share nothing.
+/// Runs a workload, on one thread or on bare pinned threads that share nothing. Returns `None` if
+/// that is not possible.
 pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
     if workers == 1 {
         return run_one(workload, events);
@@ -40,7 +41,7 @@ pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
     Some(on_bare_threads(events, workers, |events| _ = run_one(workload, events)))
 }
 
-/// `run` on so many threads, each pinned to a core, with its part of the events.
+/// Calls `run` on `workers` threads, each pinned to a core, with its part of the events.
 pub(crate) fn on_bare_threads(events: u64, workers: usize, run: impl Fn(u64) + Sync) -> Took {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let start = std::sync::Barrier::new(workers + 1);

@@ -1,4 +1,5 @@
-//! The workloads on rayon, an event being a spawned closure in FIFO order, a serial unit a mutex.
+//! The workloads on rayon: an event is a spawned closure in FIFO order, and a serial unit is a
+//! mutex.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +10,11 @@ use super::{
 };
 use crate::measure::{Took, time};
 
-/// Runs a workload.
+/// Runs a workload. The result is never `None`.
+///
+/// # Panics
+///
+/// Panics if the thread pool cannot be built.
 pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build().expect("a pool");
     pool.broadcast(|_| ());

@@ -1,6 +1,6 @@
-//! Closures on one thread, by stakker: no synchronisation, and no box per closure, as its queue is
-//! one buffer of closures of any size. A limit for what needs several things at once: here they are
-//! there for the taking.
+//! Closures on one thread, by stakker: no synchronization, and no box per closure, because its
+//! queue is one buffer of closures of any size. This is a limit for events that need several things
+//! at once, because on one thread all things are available without waiting.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -14,7 +14,8 @@ use super::{BURST, GENERATORS, Workload, sharing_rounds};
 use crate::measure::{Took, time};
 use crate::openloop::service::spin;
 
-/// Runs a workload whose events need several things, on one thread.
+/// Runs a workload whose events need several things, on one thread. Returns `None` for other
+/// workloads, and for more than one worker.
 pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
     let Workload::Sharing(sharing) = workload else { return None };
     if workers != 1 {

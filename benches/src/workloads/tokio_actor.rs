@@ -1,4 +1,4 @@
-//! The workloads on tokio, a serial unit being an actor: a task that receives callbacks on its
+//! The workloads on tokio, where a serial unit is an actor: a task that receives callbacks on its
 //! state from an unbounded channel.
 
 use tokio::runtime::{Builder, Runtime};
@@ -8,7 +8,11 @@ use tokio::task::JoinHandle;
 use super::{BURST, CHAINS, GENERATORS, KEYS, Keys, Workload, keyed_rounds, sharing_rounds};
 use crate::measure::{Took, time};
 
-/// A runtime with so many workers.
+/// Starts a runtime with `workers` workers.
+///
+/// # Panics
+///
+/// Panics if the runtime cannot be built.
 pub fn runtime(workers: usize) -> Runtime {
     let rt = Builder::new_multi_thread().worker_threads(workers).build().expect("a runtime");
     rt.block_on(async {
@@ -20,10 +24,14 @@ pub fn runtime(workers: usize) -> Runtime {
     rt
 }
 
-/// Runs a workload.
+/// Runs a workload. Returns `None` if the workload would be the same as in `tokio_spawn`.
+///
+/// # Panics
+///
+/// Panics if the runtime cannot be built.
 pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
     let rt = runtime(workers);
-    // An actor that shares with nobody is a task: the same as in `tokio_spawn`.
+    // An actor that shares nothing is just a task, as in `tokio_spawn`.
     match workload {
         Workload::Fanout | Workload::Work10us => None,
         Workload::Chains => Some(time(events, || {
@@ -52,17 +60,17 @@ pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
     }
 }
 
-/// What an actor gets: a callback on its state, as in a program of callbacks.
+/// A message to an actor: a callback on its state, as in a callback-based program.
 type Message<S> = Box<dyn FnOnce(&mut S) -> Next + Send>;
 
-/// Does the actor go on?
+/// Whether the actor goes on.
 #[derive(PartialEq)]
 enum Next {
     Go,
     Stop,
 }
 
-/// Starts an actor whose state gets its own sender.
+/// Starts an actor. `state` creates its state from a sender to the actor itself.
 fn actor<S: Send + 'static>(
     state: impl FnOnce(UnboundedSender<Message<S>>) -> S,
 ) -> (UnboundedSender<Message<S>>, JoinHandle<()>) {
@@ -84,7 +92,7 @@ async fn done(task: JoinHandle<()>) {
 
 type Own = Option<UnboundedSender<Message<Link>>>;
 
-/// The state of a chain: the way to itself.
+/// The state of a chain: a sender to itself.
 struct Link(Own);
 
 fn step(link: &mut Link, left: u64) -> Next {
@@ -126,7 +134,7 @@ async fn keyed(rounds: usize) {
     let mut actors = Vec::new();
     let mut counters = Vec::new();
     for _ in 0..KEYS {
-        // The counter does not keep its own sender: it ends when the generators have.
+        // A counter does not store its own sender, so it ends when the generators have ended.
         let (tx, task) = actor(|_| 0u64);
         counters.push(tx);
         actors.push(task);

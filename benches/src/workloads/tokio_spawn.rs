@@ -1,4 +1,4 @@
-//! The workloads on tokio, an event being a task, a serial unit a mutex.
+//! The workloads on tokio: an event is a task, and a serial unit is a mutex.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,11 @@ use super::{
 };
 use crate::measure::{Took, time};
 
-/// Runs a workload.
+/// Runs a workload. The result is never `None`.
+///
+/// # Panics
+///
+/// Panics if the runtime cannot be built.
 pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
     let rt = super::tokio_actor::runtime(workers);
     let gate = Arc::new(Gate::default());
@@ -76,7 +80,7 @@ pub fn run(workload: Workload, events: u64, workers: usize) -> Option<Took> {
     }))
 }
 
-// `last` is only handed on: its end is the end of the run.
+// `last` is only passed on: the run ends when its last clone is dropped.
 #[allow(clippy::only_used_in_recursion)]
 fn chain(left: u64, last: Arc<OpensWhenDropped>) {
     if left > 0 {
@@ -84,7 +88,7 @@ fn chain(left: u64, last: Arc<OpensWhenDropped>) {
     }
 }
 
-// `last` is only handed on: its end is the end of the run.
+// `last` is only passed on: the run ends when its last clone is dropped.
 #[allow(clippy::only_used_in_recursion)]
 fn hop(left: u64, pair: Arc<[Mutex<u64>; 2]>, last: Arc<OpensWhenDropped>) {
     *pair[left as usize % 2].lock().unwrap() += 1;

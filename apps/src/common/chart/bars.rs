@@ -4,14 +4,14 @@ use std::fmt::Write;
 
 use super::{FILLS, TITLE, WIDTH, escaped};
 
-/// Bars that are to be compared.
+/// A group of bars that are compared with each other.
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) bars: Vec<Bar>,
 }
 
-/// A bar: one value.
+/// A bar, which shows one value.
 #[derive(Debug)]
 pub(crate) struct Bar {
     pub(crate) name: String,
@@ -23,7 +23,7 @@ const VALUES: f64 = 70.0;
 const BAR: f64 = 16.0;
 const GAP: f64 = 5.0;
 
-/// The bars as elements of SVG, and how high the whole picture is.
+/// Returns the bars as SVG elements, and the height of the whole picture.
 pub(crate) fn draw(groups: &[Group]) -> (String, f64) {
     let bars = || groups.iter().flat_map(|group| &group.bars);
     let most = bars().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);

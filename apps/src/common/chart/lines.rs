@@ -1,45 +1,46 @@
-//! Curves over an axis; both axes are logarithmic.
+//! Line charts with two logarithmic axes.
 
 use std::fmt::Write;
 
 use super::{FILLS, TITLE, WIDTH, escaped};
 
-/// Curves that are to be compared.
+/// A chart of curves that are compared with each other.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    /// What the horizontal axis counts.
+    /// The quantity on the horizontal axis.
     pub(crate) across: String,
     pub(crate) series: Vec<Series>,
 }
 
-/// A curve: points from left to right.
+/// A curve, as points from left to right.
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) name: String,
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// The plot inside of the picture, and what is below it.
+/// The margins and the height of the plot, and the height of the axis text below it.
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 20.0;
 const HEIGHT: f64 = 300.0;
 const AXIS: f64 = 44.0;
-/// A row of the legend; there are three names in each.
+/// The height of a row of the legend, which has three names.
 const ROW: f64 = 20.0;
 
-/// An axis: the powers of two that it reaches from and to, and the values that are marked.
+/// An axis: the logarithms (base 2) of its ends, and the values that are marked.
 struct Axis {
     from: f64,
     to: f64,
     marks: Vec<f64>,
 }
 
-/// Says whether a value has a place on a logarithmic axis.
+/// Returns `true` if a logarithmic axis can show the value.
 fn has_place(value: f64) -> bool {
     value.is_finite() && value > 0.0
 }
 
-/// The least and the largest of the values that have a place.
+/// Returns the least and the largest of the values that the axis can show, or `(1.0, 1.0)` if there
+/// is none.
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let wider = |(least, most): (f64, f64), value: f64| (least.min(value), most.max(value));
     let range = values.filter(|value| has_place(*value)).fold((f64::MAX, 0.0), wider);
@@ -47,7 +48,7 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 impl Axis {
-    /// Creates an axis from a power of two to another one.
+    /// Creates an axis whose ends are powers of two and which encloses both values.
     fn wide((least, most): (f64, f64)) -> Axis {
         let (mut from, to) = (least.log2().floor(), most.log2().ceil());
         if from >= to {
@@ -59,7 +60,7 @@ impl Axis {
         Axis { from, to, marks }
     }
 
-    /// Creates an axis from the least value to the largest.
+    /// Creates an axis that reaches from the least value to the largest.
     fn tight((least, most): (f64, f64)) -> Axis {
         let mut axis = Axis::wide((least, most));
         if least < most {
@@ -69,13 +70,13 @@ impl Axis {
         axis
     }
 
-    /// Where on the axis a value is, from 0 to 1.
+    /// Returns a value's position on the axis, from 0 to 1.
     fn at(&self, value: f64) -> f64 {
         (value.log2() - self.from) / (self.to - self.from)
     }
 }
 
-/// A value beside its mark: as few digits as tell it from its neighbors.
+/// Returns the text beside a mark, with only as many digits as distinguish it from its neighbors.
 fn told(value: f64) -> String {
     let text = match value.abs() {
         v if v >= 1e6 => return format!("{} M", told(value / 1e6)),
@@ -91,7 +92,7 @@ fn told(value: f64) -> String {
 }
 
 impl Lines {
-    /// The curves as elements of SVG, and how high the whole picture is.
+    /// Returns the curves as SVG elements, and the height of the whole picture.
     pub(crate) fn draw(&self) -> (String, f64) {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let across = Axis::tight(range(points().map(|point| point.0)));

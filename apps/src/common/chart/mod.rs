@@ -8,18 +8,18 @@ use std::fmt::Write;
 pub(crate) use self::bars::{Bar, Group};
 pub(crate) use self::lines::{Lines, Series};
 
-/// A picture of figures.
+/// A chart.
 #[derive(Debug)]
 pub(crate) struct Chart {
-    /// A part of its file's name.
+    /// A part of the file name of the chart.
     pub(crate) name: String,
     pub(crate) title: String,
-    /// What is measured, and in what.
+    /// The measured quantity and its unit.
     pub(crate) unit: String,
     pub(crate) plot: Plot,
 }
 
-/// What the picture shows.
+/// The kind and the data of a chart.
 #[derive(Debug)]
 pub(crate) enum Plot {
     /// Groups of horizontal bars.
@@ -29,10 +29,10 @@ pub(crate) enum Plot {
 }
 
 const WIDTH: f64 = 720.0;
-/// Height of the title and of the unit below it.
+/// The height of the title and of the unit below it.
 const TITLE: f64 = 50.0;
 
-/// Colors that people with color blindness tell apart (Okabe and Ito, 2008).
+/// Colors that people with color blindness can tell apart (Okabe and Ito, 2008).
 const FILLS: [&str; 6] = ["#999999", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7"];
 
 const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#222}.t{font-weight:600;\
@@ -40,7 +40,7 @@ const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#222}.t{font-weigh
                      @media(prefers-color-scheme:dark){\
                      text{fill:#ddd}.u{fill:#999}.g{stroke:#444}.b{fill:#1b1b1b}}";
 
-/// Text as it stands in a document.
+/// Escapes a text for an XML document.
 pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
@@ -51,7 +51,7 @@ impl Chart {
         Chart { name, title, unit, plot }
     }
 
-    /// The document: a picture with no outside resource.
+    /// Returns the chart as an SVG document, which refers to no outside resource.
     pub(crate) fn to_svg(&self) -> String {
         let (body, height) = match &self.plot {
             Plot::Bars(groups) => bars::draw(groups),

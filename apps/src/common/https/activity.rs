@@ -1,5 +1,4 @@
-//! What is going on on a connection: requests that are being answered, and bodies that are being
-//! sent.
+//! The activity on a connection: requests that are being answered, and bodies that are being sent.
 
 use std::io;
 use std::pin::Pin;
@@ -14,29 +13,31 @@ use super::body::{Body, Piece};
 
 use crate::common::time::later;
 
-/// How long the client may take nothing of a body.
+/// The time after which a body of which the client takes nothing counts as stalled.
 const STALLED: Duration = Duration::from_secs(300);
 
-/// See the module.
+/// The activity of one connection. See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Activity(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
     next: u64,
-    /// Few, by their numbers. `None`: it is being answered; otherwise when its body was last asked
-    /// for more.
+    /// The open requests, by number. The time is `None` while the request is being answered, and
+    /// afterwards the time at which hyper last asked its body for more. There are few of them, so
+    /// they are in a vector.
     requests: Vec<(u64, Option<Instant>)>,
-    /// When there was a request last.
+    /// The time at which the last request ended, or at which the connection began.
     last: Instant,
 }
 
+/// The state of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Doing {
     Something,
-    /// For as long as was asked.
+    /// There has been no request for the idle time.
     Nothing,
-    /// There is a body of which nothing is taken.
+    /// The client takes nothing of a body.
     Stalled,
 }
 
@@ -50,7 +51,7 @@ impl Activity {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request has come.
+    /// Notes that a request has arrived.
     pub(super) fn begin(&self) -> InFlight {
         let mut state = self.lock();
         let number = state.next;
@@ -59,7 +60,7 @@ impl Activity {
         InFlight { activity: self.clone(), number }
     }
 
-    /// Says whether a request has ever come.
+    /// Returns `true` if a request has ever arrived.
     pub(super) fn has_begun(&self) -> bool {
         self.lock().next > 0
     }
@@ -79,7 +80,7 @@ impl Activity {
     }
 }
 
-/// A request that has not been answered to the end.
+/// A request that has not been answered completely.
 #[derive(Debug)]
 pub(super) struct InFlight {
     activity: Activity,
@@ -93,6 +94,7 @@ impl InFlight {
         Tracked { body, request: self }
     }
 
+    /// Notes that hyper asks for more of the body.
     fn asked(&self) {
         let mut state = self.activity.lock();
         let own = state.requests.iter_mut().find(|(number, _)| *number == self.number);

@@ -1,10 +1,10 @@
-//! Bodies of responses: nothing, some bytes, a part of a file, what is made piece by piece, or
-//! several of these.
+//! Bodies of responses: nothing, some bytes, a part of a file, content that is made piece by piece,
+//! or several of these.
 //!
-//! A file that the system has in memory is read on the worker; what has to come from a disk is read
-//! on the blocking pool, one piece ahead of what is being sent. So a client that takes nothing
-//! holds the piece that it does not take, one more, and what the connection has buffered; see
-//! [`CHUNK`].
+//! A file that the page cache has is read on the worker. What has to come from a disk is read on
+//! the blocking pool, one piece ahead of the piece that is being sent. So a client that takes
+//! nothing keeps three things in memory: the piece that it does not take, one more, and the
+//! connection's buffers. See [`CHUNK`].
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -20,16 +20,16 @@ use hyper::body::{Frame, SizeHint};
 use crate::common::cached;
 use crate::common::pieces::Pieces;
 
-/// Bytes of a file that are read at once.
+/// The size in bytes of a buffer, and of the largest piece of a file.
 pub(crate) const CHUNK: usize = 128 * 1024;
 
-/// Bytes of a file that are many to free at once.
+/// The length in bytes above which a body's file is closed on the blocking pool.
 const LARGE: u64 = 16 * 1024 * 1024;
 
-/// Buffers that are kept for the next file.
+/// The maximum number of free buffers that are kept.
 const MOST_FREE: usize = 64;
 
-/// Buffers for files, which come back when they have been sent.
+/// A free list of buffers for files. A buffer returns to it when it has been sent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Buffers(Arc<Mutex<Vec<Box<[u8]>>>>);
 
@@ -44,7 +44,7 @@ impl Buffers {
     }
 }
 
-/// A buffer, of which a part is filled.
+/// A buffer that is partly filled: with the bytes `from..to`.
 pub(crate) struct Buffer {
     bytes: Box<[u8]>,
     from: usize,
@@ -86,7 +86,7 @@ impl Buf for Piece {
         match self {
             Piece::Bytes(bytes) => bytes.advance(count),
             Piece::Buffer(buffer) => {
-                assert!(count <= buffer.to - buffer.from, "advanced behind the end");
+                assert!(count <= buffer.to - buffer.from, "advanced past the end");
                 buffer.from += count;
             }
         }
@@ -105,11 +105,12 @@ pub(crate) enum Body {
     },
     /// Several bodies, one after the other.
     Parts(VecDeque<Body>),
-    /// One that tells in the end how long it was.
+    /// A body that reports its length when it ends.
     Counted(Box<Body>, Count),
 }
 
-/// Bytes of a body that have been handed out, and who is told of them.
+/// The number of bytes of a body that have been handed out, and the function to which it is
+/// reported.
 pub(crate) struct Count {
     len: u64,
     tell: Option<Box<dyn FnOnce(u64) + Send>>,
@@ -128,13 +129,13 @@ impl Body {
         Body::Bytes(text.into())
     }
 
-    /// Made while it is sent; the first piece is begun at once.
+    /// Creates a body that is made while it is sent. The first piece is begun at once.
     pub(crate) fn pieces(handle: &Handle, pieces: impl Pieces) -> Body {
         let made = Some(make(handle, Box::new(pieces)));
         Body::Pieces { handle: handle.clone(), made }
     }
 
-    /// Calls `tell` with the number of bytes that it had, when it has been sent or is given up.
+    /// Calls `tell` with the number of bytes handed out, when the body has been sent or is dropped.
     pub(crate) fn counted(self, tell: impl FnOnce(u64) + Send + 'static) -> Body {
         Body::Counted(Box::new(self), Count { len: 0, tell: Some(Box::new(tell)) })
     }
@@ -150,15 +151,17 @@ fn make(handle: &Handle, mut pieces: Box<dyn Pieces>) -> JoinHandle<Made> {
 /// A part of a file.
 pub(crate) struct FileBody {
     file: Arc<File>,
-    /// The start of what has not been handed out.
+    /// The offset of the next byte that has not been handed out.
     at: u64,
+    /// The number of bytes that have not been handed out.
     left: u64,
     buffers: Buffers,
     handle: Handle,
     is_large: bool,
-    /// The file system cannot tell what is in memory, and keeps everything there.
+    /// Whether the file system keeps everything in memory. It is `None` while that is not known:
+    /// until a read shows that the file system cannot tell which data is in memory.
     kept: Option<bool>,
-    /// The next piece, if it has to be read from a disk.
+    /// The next piece, if it is being read from a disk.
     ahead: Option<JoinHandle<io::Result<Buffer>>>,
 }
 
@@ -180,7 +183,8 @@ impl FileBody {
         usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK)
     }
 
-    /// `WouldBlock`: it has to be read on the blocking pool.
+    /// Reads without blocking. Returns `WouldBlock` if the data has to be read on the blocking
+    /// pool.
     fn read_cached(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.kept.is_none() {
             if let Some(n) = cached::try_read(&self.file, buf, self.at)? {
@@ -231,8 +235,8 @@ impl FileBody {
 
     fn got(&mut self, buffer: Buffer) -> io::Result<Buffer> {
         if buffer.to == 0 {
-            // It has become shorter. The client has been promised more, so it is to see that it
-            // does not have all.
+            // The file has become shorter. The client was promised more bytes, and only an error
+            // shows it that some are missing.
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.at += buffer.to as u64;
@@ -242,8 +246,8 @@ impl FileBody {
 }
 
 impl Drop for FileBody {
-    /// It may have been replaced meanwhile: then the last to close it frees its blocks, which takes
-    /// a while for many.
+    /// Closes a large file on the blocking pool. If the file was replaced in the meantime, the last
+    /// close frees its blocks, which takes long if there are many.
     fn drop(&mut self) {
         if self.is_large {
             let file = Arc::clone(&self.file);

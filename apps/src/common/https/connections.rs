@@ -1,4 +1,4 @@
-//! The connections that are open, and how many there may be.
+//! The open connections, and the limit on their number.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,19 +8,21 @@ use std::time::Instant;
 
 use dapple::clock;
 
-/// The connections that are open.
+/// The set of open connections.
 pub(crate) struct Connections {
+    /// The maximum number of open connections.
     most: usize,
     draining: AtomicBool,
     next: AtomicU64,
-    /// Who has to be woken when the program is about to end.
+    /// The wakers of the connections' tasks, by number. Each one is woken when the program begins
+    /// to end.
     open: Mutex<HashMap<u64, Option<Waker>>>,
     since: Instant,
-    /// In which second somebody was last turned away, and that was said.
+    /// The second, counted from `since`, in which a refused connection was last logged.
     complained: AtomicU64,
 }
 
-/// A connection's place among them.
+/// A connection's membership in the set. Dropping it removes the connection.
 pub(super) struct OpenConnection {
     connections: Arc<Connections>,
     number: u64,
@@ -42,7 +44,8 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// At most once a second: a client that fills them up is not to fill the log, too.
+    /// Returns `true` at most once a second, so that a client that uses up the connections does not
+    /// also fill the log.
     pub(super) fn may_complain(&self) -> bool {
         let now = (clock::now() - self.since).as_secs() + 1;
         self.complained.swap(now, Ordering::Relaxed) != now
@@ -52,7 +55,7 @@ impl Connections {
         self.open().len()
     }
 
-    /// Every connection ends when the requests that it has begun are answered.
+    /// Makes every connection end when the requests that it has begun are answered.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
         let wakers: Vec<Waker> = self.open().values_mut().filter_map(Option::take).collect();
@@ -61,14 +64,14 @@ impl Connections {
 }
 
 impl Connections {
-    /// Says whether the program has begun to end.
+    /// Returns `true` once the program has begun to end.
     pub(super) fn are_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }
 }
 
 impl OpenConnection {
-    /// `None`: there are too many.
+    /// Adds a connection to the set, or returns `None` if the set is full.
     pub(super) fn take(connections: &Arc<Connections>) -> Option<OpenConnection> {
         let mut open = connections.open();
         if open.len() >= connections.most {
@@ -79,10 +82,11 @@ impl OpenConnection {
         Some(OpenConnection { connections: Arc::clone(connections), number })
     }
 
-    /// Says whether the program has begun to end. If not, the task is woken when it does.
+    /// Returns `true` once the program has begun to end. Otherwise the task is woken when that
+    /// happens.
     pub(super) fn is_draining(&self, cx: &Context<'_>) -> bool {
         let mut open = self.connections.open();
-        // The thread that drains sets the flag, and then takes the wakers under the lock.
+        // `drain` sets the flag first, and takes the wakers under the lock afterwards.
         if self.connections.draining.load(Ordering::SeqCst) {
             return true;
         }

@@ -1,8 +1,8 @@
-//! A stream whose small writes are sent together.
+//! A stream that sends small writes together.
 //!
-//! hyper flushes after each response, also if it goes on with the next one at once. So the stream
-//! that it has keeps what is small, and says that it is flushed; when the connection's task has
-//! nothing more to do, it sends what has gathered, in one TLS record and one call of the system.
+//! hyper flushes after each response, even if it goes on with the next one at once. So this stream
+//! buffers small writes and reports each flush as done. When the connection's task has nothing more
+//! to do, the task sends the buffer, in one TLS record and one system call.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,20 +11,20 @@ use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-/// Bytes that gather, at most; what is as large by itself is written as it is.
+/// The maximum number of buffered bytes. A larger write is not buffered.
 const MOST: usize = 16 * 1024;
 
-/// Reads between two [`send`](Gathered::send)s. A peer that sends faster than it is answered is not
-/// to keep the worker for itself.
+/// The maximum number of reads between two [`send`](Gathered::send)s. It keeps a peer that sends
+/// faster than the server answers from occupying the worker.
 const MOST_READS: u32 = 4;
 
-/// See the module. It has two owners, on one task: hyper, and the task itself, which
-/// [sends](Gathered::send).
+/// A stream that buffers small writes. It has two owners on one task: hyper, and the task itself,
+/// which calls [`send`](Gathered::send). See the module.
 pub(super) struct Gathered<S>(Arc<Mutex<Inner<S>>>);
 
 struct Inner<S> {
     stream: S,
-    /// What waits to be written, from `written` on.
+    /// The buffered bytes. Those from `written` on have not been written yet.
     out: Vec<u8>,
     written: usize,
     reads: u32,
@@ -47,7 +47,7 @@ impl<S> Clone for Gathered<S> {
 }
 
 impl<S: Write + Unpin> Gathered<S> {
-    /// Sends what has gathered. To be called whenever the task has nothing more to do.
+    /// Sends the buffered bytes. The task calls it whenever it has nothing more to do.
     pub(super) fn send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = self.inner();
         inner.reads = 0;
@@ -64,7 +64,7 @@ impl<S: Write + Unpin> Inner<S> {
                 n => self.written += n,
             }
         }
-        // Free the memory: another connection can use it.
+        // Frees the memory, so that another connection can use it.
         (self.out, self.written) = (Vec::new(), 0);
         Poll::Ready(Ok(()))
     }
@@ -122,7 +122,7 @@ impl<S: Write + Unpin> Write for Gathered<S> {
         true
     }
 
-    /// The task sends it, in a moment.
+    /// Does nothing: the task sends the bytes when it has nothing more to do.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -140,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes a certain number of bytes in each call, and so many bytes in all.
+    /// A stream that takes at most `room` bytes, and then blocks.
     struct Sink {
         taken: Vec<u8>,
         calls: usize,

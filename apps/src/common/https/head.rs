@@ -1,4 +1,4 @@
-//! Heads of requests, as the library that reads them has them.
+//! Heads of requests, as hyper parses them.
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
 use crate::common::conditions::Conditions;
 use crate::common::host;
 
-/// What makes a request conditional, or asks for a part.
+/// Returns the fields that make a request conditional, or that ask for a part.
 pub(crate) fn conditions(fields: &HeaderMap) -> Conditions<'_> {
     let field = |name: HeaderName| fields.get(name).map(|value| value.as_bytes());
     Conditions {
@@ -19,8 +19,12 @@ pub(crate) fn conditions(fields: &HeaderMap) -> Conditions<'_> {
     }
 }
 
-/// What the library that reads requests leaves to the application (RFC 9110, 7.2 and 10.1.1; RFC
-/// 9112, 3.2 and 6.1; RFC 9113, 8.3.1).
+/// Checks what hyper leaves to the application (RFC 9110, 7.2 and 10.1.1; RFC 9112, 3.2 and 6.1;
+/// RFC 9113, 8.3.1).
+///
+/// # Errors
+///
+/// Returns the status with which the request is refused.
 pub(crate) fn check(head: &Parts) -> Result<(), StatusCode> {
     let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
     let mut fields = head.headers.get_all(header::HOST).iter().map(|value| value.as_bytes());
@@ -39,7 +43,8 @@ pub(crate) fn check(head: &Parts) -> Result<(), StatusCode> {
     }
     let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
     if let Some(coding) = codings.next() {
-        // Beside it the library ignores a length, and ends the connection, as it may.
+        // hyper ignores a Content-Length beside this field, and ends the connection afterwards, as
+        // RFC 9112 permits.
         if head.version != Version::HTTP_11 || codings.next().is_some() {
             return Err(StatusCode::BAD_REQUEST);
         }

@@ -1,7 +1,8 @@
-//! Who the server is: a key that it makes once and keeps, and a certificate for it.
+//! The server's identity: a key that it makes once and keeps, and a certificate for the key.
 //!
-//! Clients can know the server by its key alone (a pin), which never changes, or by its
-//! certificate, which is made anew when it is about to expire or is to carry other names.
+//! Clients can recognize the server by its key alone (a pin), which never changes, or by its
+//! certificate. The certificate is renewed when it is about to expire, or when it has to contain
+//! other names.
 
 use std::fs;
 use std::io::{self, Write};
@@ -21,35 +22,36 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::version::{TLS12, TLS13};
 use sha2::{Digest, Sha256};
 
-/// How long a certificate is good: what Apple's systems accept is 825 days.
+/// The validity of a certificate: 800 days, because Apple's systems accept at most 825 days.
 const GOOD_FOR: Duration = Duration::from_secs(800 * 86_400);
 
-/// It is made anew if it would expire so soon.
+/// The remaining validity, 60 days, below which a certificate is renewed.
 const RENEWED_BEFORE: Duration = Duration::from_secs(60 * 86_400);
 
-/// Which versions of TLS are spoken.
+/// The versions of TLS that the server speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tls {
-    /// 1.3 only.
+    /// TLS 1.3 only.
     Three,
-    /// 1.2, too: what Windows 10 knows, and what nginx speaks to a server behind it if nothing else
-    /// is said.
+    /// TLS 1.2 and 1.3. Windows 10 knows no later version than 1.2, and nginx speaks 1.2 to a
+    /// server behind it by default.
     TwoAndThree,
 }
 
-/// See the module.
+/// A TLS configuration, and what a client can recognize the server by. See the module.
 pub(crate) struct Identity {
     pub(crate) config: Arc<ServerConfig>,
-    /// The key as curl's `--pinnedpubkey` takes it.
+    /// The hash of the key, in the form that curl's `--pinnedpubkey` takes.
     pub(crate) pin: String,
-    /// SHA-256 of the certificate, as browsers show it.
+    /// The SHA-256 of the certificate, in the form that browsers show.
     pub(crate) fingerprint: String,
+    /// The file of the certificate. The path is empty if there is no file.
     pub(crate) certificate: PathBuf,
 }
 
 impl Identity {
-    /// The server's own: made in `state` at the first start. The certificate is for these names and
-    /// addresses.
+    /// Loads the server's own identity for these names and addresses, which is made in `state` at
+    /// the first start.
     pub(crate) fn own(state: &Path, names: &[String], tls: Tls) -> Result<Identity, String> {
         let (key_file, certificate) = (state.join("key.pem"), state.join("cert.pem"));
         let key = own_key(&key_file)?;
@@ -64,7 +66,7 @@ impl Identity {
         Identity::of_files(&certificate, &key_file, tls)
     }
 
-    /// Reads an identity that somebody else has made.
+    /// Loads an identity from a certificate file and a key file.
     pub(crate) fn of_files(certificate: &Path, key: &Path, tls: Tls) -> Result<Identity, String> {
         let bad = |file: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", file.display());
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
@@ -80,7 +82,8 @@ impl Identity {
         })
     }
 
-    /// One for these names and addresses that is made now, and kept nowhere: for trying things out.
+    /// Makes an identity for these names and addresses that is stored nowhere, for trying things
+    /// out.
     pub(crate) fn for_now(names: &[String], tls: Tls) -> Result<Identity, String> {
         let failed = |e: &dyn std::fmt::Display| format!("cannot make a certificate: {e}");
         let key = KeyPair::generate().map_err(|e| failed(&e))?;
@@ -95,7 +98,8 @@ impl Identity {
         })
     }
 
-    /// `chain` has a certificate; `file`: where it came from.
+    /// Creates an identity from a chain of at least one certificate. `file` is the file from which
+    /// the chain was read.
     fn of(
         chain: Vec<CertificateDer<'static>>,
         private: PrivateKeyDer<'static>,
@@ -120,15 +124,15 @@ impl Identity {
             .and_then(|config| config.with_no_client_auth().with_single_cert(chain, private))
             .map_err(|e| Problem::Certificate(e.to_string()))?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        // Two are enough for a client that opens a connection more; each costs a signature less
-        // then.
+        // Two tickets are enough for a client that opens one more connection. With a ticket, a new
+        // connection costs no signature.
         config.send_tls13_tickets = 2;
         let certificate = file.to_owned();
         Ok(Identity { config: Arc::new(config), pin, fingerprint, certificate })
     }
 }
 
-/// What is wrong with what was given.
+/// The part of an identity that is invalid, and the reason.
 enum Problem {
     Key(String),
     Certificate(String),
@@ -168,13 +172,14 @@ fn own_key(file: &Path) -> Result<KeyPair, String> {
     }
 }
 
-/// The lines before the certificate say what it is for. Programs that read certificates skip them.
+/// Returns `true` if a certificate need not be renewed. The lines before the certificate say for
+/// which names and until when it is valid. Programs that read certificates skip these lines.
 fn is_good(text: &str, names: &[String], now: SystemTime) -> bool {
     let line = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
     let until = line("Until: ").and_then(|until| until.parse().ok()).map(Duration::from_secs);
     let needed = now.duration_since(UNIX_EPOCH).unwrap_or_default() + RENEWED_BEFORE;
-    // More names than are needed are no reason for another certificate, which everybody would have
-    // to be told of.
+    // A certificate with more names than are needed is kept, because every client would have to be
+    // told of a new one.
     let has = |all: &str, name: &String| all.split(' ').any(|other| other == name);
     line("Names: ").is_some_and(|all| names.iter().all(|name| has(all, name)))
         && until.is_some_and(|u| u > needed)
@@ -195,7 +200,8 @@ fn make_certificate(key: &KeyPair, names: &[String]) -> Result<String, rcgen::Er
     Ok(format!("Names: {}\nUntil: {until}\n{pem}", names.join(" ")))
 }
 
-/// Writes a file so that it is whole or not there.
+/// Writes a file atomically: after a failure or a crash it has either its old contents or the new
+/// ones.
 pub(crate) fn write_whole(file: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
@@ -259,7 +265,9 @@ mod tests {
         Identity::own(state.path(), &all, Tls::Three).unwrap();
         let file = state.path().join("key.pem");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Identity::own(state.path(), &all, Tls::Three).err().unwrap().contains("other users"));
+        assert!(
+            Identity::own(state.path(), &all, Tls::Three).err().unwrap().contains("other users")
+        );
         fs::write(&file, "no key").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(Identity::own(state.path(), &all, Tls::Three).is_err());

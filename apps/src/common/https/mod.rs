@@ -1,11 +1,14 @@
-//! HTTPS for programs: TLS, HTTP/1.1 or HTTP/2 as the client wants it, on hyper.
+//! HTTPS for programs: TLS, and HTTP/1.1 or HTTP/2 as the client chooses, on hyper.
 //!
-//! * [`identity`]: who the server is: key and certificate.
-//! * [`connections`]: how many there may be, and how they end with the program.
-//! * [`activity`]: what is going on on one. [`gathered`]: small writes are sent together.
-//! * [`head`] and [`request_body`]: requests. [`body`]: bodies of responses.
+//! * [`identity`]: the server's key and certificate.
+//! * [`connections`]: the limit on connections, and how they end with the program.
+//! * [`activity`]: the requests and bodies in progress on a connection.
+//! * [`gathered`]: a stream that sends small writes together.
+//! * [`head`] and [`request_body`]: requests.
+//! * [`body`]: bodies of responses.
 //!
-//! Every connection is a task with a color of its own, and so is every stream of HTTP/2.
+//! Every connection is a task with a color of its own. The streams of an HTTP/2 connection run as
+//! [`Streams`] says.
 
 pub(crate) mod activity;
 pub(crate) mod body;
@@ -48,41 +51,44 @@ use super::date;
 use super::per_address::PerAddress;
 use super::time::later;
 
-/// How long a handshake may take.
+/// The time limit of a handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// Bytes that hyper holds of a connection in each direction, at most, beside one piece of a body.
+/// The maximum number of bytes that hyper buffers for a connection in each direction, besides one
+/// piece of a body.
 const MOST_BUFFERED: usize = 128 * 1024;
 
-/// Bytes that are read of what somebody says who speaks no TLS.
+/// The maximum number of bytes that are read from a client that does not speak TLS.
 const MOST_UNSAID: usize = 64 * 1024;
 
-/// Requests that an HTTP/2 connection may have at once.
+/// The maximum number of concurrent requests on an HTTP/2 connection.
 const MOST_STREAMS: u32 = 32;
 
-/// Bytes that a client may send ahead on an HTTP/2 stream.
+/// The number of bytes that a client may send ahead on an HTTP/2 stream.
 const WINDOW: u32 = 1024 * 1024;
 
-/// How often a connection is looked at, at least.
+/// The maximum time between two checks of a connection's activity.
 const LOOKED_AT: Duration = Duration::from_secs(60);
 
-/// How long a client that has connected, and not asked yet, has for that when the program ends.
+/// The time that a client which has connected, but has not sent a request, has for its request when
+/// the program ends.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
-/// How long a connection that is told to end has for that.
+/// The time that a connection has to end after it was told to.
 const ENDING: Duration = Duration::from_secs(5);
 
-/// What is served.
+/// The application that answers the requests.
 pub(crate) trait Service: Send + Sync + 'static {
-    /// What is known of who is at the other end of a connection.
+    /// The state that is kept for the client at the other end of a connection.
     type Visitor: Send + Sync + 'static;
 
     /// How the requests of an HTTP/2 connection are answered.
     const STREAMS: Streams;
 
+    /// Creates the state for a new connection.
     fn visitor(&self, peer: SocketAddr) -> Self::Visitor;
 
-    /// Answers a request. To one of HEAD as to one of GET: the body is taken away.
+    /// Answers a request. A HEAD request is answered as GET, because the caller removes the body.
     fn answer(
         self: &Arc<Self>,
         head: Arc<Parts>,
@@ -94,13 +100,13 @@ pub(crate) trait Service: Send + Sync + 'static {
 /// How the requests of an HTTP/2 connection are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Streams {
-    /// On the color of the connection, as far as an answer does not wait: together.
+    /// On the color of the connection, one after the other, as far as an answer need not wait.
     AtOnce,
-    /// On a color each: on all cores.
+    /// On a color for each request, so on all cores.
     OnColors,
 }
 
-/// Where hyper's tasks run.
+/// The executor on which hyper's tasks run.
 #[derive(Clone)]
 struct Tasks {
     streams: Streams,
@@ -120,23 +126,23 @@ where
     }
 }
 
-/// What all connections share.
+/// The state that all connections share.
 pub(crate) struct Https<S> {
     pub(crate) handle: Handle,
     pub(crate) tls: ArcSwap<ServerConfig>,
     pub(crate) site: Arc<S>,
     pub(crate) connections: Arc<Connections>,
-    /// `None`: as many as there may be at all.
+    /// The limit on connections from one address, or `None` if only the total is limited.
     pub(crate) per_address: Option<Arc<PerAddress>>,
-    /// How long a connection may stay without a request.
+    /// The time after which a connection without a request is ended.
     pub(crate) idle: Duration,
-    /// How long a client may take nothing of what it has asked for.
+    /// The time for which a client may take nothing of a response.
     pub(crate) write_silence: Duration,
-    /// Bytes of a head, at most.
+    /// The maximum size of a request's head, in bytes.
     pub(crate) most_head: usize,
 }
 
-/// Takes a connection over.
+/// Takes over a connection that was accepted, unless there are too many.
 pub(crate) fn accept<S: Service>(server: &Arc<Https<S>>, stream: TcpStream, cx: &mut Cx) {
     let Some(place) = OpenConnection::take(&server.connections) else {
         if server.connections.may_complain() {
@@ -167,12 +173,12 @@ async fn serve<S: Service>(
 ) -> io::Result<()> {
     let handle = &server.handle;
     let stream = stream.into_async()?;
-    // In a box, as it is large and only the start of a connection.
+    // The future is boxed because it is large, and needed only at the start of a connection.
     let accept = Box::pin(async {
         let mut first = [0; 5];
         let n = stream.peek(&mut first).await?;
         match first[..n].first().is_some_and(u8::is_ascii_uppercase) {
-            // That of a method: TLS begins otherwise.
+            // The first letter of a method. A TLS connection begins with another byte.
             true => tell_of_tls(stream, &first == b"HEAD ").await.map(|()| None),
             false => TlsStream::accept(stream, server.tls.load_full()).await.map(Some),
         }
@@ -188,7 +194,8 @@ async fn serve<S: Service>(
         move |request: Request<Incoming>| {
             let (server, in_flight) = (Arc::clone(&server), activity.begin());
             let visitor = Arc::clone(&visitor);
-            // Not a part of the future, which is moved several times.
+            // The head and the body are split here because the future, which is moved several
+            // times, is then smaller.
             let (head, body) = request.into_parts();
             let (is_head, head) = (head.method == Method::HEAD, Arc::new(head));
             async move {
@@ -227,7 +234,7 @@ async fn serve<S: Service>(
     }
 }
 
-/// Somebody speaks plain HTTP.
+/// Answers a client that speaks plain HTTP.
 async fn tell_of_tls(mut stream: AsyncStream, is_head: bool) -> io::Result<()> {
     let body = "This server speaks HTTPS: use an address that begins with https://\n";
     let response = format!(
@@ -239,7 +246,8 @@ async fn tell_of_tls(mut stream: AsyncStream, is_head: bool) -> io::Result<()> {
     );
     stream.write_all(response.as_bytes()).await?;
     stream.close().await?;
-    // Closed with something unread, the connection would be reset, and the answer lost.
+    // If the connection were closed with unread data, the kernel would reset it, and the answer
+    // would be lost.
     let mut rest = [0; 1024];
     for _ in 0..MOST_UNSAID / rest.len() {
         if stream.read(&mut rest).await? == 0 {
@@ -249,10 +257,12 @@ async fn tell_of_tls(mut stream: AsyncStream, is_head: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Serves a connection until it ends; or, when the program is about to end, or nothing has been
-/// asked for too long, until what was begun is answered. One that does not end then, or that takes
-/// nothing of what it has asked for, is cut off. A client that has just connected may still ask
-/// once.
+/// Serves a connection until it ends.
+///
+/// When the program is about to end, or when there was no request for the idle time, the connection
+/// ends after the requests that have begun are answered. A connection that does not end then is cut
+/// off, and so is one whose client takes nothing of a response. When the program ends, a client
+/// that has just connected may still send one request.
 async fn to_its_end<C, S, T>(
     server: &Https<S>,
     place: &OpenConnection,
@@ -267,7 +277,8 @@ where
     let (mut is_registered, mut is_ending, mut drains) = (false, false, None);
     let mut look = server.handle.sleep(server.idle);
     std::future::poll_fn(move |cx| {
-        // A task has one waker, so it is left once, and taken only to end.
+        // A task has one waker. It is registered once, and the next call takes it back only to end
+        // the connection.
         if !is_ending && (!is_registered || server.connections.are_draining()) {
             is_registered = true;
             if place.is_draining(cx) {
@@ -284,7 +295,7 @@ where
         }
         while Pin::new(&mut look).poll(cx).is_ready() {
             match activity.state(clock::now(), server.idle) {
-                // It has been told to end, and has not, and nobody waits for an answer.
+                // The connection was told to end and has not ended, and no request is open.
                 Doing::Nothing if is_ending => return Poll::Ready(Err(cut_off())),
                 Doing::Nothing => {
                     is_ending = true;
@@ -298,14 +309,14 @@ where
         }
         let mut polled = connection.as_mut().poll(cx);
         if polled.is_pending() && !is_ending && drains.is_some() && activity.has_begun() {
-            // The first request has come, and is the last.
+            // The first request has arrived, and is the last one that is answered.
             is_ending = true;
             end(connection.as_mut());
             polled = connection.as_mut().poll(cx);
         }
         match polled {
             Poll::Ready(ended) => {
-                // After an error, too, what was said before it is to arrive.
+                // After an error, too, the responses before it are sent.
                 if ended.is_err() {
                     let _ = stream.send(cx);
                 }
@@ -313,7 +324,7 @@ where
             }
             Poll::Pending => match stream.send(cx) {
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                // If it waits, this task is woken.
+                // If the stream cannot take the bytes now, it wakes this task later.
                 _ => Poll::Pending,
             },
         }
@@ -322,10 +333,10 @@ where
 }
 
 fn cut_off() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "nothing was going on")
+    io::Error::new(io::ErrorKind::TimedOut, "the connection was idle or stalled")
 }
 
-/// The head of a response. Over HTTP/2 the library sends whatever body there is.
+/// Removes the body of a response to a HEAD request. Over HTTP/2, hyper would send the body.
 fn without_body(response: Response<Body>) -> Response<Body> {
     let (mut head, body) = response.into_parts();
     if let Some(length) = body.size_hint().exact()

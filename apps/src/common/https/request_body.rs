@@ -1,5 +1,4 @@
-//! Bodies of requests: read piece by piece, with a limit of silence; and what becomes of one that
-//! nobody wants.
+//! Bodies of requests: reading them piece by piece with a time limit, and discarding unwanted ones.
 
 use std::io;
 use std::pin::Pin;
@@ -11,27 +10,28 @@ use futures_lite::future::poll_once;
 use http::{HeaderMap, header};
 use hyper::body::{Body as _, Incoming};
 
-/// How long a client may send nothing of a body that it has begun.
+/// The time for which a client may send nothing of a body that it has begun.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How long one is read that nobody wants.
+/// The time for which an unwanted body is read.
 const DRAINED_FOR: Duration = Duration::from_secs(10);
 
-/// Why a body was not read.
+/// The reason why a body was not read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
     TooLarge,
     Io(io::Error),
 }
 
-/// Bytes that are read of what nobody wants.
+/// The maximum number of bytes that are read of an unwanted body.
 pub(crate) const MOST_LEFT: u64 = 1024 * 1024;
 
-/// See the module.
+/// The body of a request. See the module.
 pub(crate) struct RequestBody {
     incoming: Incoming,
     handle: Handle,
-    /// The client waits to be told before it sends: by a first look at the body, or by the answer.
+    /// Whether the client waits for a `100 Continue`, which hyper sends at the first read of the
+    /// body, or for the answer.
     waits: bool,
 }
 
@@ -41,22 +41,26 @@ impl RequestBody {
         RequestBody { incoming, handle: handle.clone(), waits }
     }
 
-    /// Says whether there is none.
+    /// Returns `true` if the body is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.incoming.is_end_stream()
     }
 
-    /// How long it is, if the client has said so.
+    /// Returns the length of the body, if the client has announced it.
     pub(crate) fn announced(&self) -> Option<u64> {
         self.incoming.size_hint().exact()
     }
 
-    /// What comes next; `None`: that was all.
+    /// Returns the next bytes, or `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the connection breaks off, or if the client sends nothing for 60 s.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Bytes>> {
         self.waits = false;
         loop {
             let mut next = std::future::poll_fn(|cx| Pin::new(&mut self.incoming).poll_frame(cx));
-            // Mostly it is there already, and no timer is needed.
+            // Usually the next piece is there already, and no timer is needed.
             let frame = match poll_once(&mut next).await {
                 Some(frame) => frame,
                 None => self.handle.timeout(SILENCE, next).await?,
@@ -77,7 +81,11 @@ impl RequestBody {
         }
     }
 
-    /// All of it; one that is too large is refused.
+    /// Reads the whole body, of at most `most` bytes.
+    ///
+    /// # Errors
+    ///
+    /// Returns `TooLarge` if the body is longer, or the error of a read.
     pub(crate) async fn read(&mut self, most: usize) -> Result<Vec<u8>, ReadError> {
         let mut all = Vec::new();
         while let Some(bytes) = self.next().await.map_err(ReadError::Io)? {
@@ -89,8 +97,10 @@ impl RequestBody {
         Ok(all)
     }
 
-    /// Nobody wants the rest. It is read all the same, for a while and up to so many bytes, so that
-    /// the client hears why instead of being cut off. The answer does not wait for it.
+    /// Discards the rest of a body that nobody wants.
+    ///
+    /// It is read nevertheless, for at most 10 s and up to `most` bytes, so that the client
+    /// receives the answer instead of being cut off. The answer does not wait for it.
     pub(crate) fn discard(mut self, most: u64) {
         if self.is_empty() || self.waits {
             return;

@@ -1,4 +1,4 @@
-//! The members of a folder, as pages for people show them.
+//! Listings of folders, as HTML pages show them.
 
 mod order;
 
@@ -8,15 +8,15 @@ use super::date;
 
 pub(crate) use order::sort;
 
-/// The style of such pages.
+/// The style sheet of the pages.
 pub(crate) const STYLE: &str = include_str!("page.css");
 
-/// What is told of a member.
+/// A member of a folder.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) name: Box<[u8]>,
     pub(crate) is_folder: bool,
-    /// A symbolic link leads there.
+    /// Whether the member is a symbolic link.
     pub(crate) is_link: bool,
     pub(crate) is_executable: bool,
     pub(crate) size: u64,
@@ -25,29 +25,30 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Bytes of memory that it takes.
+    /// Returns the approximate memory use of the member, in bytes.
     pub(crate) fn cost(&self) -> usize {
         size_of::<Member>() + self.name.len()
     }
 }
 
-/// Writes the cell of a table for a time; nothing if nobody writes such a year.
+/// Writes the table cell of a time, or nothing if the year is not between 0 and 9999.
 pub(crate) fn write_time(out: &mut String, seconds: i64) {
     let Some(time) = date::iso(seconds) else { return };
     let shown = &time[..16].replace('T', " ");
     let _ = write!(out, "<td class=\"time\"><time datetime=\"{time}\">{shown}</time></td> ");
 }
 
-/// Writes the cell of a table for a size.
+/// Writes the table cell of a size.
 ///
-/// People see the short form. Programs that read such pages (lftp's `mirror` is one) take the text
-/// behind the time for the size, as Apache has it, and read no more of the file.
+/// People see the short form. Programs that parse such pages (lftp's `mirror`, for example) expect
+/// the size in the text after the time, as in Apache's listings, and read no more bytes of the file
+/// than it says.
 pub(crate) fn write_size(out: &mut String, bytes: u64) {
     let _ =
         write!(out, "<td class=\"size\" data-size=\"{}\"><data>{bytes}</data></td>", size(bytes));
 }
 
-/// A size as people read it: three digits and a unit, by thousands.
+/// Formats a size for people: up to three digits and a decimal unit.
 fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1_000 {
@@ -55,7 +56,7 @@ fn size(bytes: u64) -> String {
     }
     let mut unit = 0;
     let mut scaled = bytes as f64 / 1_000.0;
-    // What would be rounded up to a thousand is one of the next unit.
+    // A value that would be rounded up to 1000 is shown in the next unit.
     while scaled >= 999.5 && unit + 1 < UNITS.len() {
         scaled /= 1_000.0;
         unit += 1;
@@ -64,7 +65,7 @@ fn size(bytes: u64) -> String {
     if scaled < 9.95 { format!("{scaled:.1} {unit}") } else { format!("{scaled:.0} {unit}") }
 }
 
-/// A text as it stands in HTML, also in an attribute.
+/// Escapes a text for HTML, including attributes.
 pub(crate) fn escaped(text: &str) -> String {
     quick_xml::escape::escape(text).into_owned()
 }

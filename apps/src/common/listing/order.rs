@@ -1,10 +1,11 @@
-//! The order of the members of a folder as people expect it: folders first, upper and lower case
-//! alike, and numbers by their value.
+//! The order of a folder's members as people expect it: folders first, ignoring case, with numbers
+//! by their value.
 
 use std::cmp::Ordering;
 
 use super::Member;
 
+/// Sorts the members of a folder.
 pub(crate) fn sort(members: &mut [Member]) {
     let key = |member: &Member| {
         let name = String::from_utf8_lossy(&member.name).to_lowercase();
@@ -13,6 +14,7 @@ pub(crate) fn sort(members: &mut [Member]) {
     members.sort_by_cached_key(key);
 }
 
+/// A lowercase name that is compared by [`natural`] order.
 #[derive(Debug, PartialEq, Eq)]
 struct Natural(String);
 
@@ -50,7 +52,7 @@ fn natural(mut one: &str, mut other: &str) -> Ordering {
     }
 }
 
-/// The first piece, and the rest.
+/// Splits off the first piece.
 fn piece(text: &str) -> Option<(&str, &str)> {
     let first = text.chars().next()?;
     let len = match first.is_ascii_digit() {

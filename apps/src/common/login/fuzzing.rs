@@ -1,15 +1,23 @@
-//! Rules for what says who somebody is, of any bytes.
+//! Fuzz targets for the login: the Authorization field and the file of users.
 
 use super::users;
 
-/// Checks what the field of Basic authentication is taken for.
+/// Checks the parsed name and password of a Basic authentication field.
+///
+/// # Panics
+///
+/// Panics if they break a rule.
 pub fn authorization(input: &[u8]) {
     let Some((name, password)) = super::parse(input) else { return };
     assert!(!name.contains(':'), "{name:?}");
     assert!(name.len() + password.len() < input.len());
 }
 
-/// Checks what the file of users is taken for.
+/// Checks that a parsed file of users is written and parsed again to the same users.
+///
+/// # Panics
+///
+/// Panics if the users differ.
 pub fn users_file(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     match users::parse(text) {

@@ -32,11 +32,11 @@ fn users_are_let_in_and_others_are_not() {
     }
     // Users who are remembered do not wait for the failures of others.
     assert_eq!(check(Some(&basic("ann", "sec:ret"))), Ok("ann".to_owned()));
-    // On another connection, too, and there nobody else is let in for that.
+    // The user is let in on another connection, too. That lets in nobody else on that connection.
     let other = Visitor::new(&login, HERE);
     assert!(rt.block_on(other.check(Some(&basic("ann", "sec:ret")))).is_ok());
     assert_eq!(rt.block_on(other.check(None)), Err(Refused::Unknown));
-    // Another password: the old one is no longer good, once the file has been looked at.
+    // After a change of the password, the old one is refused as soon as the file has been checked.
     file.add("ann", "other", true).unwrap();
     login.known().looked_at = Instant::now() - LOOKED_AT_EVERY;
     assert_eq!(check(Some(&basic("ann", "sec:ret"))), Err(Refused::Unknown));
@@ -53,7 +53,7 @@ fn without_users_there_is_a_password_for_once() {
     let field = basic(ONE_TIME_USER, &password.unwrap());
     let visitor = Visitor::new(&login, HERE);
     assert!(rt.block_on(visitor.check(Some(&field))).is_ok());
-    // As soon as there is a user, it is gone.
+    // The one-time password becomes invalid as soon as there is a user.
     file.add("ann", "secret", false).unwrap();
     login.known().looked_at = Instant::now() - LOOKED_AT_EVERY;
     assert_eq!(rt.block_on(visitor.check(Some(&field))), Err(Refused::Unknown));

@@ -1,13 +1,13 @@
-//! Who asks: Basic authentication (RFC 7617); for `dapple files` over TLS always.
+//! Basic authentication (RFC 7617). `dapple files` uses it over TLS only.
 //!
 //! * [`users`]: the file of users.
-//! * [`throttle`]: failed logins are slowed down.
-//! * [`visitor`]: who asks on one connection.
+//! * [`throttle`]: delays after failed logins.
+//! * [`visitor`]: the login state of one connection.
 //!
-//! A password takes some tens of milliseconds to check, on purpose. So one that was right is
-//! remembered, as a keyed hash of what the client has sent, until the file of users changes.
-//! Hashing runs in uncolored events; how many at once is limited, so that guessing does not take
-//! the machine from those who have logged in.
+//! A password takes some tens of milliseconds to check, on purpose. So the login remembers a
+//! correct password, as a keyed hash of the field that the client sent, until the file of users
+//! changes. Hashing runs in uncolored events. Their number at one time is limited, so that clients
+//! that guess passwords do not take the cores from users who have logged in.
 
 #[cfg(any(test, dapple_fuzzing))]
 pub(crate) mod fuzzing;
@@ -36,57 +36,63 @@ pub(crate) use self::visitor::Visitor;
 use super::gate::Gate;
 use crate::common::version::Version;
 
-/// Logins that are remembered, at most.
+/// The maximum number of remembered logins.
 const MOST_REMEMBERED: usize = 1024;
 
-/// How often the file of users is looked at.
+/// The interval at which the file of users is checked for changes.
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 
-/// When all places for hashing are taken: seconds after which one may come again.
+/// The delay, in seconds, that a client is told when too many logins wait for hashing.
 const BUSY: u64 = 5;
 
-/// Logins that wait for the hashing of others, at most.
+/// The maximum number of logins that wait for hashing.
 const MOST_WAITING: usize = 64;
 
-/// Bytes of the field, at most.
+/// The maximum size of the Authorization field, in bytes.
 const MOST_BYTES: usize = 1024;
 
-/// Why somebody is not let in.
+/// The reason why a client is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// No such user, another password, or nothing at all was said.
+    /// The user is unknown, the password is wrong, or the client sent no field.
     Unknown,
-    /// There were too many failures from there; after so many seconds.
+    /// There were too many failures from the address, or too many logins wait. The client may try
+    /// again after this number of seconds.
     Later(u64),
 }
 
-/// See the module.
+/// The users, and the logins that are remembered. See the module.
 pub(crate) struct Login {
     handle: Handle,
     file: UserFile,
     known: Mutex<Known>,
-    /// How often the users have changed.
+    /// The number of changes of the users.
     edition: AtomicU64,
     throttle: Throttle,
-    /// For those whose passwords are hashed.
+    /// The gate that limits how many passwords are hashed at once.
     hashing: Gate,
-    /// Of this process only: what is remembered means nothing to anybody else.
+    /// The key of the hashes in `remembered`. It is random, so the hashes mean nothing outside of
+    /// this process.
     secret: [u8; 32],
 }
 
 struct Known {
     entries: Arc<[StoredUser]>,
-    /// Against which a password is checked for a user that there is not, so that it takes as long.
+    /// A stand-in against which the password of an unknown user is checked, so that the check takes
+    /// as long.
     nobody: Arc<StoredUser>,
-    /// Used while there is no user in the file.
+    /// The user that is valid while the file has no users.
     one_time: Option<StoredUser>,
+    /// The version of the file that was read last.
     version: Option<Version>,
+    /// The time at which the file was last checked.
     looked_at: Instant,
+    /// The users that were let in, by the keyed hash of the field.
     remembered: HashMap<[u8; 32], Arc<User>>,
 }
 
 impl Login {
-    /// With the users of a file. If there are none, a password for this time is made, and returned.
+    /// Reads the users of a file. If there are none, makes a one-time password and returns it.
     pub(crate) fn new(handle: &Handle, file: UserFile) -> Result<(Login, Option<String>), String> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|e| e.to_string())?;
@@ -108,14 +114,14 @@ impl Login {
             looked_at: clock::now(),
             remembered: HashMap::new(),
         };
-        // One worker at least is for those who have logged in.
+        // One worker at least remains for users who have logged in.
         let hashing = Gate::new(handle.workers().saturating_sub(1).max(1), MOST_WAITING);
         let (known, throttle) = (Mutex::new(known), Throttle::default());
         let (handle, edition) = (handle.clone(), AtomicU64::new(0));
         Ok((Login { handle, file, known, edition, throttle, hashing, secret }, password))
     }
 
-    /// A number that is another one when the users have changed.
+    /// Returns a number that changes when the users change.
     fn edition(&self) -> u64 {
         self.edition.load(Ordering::Acquire)
     }
@@ -124,7 +130,8 @@ impl Login {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says who it is, by the users that are known; see [`look_again`](Self::look_again).
+    /// Returns the user that a field names, by the users that are known. See
+    /// [`look_again`](Self::look_again).
     async fn check(
         self: &Arc<Self>,
         field: &HeaderValue,
@@ -142,7 +149,8 @@ impl Login {
             return Ok(user);
         }
         let (name, password) = parse(field).ok_or(Refused::Unknown)?;
-        // A client who goes away meanwhile has failed all the same, if it has.
+        // The attempt is a task of its own, so a failure counts even if the client goes away in the
+        // meantime.
         let this = Arc::clone(self);
         let attempt = async move { this.attempt(key, name, password, peer).await };
         let task = self.handle.spawn(&self.handle.new_color(), attempt);
@@ -153,7 +161,7 @@ impl Login {
         self.known().remembered.get(key).cloned()
     }
 
-    /// Checks a password that is not remembered, when it is its turn.
+    /// Checks a password that is not remembered, after the throttle's delay.
     async fn attempt(
         &self,
         key: [u8; 32],
@@ -165,8 +173,8 @@ impl Login {
             return Err(Refused::Later(seconds));
         }
         let Some(_pass) = self.hashing.enter().await else { return Err(Refused::Later(BUSY)) };
-        // A client that opens several connections at once is let in on all of them by the first
-        // one.
+        // If a client opens several connections at once, the first one's success lets in the
+        // others.
         if let Some(user) = self.remembered(&key) {
             return Ok(user);
         }
@@ -197,7 +205,7 @@ impl Login {
 
     fn remember(&self, key: [u8; 32], user: &Arc<User>) {
         let mut known = self.known();
-        // Unless the file has changed meanwhile.
+        // The file may have changed in the meantime, and the user may be gone.
         let one_time = known.one_time.iter().filter(|_| known.entries.is_empty());
         if !known.entries.iter().chain(one_time).any(|entry| Arc::ptr_eq(&entry.user, user)) {
             return;
@@ -208,19 +216,19 @@ impl Login {
         known.remembered.insert(key, Arc::clone(user));
     }
 
-    /// Says whether the file need not be looked at now.
+    /// Returns `true` if the file was checked within the last [`LOOKED_AT_EVERY`].
     fn looked_lately(&self) -> bool {
         clock::now() - self.known().looked_at < LOOKED_AT_EVERY
     }
 
-    /// Reads the file again, if it has changed, from time to time.
+    /// Reads the file again if it has changed, at most once per [`LOOKED_AT_EVERY`].
     async fn look_again(self: &Arc<Self>) {
         {
             let mut known = self.known();
             if clock::now() - known.looked_at < LOOKED_AT_EVERY {
                 return;
             }
-            // Others go on with what is known.
+            // Other callers go on with the known users in the meantime.
             known.looked_at = clock::now();
         }
         let this = Arc::clone(self);
@@ -236,7 +244,7 @@ impl Login {
             Ok(entries) => {
                 let mut known = self.known();
                 if !entries.is_empty() {
-                    // It was for the time without users.
+                    // The one-time password is valid only until the file has users.
                     known.one_time = None;
                 }
                 known.entries = entries.into();
@@ -244,20 +252,20 @@ impl Login {
                 known.remembered.clear();
                 self.edition.fetch_add(1, Ordering::Release);
             }
-            // The users that there were stay.
+            // The users that are known stay valid.
             Err(error) => tracing::error!("{error}"),
         }
     }
 }
 
-/// The user while the file has none.
+/// The name of the user that is valid while the file has no users.
 pub(crate) const ONE_TIME_USER: &str = "dapple";
 
 fn version_of(file: &UserFile) -> Option<Version> {
     rustix::fs::stat(file.path()).ok().map(|stat| Version::of(&stat))
 }
 
-/// Name and password of a field.
+/// Parses a field into name and password.
 fn parse(field: &[u8]) -> Option<(String, Vec<u8>)> {
     let (scheme, coded) = field.split_at_checked(6)?;
     if !scheme.eq_ignore_ascii_case(b"basic ") {
@@ -269,7 +277,8 @@ fn parse(field: &[u8]) -> Option<(String, Vec<u8>)> {
     Some((name, plain[colon + 1..].to_vec()))
 }
 
-/// 100 bits, in letters that nobody mistakes for others.
+/// Returns a random password of 100 bits, in letters and digits that are not mistaken for each
+/// other.
 fn random_password() -> Result<String, String> {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let mut bytes = [0; 20];

@@ -1,5 +1,5 @@
-//! Failed logins are slowed down: after each failure the next attempt from the same address has to
-//! wait, twice as long each time.
+//! Delays after failed logins: each failure makes the next attempt from the same address wait,
+//! twice as long each time.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -9,35 +9,37 @@ use std::time::{Duration, Instant};
 use dapple::Handle;
 use dapple::clock;
 
-/// What one waits after the first failure,
+/// The delay after the first failure.
 const FIRST: Duration = Duration::from_millis(250);
-/// and at most.
+/// The maximum delay.
 const LONGEST: Duration = Duration::from_secs(8);
 
-/// Nobody waits longer for a turn; who would have to is told to come again.
+/// The maximum wait for an attempt. A client that would wait longer is told to come again.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// After so long failures are forgotten.
+/// The time after which failures are forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
-/// Addresses that are known, at most; the longest forgotten go first.
+/// The maximum number of addresses. When it is reached, those with forgotten failures are removed,
+/// or else the oldest one.
 const MOST_ADDRESSES: usize = 10_000;
 
-/// Names that have failed from an address, at most; more are counted together.
+/// The maximum number of failed names per address. Further names are counted together.
 const MOST_NAMES: usize = 16;
 
+/// The result of waiting for an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Turn {
     Now,
-    /// Not before so many seconds have passed.
+    /// The attempt may be made after this number of seconds.
     NotBefore(u64),
 }
 
 struct Address {
-    /// By the name that was tried: who logs in under one is not forgiven what was tried under
-    /// others.
+    /// The number of failures by the name that was tried. A successful login under one name does
+    /// not clear the failures under other names.
     failures: HashMap<String, u32>,
-    /// When the next attempt may be made.
+    /// The time from which the next attempt may be made.
     next: Instant,
 }
 
@@ -47,6 +49,7 @@ impl Address {
     }
 }
 
+/// The failures by address, and the delays that follow from them. See the module.
 #[derive(Default)]
 pub(super) struct Throttle {
     addresses: Mutex<HashMap<IpAddr, Address>>,
@@ -57,7 +60,7 @@ impl Throttle {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until an attempt may be made from there.
+    /// Waits until an attempt may be made from this address.
     pub(super) async fn wait(&self, peer: IpAddr, handle: &Handle) -> Turn {
         match self.reserve(peer, clock::now()) {
             Err(turn) => turn,
@@ -68,7 +71,7 @@ impl Throttle {
         }
     }
 
-    /// Takes a turn. Several attempts at once have one each, one after the other.
+    /// Reserves a time for an attempt. Attempts at the same time get times one after the other.
     fn reserve(&self, peer: IpAddr, now: Instant) -> Result<Instant, Turn> {
         let mut addresses = self.addresses();
         let Some(address) = addresses.get_mut(&network(peer)) else { return Ok(now) };
@@ -90,7 +93,7 @@ impl Throttle {
         }
     }
 
-    /// Says how many failures there have been from there.
+    /// Counts a failure. Returns the number of failures from the address.
     pub(super) fn failed(&self, peer: IpAddr, name: &str) -> u32 {
         self.failed_at(peer, name, clock::now())
     }
@@ -126,7 +129,8 @@ fn delay(failures: u32) -> Duration {
     }
 }
 
-/// An IPv6 network is one neighbour, however many addresses it has.
+/// Returns the network of an address: for IPv6 the first 64 bits, because a client may use all
+/// addresses in them.
 fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(six) => Ipv6Addr::from_bits(six.to_bits() & !u128::from(u64::MAX)).into(),

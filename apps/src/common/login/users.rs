@@ -1,4 +1,5 @@
-//! The file of users: a line each, with name, rights, and the password as argon2id has hashed it.
+//! The file of users. Each line has a name, the user's rights, and the argon2id hash of the
+//! password.
 
 use std::fs;
 use std::io;
@@ -11,15 +12,15 @@ use argon2::{Algorithm, Argon2, Params, Version};
 
 use crate::common::https::identity::write_whole;
 
-/// Bytes of a name, and of a password, at most.
+/// The maximum size of a name, and of a password, in bytes.
 const MOST_BYTES: usize = 255;
 
-/// What a hash may take, at most: memory in KiB, passes over it, and lanes.
+/// The maximum cost of a hash: memory in KiB, passes over it, and lanes.
 const MOST_KIB: u32 = 1024 * 1024;
 const MOST_PASSES: u32 = 100;
 const MOST_LANES: u32 = 64;
 
-/// Somebody who may use the server.
+/// A user of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct User {
     pub(crate) name: Arc<str>,
@@ -46,8 +47,8 @@ impl StoredUser {
         Ok(StoredUser { user: Arc::new(User { name: name.into(), read_only }), hash })
     }
 
-    /// Says whether this is the password. It takes some tens of milliseconds and 19 MiB, on
-    /// purpose.
+    /// Returns `true` if this is the password. The check takes some tens of milliseconds and 19
+    /// MiB, on purpose.
     pub(super) fn is(&self, password: &[u8]) -> bool {
         Argon2::default().verify_password(password, self.hash.as_str()).is_ok()
     }
@@ -61,17 +62,17 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// See the module.
+/// The path of a file of users. See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct UserFile(PathBuf);
 
 impl UserFile {
-    /// The one of this name.
+    /// Returns the file at this path.
     pub(crate) fn at(path: &Path) -> UserFile {
         UserFile(path.to_owned())
     }
 
-    /// The one in this folder.
+    /// Returns the file `users` in this folder.
     pub(crate) fn in_folder(state: &Path) -> UserFile {
         UserFile(state.join("users"))
     }
@@ -80,7 +81,7 @@ impl UserFile {
         &self.0
     }
 
-    /// All users. There are none if there is no file.
+    /// Reads all users. A missing file has none.
     pub(super) fn read(&self) -> Result<Vec<StoredUser>, String> {
         let text = match fs::read_to_string(&self.0) {
             Ok(text) => text,
@@ -97,7 +98,8 @@ impl UserFile {
             .map_err(|e| format!("cannot write {}: {e}", self.0.display()))
     }
 
-    /// Adds a user, or gives one another password and rights. True: there was one of this name.
+    /// Adds a user, or replaces the password and the rights of an existing one. Returns `true` if
+    /// the user existed.
     pub(crate) fn add(&self, name: &str, password: &str, read_only: bool) -> Result<bool, String> {
         let new = StoredUser::new(name, password, read_only)?;
         let mut entries = self.read()?;
@@ -109,7 +111,7 @@ impl UserFile {
         Ok(replaced)
     }
 
-    /// Removes a user; false: there is none of this name.
+    /// Removes a user. Returns `false` if there is none of this name.
     pub(crate) fn remove(&self, name: &str) -> Result<bool, String> {
         let mut entries = self.read()?;
         let before = entries.len();
@@ -126,18 +128,18 @@ impl UserFile {
     }
 }
 
-/// Why a file cannot be read.
+/// The first invalid line of a file, and the reason.
 #[derive(Debug)]
 pub(super) struct BadLine {
     pub(super) number: usize,
     pub(super) why: &'static str,
 }
 
-/// The users of a file's text.
+/// Parses the text of a file.
 ///
 /// # Errors
 ///
-/// The first line that is no good.
+/// Returns the first invalid line.
 pub(super) fn parse(text: &str) -> Result<Vec<StoredUser>, BadLine> {
     let lines = (1..).zip(text.lines());
     let is_user = |line: &str| !line.trim_ascii().is_empty() && !line.starts_with('#');
@@ -145,7 +147,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<StoredUser>, BadLine> {
     lines.map(|(number, line)| parse_line(line).map_err(|why| BadLine { number, why })).collect()
 }
 
-/// The text of a file with these users.
+/// Formats users as the text of a file.
 pub(super) fn written(entries: &[StoredUser]) -> String {
     let line = |StoredUser { user, hash }: &StoredUser| {
         let rights = if user.read_only { "ro" } else { "rw" };
@@ -155,7 +157,7 @@ pub(super) fn written(entries: &[StoredUser]) -> String {
 }
 
 fn parse_line(line: &str) -> Result<StoredUser, &'static str> {
-    let bad = "it is not name:rw:hash or name:ro:hash";
+    let bad = "expected name:rw:hash or name:ro:hash";
     let mut parts = line.splitn(3, ':');
     let (Some(name), Some(rights), Some(hash)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(bad);
@@ -172,7 +174,8 @@ fn parse_line(line: &str) -> Result<StoredUser, &'static str> {
     Ok(StoredUser { user, hash: hash.to_owned() })
 }
 
-/// What it takes to check a password has limits: anybody who knows a name makes the server do it.
+/// Checks a hash, and limits its cost, because anybody who knows a name can make the server compute
+/// it.
 fn check_hash(hash: &str) -> Result<(), &'static str> {
     let bad = "the hash is not an argon2 hash in the PHC string format";
     let parsed = PasswordHash::new(hash).map_err(|_| bad)?;
@@ -181,13 +184,13 @@ fn check_hash(hash: &str) -> Result<(), &'static str> {
     if version.is_some_and(|version| version.is_err()) {
         return Err(bad);
     }
-    // One that was cut off lets nobody in.
+    // A hash that was cut off would let nobody in.
     if parsed.salt.is_none() || parsed.hash.is_none() {
         return Err(bad);
     }
     let params = Params::try_from(&parsed.params).map_err(|_| bad)?;
     if params.m_cost() > MOST_KIB || params.t_cost() > MOST_PASSES || params.p_cost() > MOST_LANES {
-        return Err("the hash takes more than 1 GiB, 100 passes or 64 lanes");
+        return Err("the hash needs more than 1 GiB, 100 passes or 64 lanes");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Who asks on one connection: the same one as before, mostly.
+//! The login state of one connection, whose requests usually come from one user.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,19 +7,20 @@ use http::HeaderValue;
 
 use super::{Login, Refused, User};
 
-/// See the module. Who was let in on this connection is let in again, as long as it says the same
-/// and the file of users has not changed.
+/// The client of a connection. A user who was let in is let in again as long as the client sends
+/// the same field and the file of users has not changed.
 pub(crate) struct Visitor {
     login: Arc<Login>,
     peer: IpAddr,
     last: Mutex<Option<LetIn>>,
 }
 
+/// The last login on a connection.
 struct LetIn {
-    /// A copy: the field itself is a part of all that was received with it.
+    /// A copy, because the field itself would keep alive the whole buffer in which it was received.
     field: Box<[u8]>,
     user: Arc<User>,
-    /// The edition of the users that said so: see [`Login::edition`].
+    /// The edition of the users at the time of the login: see [`Login::edition`].
     edition: u64,
 }
 
@@ -32,20 +33,25 @@ impl Visitor {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says whether who says this was let in before. If not, or the users have to be looked at
-    /// again, that has to be [checked](Self::check).
+    /// Returns `true` if the sender of this field was let in before, and the users need not be
+    /// checked for changes. Otherwise the caller has to [check](Self::check) the field.
     pub(crate) fn is_known(&self, field: &[u8]) -> bool {
         let edition = self.login.edition();
         let is_last = |last: &LetIn| last.edition == edition && is_same(&last.field, field);
         self.login.looked_lately() && self.last().as_ref().is_some_and(is_last)
     }
 
-    /// Says who it is.
+    /// Returns the user that a field names.
+    ///
+    /// # Errors
+    ///
+    /// Returns the reason why the client is not let in.
     pub(crate) async fn check(&self, field: Option<&HeaderValue>) -> Result<Arc<User>, Refused> {
-        // Who says nothing is answered at once, and costs little.
+        // A client that sends no field is refused at once, at little cost.
         let field = field.ok_or(Refused::Unknown)?;
         self.login.look_again().await;
-        // Before the check: if the users change meanwhile, it is made again next time.
+        // The edition is read before the check: if the users change in the meantime, the next
+        // request is checked again.
         let edition = self.login.edition();
         if let Some(last) = &*self.last()
             && last.edition == edition
@@ -61,7 +67,7 @@ impl Visitor {
     }
 }
 
-/// Compares what is secret, in a time that does not tell how much of it is the same.
+/// Compares secrets in a time that does not depend on where they differ.
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     let differ = |all, (a, b): (&u8, &u8)| all | (a ^ b);
     one.len() == other.len() && one.iter().zip(other).fold(0, differ) == 0

@@ -1,4 +1,4 @@
-//! What a request says beside its body, and whether what it says of the state of things is true.
+//! The head of a request: its fields, and the check of its conditions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,18 +23,19 @@ use dapple::clock;
 pub(in crate::files) struct Call {
     head: Arc<Parts>,
     pub(super) path: DavPath,
-    /// Its URL ended with a slash.
+    /// Whether the URL ended with a slash.
     pub(super) is_folder: bool,
-    /// A folder is wanted as one file.
+    /// Whether a folder is requested as a zip.
     pub(super) wants_zip: bool,
-    /// Names of this server, whatever the port.
+    /// The names of this server, which are valid with any port.
     names: Arc<[String]>,
     if_header: Option<Arc<IfHeader>>,
     pub(super) client: Client,
-    /// The user may not change anything.
+    /// Whether the user may not change anything.
     pub(super) read_only: bool,
 }
 
+/// The value of the Depth field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DepthField {
     Zero,
@@ -43,13 +44,14 @@ pub(super) enum DepthField {
 }
 
 impl Call {
-    /// `names`: what the server is called beside what the request says.
+    /// Reads the head of a request. `names` are names of the server, in addition to those that the
+    /// request states.
     pub(in crate::files) fn new(
         head: Arc<Parts>,
         user: &User,
         names: &Arc<[String]>,
     ) -> Result<Call, Problem> {
-        // As WebDAV has it for the whole server.
+        // `OPTIONS *` concerns the whole server, which is answered as the root.
         let is_whole = head.uri.path() == "*" && head.method == Method::OPTIONS;
         let (path, is_folder) =
             if is_whole { (DavPath::root(), true) } else { decode(head.uri.path())? };
@@ -96,7 +98,7 @@ impl Call {
         }
     }
 
-    /// Says whether what is at the destination may be replaced.
+    /// Returns `true` if the request may replace what exists at the destination.
     pub(super) fn overwrites(&self) -> Result<bool, Problem> {
         match self.field("overwrite")? {
             None | Some("T" | "t") => Ok(true),
@@ -105,7 +107,7 @@ impl Call {
         }
     }
 
-    /// Where a copy or a move leads, and whether that ends with a slash.
+    /// Returns the destination of a copy or a move, and whether its URL ends with a slash.
     pub(super) fn destination(&self) -> Result<(DavPath, bool), Problem> {
         let field = self.field("destination")?;
         let field = field
@@ -118,7 +120,8 @@ impl Call {
         }
     }
 
-    /// The path of a URL, and whether it ends with a slash; `None`: it is another server's.
+    /// Returns the path of a URL, and whether it ends with a slash. Returns `None` if the URL is
+    /// another server's.
     fn own_path(&self, url: &str) -> Result<Option<(DavPath, bool)>, Problem> {
         if let Some(authority) = host::of_target(url) {
             let host = authority.rsplit('@').next().unwrap_or_default();
@@ -133,9 +136,11 @@ impl Call {
         Ok(Some(decode(url)?))
     }
 
-    /// Host and port that the request was sent to, as it says itself, and as a proxy says that has
-    /// passed it on; none, if nothing says so. A client that makes that up reaches nothing by it:
-    /// it is only asked whether a URL is one of this server.
+    /// Returns the hosts, with their ports, that the request was sent to: those that it states
+    /// itself, and those that a proxy in between states.
+    ///
+    /// The list is empty if the request states none. A client gains nothing by inventing a host,
+    /// because the list only decides whether a URL belongs to this server.
     fn hosts(&self) -> Vec<&str> {
         let mut hosts: Vec<&str> = Vec::new();
         hosts.extend(self.head.uri.authority().map(|authority| authority.as_str()));
@@ -156,7 +161,7 @@ impl Call {
         hosts
     }
 
-    /// What is at the path of the request, which may end with a slash only if it is a folder.
+    /// Checks that a request whose URL ends with a slash did not find a file.
     pub(super) fn check_kind(&self, found: Option<&Found>) -> Result<(), Problem> {
         match found {
             Some(found) if self.is_folder && !found.is_folder() => {
@@ -166,7 +171,7 @@ impl Call {
         }
     }
 
-    /// For how long a lock is wanted.
+    /// Returns the requested timeout of a lock.
     pub(super) fn timeout(&self) -> Result<Duration, Problem> {
         let field = self.field("timeout")?.unwrap_or_default();
         let wanted = field.split(',').map(str::trim_ascii).find_map(|choice| {
@@ -184,7 +189,7 @@ impl Call {
         head::conditions(&self.head.headers)
     }
 
-    /// Says whether it asks for contents, whatever version the client has.
+    /// Returns `true` if the request asks for the contents, whatever version the client has.
     pub(super) fn wants_contents(&self) -> bool {
         let asked = self.conditions();
         *self.method() == Method::GET
@@ -196,8 +201,10 @@ impl Call {
         self.if_header.is_some()
     }
 
-    /// Says whether what the request says of the state is true, and whether it knows the locks that
-    /// its changes need. `found` is what is at its path. It looks at files, so it blocks.
+    /// Checks the conditions of the request, and whether the client submitted the locks that its
+    /// changes need.
+    ///
+    /// `found` is the resource at the request's path. The check looks at files, so it blocks.
     pub(super) fn check(
         &self,
         share: &Share,
@@ -214,7 +221,7 @@ impl Call {
         Ok(())
     }
 
-    /// If-Match and its like, for a request that changes something.
+    /// Checks If-Match and the related fields of a request that changes something.
     fn check_versions(&self, found: Option<&Found>) -> Result<(), Problem> {
         let conditions = self.conditions();
         let holds = match found {
@@ -222,7 +229,7 @@ impl Call {
                 let etag = found.etag();
                 let modified = found.version.modified_time();
                 let own = Validators { etag: etag.as_bytes(), modified, shares_time: false };
-                // The dates of the other two are for reading.
+                // If-Modified-Since applies to GET and HEAD only.
                 let conditions = Conditions { if_modified_since: None, ..conditions };
                 conditions::verdict(&conditions, &own) == Verdict::Go
             }
@@ -257,15 +264,15 @@ impl Call {
     }
 }
 
-/// Bytes of a name, and of a path, at most, as the system has it.
+/// The maximum sizes of a name and of a path, in bytes, which are those of Linux.
 const MOST_NAME: usize = 255;
 const MOST_PATH: usize = 4095;
 
-/// Locks are held for so long if nothing else is said,
+/// The timeout of a lock if the client states none.
 const USUAL_LOCK: Duration = Duration::from_secs(600);
-/// at least,
+/// The minimum timeout of a lock.
 const SHORTEST_LOCK: Duration = Duration::from_secs(1);
-/// and at most. Clients renew what they still need.
+/// The maximum timeout of a lock. Clients refresh the locks that they still need.
 const LONGEST_LOCK: Duration = Duration::from_secs(3600);
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&str>, Problem> {
@@ -284,7 +291,10 @@ fn decode(url: &str) -> Result<(DavPath, bool), Problem> {
     let (path, is_folder) = DavPath::decode(path).map_err(bad_path)?;
     let is_long = path.as_bytes().split(|b| *b == b'/').any(|name| name.len() > MOST_NAME);
     if is_long || path.as_bytes().len() > MOST_PATH {
-        return Err(Problem::Told(StatusCode::URI_TOO_LONG, "the name is too long for a file"));
+        return Err(Problem::Told(
+            StatusCode::URI_TOO_LONG,
+            "the path or a name in it is too long",
+        ));
     }
     Ok((path, is_folder))
 }
@@ -296,7 +306,7 @@ fn bad_path(bad: BadPath) -> Problem {
     }
 }
 
-/// Ports may be left out.
+/// Compares two hosts. A missing port counts as 443.
 fn is_same_host(one: &str, other: &str) -> bool {
     let port = |authority: &str| match authority.rsplit_once(':') {
         Some((_, port)) => port.parse::<u16>().ok(),
@@ -306,7 +316,7 @@ fn is_same_host(one: &str, other: &str) -> bool {
         && port(one).unwrap_or(443) == port(other).unwrap_or(443)
 }
 
-/// A host without its port.
+/// Returns a host without its port and without the brackets of an IPv6 address.
 fn name_of(authority: &str) -> &str {
     let name = match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,

@@ -1,4 +1,4 @@
-//! Rules for the fields and documents of WebDAV, of any bytes.
+//! Fuzz targets for the fields and documents of WebDAV.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,17 +15,21 @@ use crate::common::https::head::check as check_head;
 use crate::common::login::User;
 use crate::files::path::DavPath;
 
-/// Checks what an If field is taken for.
+/// Checks a parsed If field.
+///
+/// # Panics
+///
+/// Panics if the field breaks a rule.
 pub fn if_field(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Some(field) = IfHeader::parse(text) else { return };
     assert!(!field.lists.is_empty() && field.lists.iter().all(|list| !list.conditions.is_empty()));
     let conditions: usize = field.lists.iter().map(|list| list.conditions.len()).sum();
     assert!(conditions <= if_header::MOST, "{conditions} of them");
-    // Written as RFC 4918 has it, it says the same.
+    // Written in the form of RFC 4918, the field parses to the same lists.
     let written = written(&field);
     assert_eq!(IfHeader::parse(&written).as_ref(), Some(&field), "{written}");
-    // With all that it asks for it holds, unless it asks for the contrary, too.
+    // The field holds if all its conditions do, unless it also has negated conditions.
     let is_plain = field.lists[0].conditions.iter().all(|one| !one.negated);
     assert!(!is_plain || field.holds(|_, _| true));
 }
@@ -49,7 +53,12 @@ fn written(field: &IfHeader) -> String {
     text
 }
 
-/// Checks what a document is taken for.
+/// Checks a document against another XML parser.
+///
+/// # Panics
+///
+/// Panics if the parsers disagree without a known reason, or if the document is not parsed again to
+/// the same tree.
 pub fn xml(input: &[u8]) {
     let parsed = xml::parse(input);
     let text = text_of(input);
@@ -66,7 +75,7 @@ pub fn xml(input: &[u8]) {
     let Ok(element) = parsed else { return };
     let whole = format!("<D:whole xmlns:D=\"DAV:\">{element}</D:whole>");
     let again = match xml::parse(whole.as_bytes()) {
-        // One more level may be one too many.
+        // The additional level may be one too many.
         Err(xml::BadXml(why)) if why.contains("nested") => return,
         again => again.expect("what is written can be read"),
     };
@@ -80,7 +89,7 @@ pub fn xml(input: &[u8]) {
     }
 }
 
-/// The characters of a document in UTF-8 or UTF-16, with the ends of lines that XML gives them.
+/// Returns the text of a document in UTF-8 or UTF-16, with line ends normalized as XML demands.
 fn text_of(input: &[u8]) -> Option<String> {
     let wide = |unit: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = input[2..]
@@ -98,30 +107,31 @@ fn text_of(input: &[u8]) -> Option<String> {
     Some(text?.replace("\r\n", "\n").replace('\r', "\n"))
 }
 
-/// What another parser makes of a document.
+/// Parses a document with another parser.
 fn opinion(text: &str) -> Result<String, roxmltree::Error> {
     let document = roxmltree::Document::parse(text)?;
     Ok(shown_by_another(document.root_element(), None))
 }
 
-/// Says whether a document that the other parser takes is refused by a rule of ours, or by one of
-/// XML that the other one does not have.
+/// Returns `true` if this parser may refuse a document that the other parser accepts: by a limit of
+/// its own, or by a rule of XML that the other parser does not check.
 fn is_stricter_here(why: &str, text: &str) -> bool {
     let is_any = |parts: &[&str]| parts.iter().any(|part| why.contains(part));
-    // It takes a colon with nothing before it, numbers of no character, what is no target of an
-    // instruction, any name of an encoding, any prefix before `xmlns`, and prefixes for nothing.
+    // The other parser accepts a colon with nothing before it, numbers that are no character, an
+    // invalid target of an instruction, any name of an encoding, any prefix before `xmlns`, and
+    // prefixes that are bound to an empty namespace.
     let has_bare_colon = ["<:", "</:", " :", "\t:", "\n:"].iter().any(|part| text.contains(part));
     let has_declaration = text.contains("<?xml");
     let gives_up = text.contains("xmlns:") && (text.contains("\"\"") || text.contains("''"));
     is_any(&["nested too deeply", "too many", "too long", "XML itself", "for nobody"])
-        || (has_declaration && is_any(&["version of XML", "encoding", "its declaration is not"]))
+        || (has_declaration && is_any(&["version of XML", "encoding", "declaration is not"]))
         || (gives_up && is_any(&["for no namespace", "prefix that is not declared"]))
         || (text.contains(":xmlns") && is_any(&["prefix that is not declared"]))
         || (has_bare_colon && is_any(&["name that XML", "not well-formed"]))
         || (text.contains("&#") && is_any(&["not well-formed", "characters"]))
 }
 
-/// A tree as text: names with their namespaces, attributes by name, and texts.
+/// Formats a tree: names with their namespaces, attributes sorted by name, and texts.
 fn shown(element: &Element) -> String {
     let mut attributes: Vec<String> = element
         .attributes()
@@ -138,7 +148,8 @@ fn shown(element: &Element) -> String {
     format!("<{{{}}}{} {attributes:?}>{children}</>", element.name.space, element.name.local)
 }
 
-/// [`shown`] of another parser's tree, whose elements have the language of those around them.
+/// Formats another parser's tree as [`shown`] does. Its elements inherit the language of those
+/// around them.
 fn shown_by_another(node: roxmltree::Node<'_, '_>, language: Option<&str>) -> String {
     const XML: &str = xml::XML;
     let own = node.attribute((XML, "lang"));
@@ -167,7 +178,8 @@ fn shown_by_another(node: roxmltree::Node<'_, '_>, language: Option<&str>) -> St
     format!("<{{{}}}{} {attributes:?}>{children}</>", name.namespace().unwrap_or(""), name.name())
 }
 
-/// What is to be told beside other parsers' verdicts: the tree, or why it was refused.
+/// Returns the verdict for a comparison with other parsers: the tree, or the reason for the
+/// refusal.
 #[cfg(dapple_fuzzing)]
 pub fn verdict(input: &[u8]) -> String {
     match xml::parse(input) {
@@ -177,6 +189,10 @@ pub fn verdict(input: &[u8]) -> String {
 }
 
 /// Checks the head of a request: a line with method and target, and fields.
+///
+/// # Panics
+///
+/// Panics if a path leads out of the folder, or if a field breaks a rule.
 pub fn request(input: &[u8]) {
     let Some(head) = head(input) else { return };
     let is_accepted = check_head(&head).is_ok();
@@ -199,7 +215,7 @@ pub fn request(input: &[u8]) {
     let _ = (put::modified(&call), put::checksum(&call));
 }
 
-/// Checks that a path leads to something below the folder, and may be as long.
+/// Checks that a path leads to the folder or below it, and has at most 4095 bytes.
 fn is_below(path: &DavPath) {
     assert!(leads_below(path.as_bytes()) && path.as_bytes().len() <= 4095, "{path:?}");
 }

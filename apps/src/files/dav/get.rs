@@ -1,4 +1,4 @@
-//! GET and HEAD: contents of files, whole or in part.
+//! GET and HEAD: the contents of files, whole or in part.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -22,7 +22,7 @@ use dapple::clock;
 
 impl Dav {
     pub(super) async fn get(&self, call: &Call) -> Outcome {
-        // What ends with a slash is a folder.
+        // A URL that ends with a slash names a folder.
         if !call.is_folder
             && let Some(small) = self.small_files.get(&self.share, &call.path)
         {
@@ -31,7 +31,7 @@ impl Dav {
         Box::pin(self.get_unknown(call)).await
     }
 
-    /// Answers a request for what is not kept.
+    /// Answers a request for a file that is not in the cache, or for a folder.
     async fn get_unknown(&self, call: &Call) -> Outcome {
         let asked_at = clock::wall();
         let (file, found) = self.open(&call.path).await?;
@@ -43,7 +43,7 @@ impl Dav {
         }
     }
 
-    /// Opens a file on the worker, if no disk has to be read for it, or else on the blocking pool.
+    /// Opens a file on the worker if that needs no disk access, and on the blocking pool otherwise.
     async fn open(&self, path: &DavPath) -> io::Result<(File, Found)> {
         match self.share.open_file(path, How::Cached) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -86,13 +86,13 @@ impl Dav {
     }
 }
 
-/// Makes bodies of parts of these bytes; a part is within them.
+/// Returns a function that makes the body of a part of these bytes. The part must lie within them.
 fn part_of(bytes: &Bytes) -> impl FnOnce(u64, u64) -> Body {
     |from, len| Body::Bytes(bytes.slice(from as usize..(from + len) as usize))
 }
 
-/// The contents of a file, or the part of them that is asked for: `len` bytes from `from` are made
-/// by `part`.
+/// Returns the response with a file's contents, or with the requested part of them. `part` makes
+/// the body of `len` bytes from `from` on.
 fn contents(call: &Call, facts: &Facts, part: impl FnOnce(u64, u64) -> Body) -> Response<Body> {
     let size = facts.size;
     let own =
@@ -138,9 +138,10 @@ fn contents(call: &Call, facts: &Facts, part: impl FnOnce(u64, u64) -> Body) -> 
     response
 }
 
-/// A browser is not to run what somebody has put here with the rights of who looks at it. (Of the
-/// other page, with the members of a folder, see [`page`](super::page).) What shows PDF runs it in
-/// a sandbox of its own, and in no other.
+/// Keeps a browser from running a stored file with the rights of the user who looks at it.
+///
+/// The page that lists a folder has another policy: see [`page`](super::page). PDF is exempt,
+/// because PDF viewers run it in a sandbox of their own, and do not work in another one.
 fn harmless(headers: &mut http::HeaderMap, kind: &HeaderValue) {
     if kind != "application/pdf" {
         let policy = HeaderValue::from_static("sandbox allow-downloads");

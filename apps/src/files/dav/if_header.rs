@@ -3,41 +3,43 @@
 use std::str::Chars;
 use std::sync::Arc;
 
-/// The whole field: one of its lists has to hold.
+/// A whole field. It holds if one of its lists does.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::files) struct IfHeader {
     pub(in crate::files) lists: Vec<List>,
 }
 
-/// A list, of which all conditions have to hold.
+/// A list of conditions. It holds if all of them do.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::files) struct List {
-    /// The URL of the resource; `None`: that of the request.
+    /// The URL of the resource. `None` stands for the resource of the request.
     pub(in crate::files) resource: Option<Arc<str>>,
     pub(in crate::files) conditions: Vec<Condition>,
 }
 
+/// A condition, which may be negated.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::files) struct Condition {
     pub(in crate::files) negated: bool,
     pub(in crate::files) state: State,
 }
 
+/// A state of a resource.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::files) enum State {
-    /// That of a lock, as a URI without its brackets.
+    /// A lock token, as a URI without its brackets.
     Token(String),
-    /// With its quotes, and perhaps `W/`.
+    /// An entity tag with its quotes, and with `W/` if it is weak.
     Etag(String),
 }
 
-/// Conditions of one field, at most.
+/// The maximum number of conditions in a field.
 pub(super) const MOST: usize = 128;
 
 impl IfHeader {
-    /// `None`: it is not well-formed.
+    /// Parses a field. Returns `None` if it is malformed.
     pub(in crate::files) fn parse(text: &str) -> Option<IfHeader> {
-        // Some clients send nothing but the token.
+        // Some clients send only a token.
         if is_bare_token(text.trim_ascii()) {
             let state = State::Token(text.trim_ascii().to_owned());
             let conditions = vec![Condition { negated: false, state }];
@@ -52,7 +54,7 @@ impl IfHeader {
             match rest.next() {
                 None => break,
                 Some('<') => {
-                    // Either all lists have a tag before them, or none has.
+                    // Either every list has a tag before it, or none has.
                     if !tag_has_list || (!lists.is_empty() && resource.is_none()) {
                         return None;
                     }
@@ -75,7 +77,7 @@ impl IfHeader {
         (tag_has_list && !lists.is_empty()).then_some(IfHeader { lists })
     }
 
-    /// All tokens that it names: the client knows of these locks.
+    /// Returns all lock tokens that the field names, and so the client has submitted.
     pub(in crate::files) fn tokens(&self) -> impl Iterator<Item = &str> {
         self.lists.iter().flat_map(|list| &list.conditions).filter_map(|condition| match &condition
             .state
@@ -85,7 +87,7 @@ impl IfHeader {
         })
     }
 
-    /// Says whether it holds, given what a single state of a resource comes to.
+    /// Returns `true` if the field holds. `is` says whether a resource is in a state.
     pub(in crate::files) fn holds(&self, mut is: impl FnMut(Option<&str>, &State) -> bool) -> bool {
         self.lists.iter().any(|list| {
             let resource = list.resource.as_deref();
@@ -108,7 +110,7 @@ fn conditions(rest: &mut Chars<'_>) -> Option<Vec<Condition>> {
                 negated = true;
                 continue;
             }
-            // Some leave the brackets out.
+            // Some clients leave out the brackets.
             first => {
                 let end = rest.as_str().find([' ', '\t', ')', '<', '[', '(', '>', ']'])?;
                 let (more, after) = rest.as_str().split_at(end);
@@ -128,14 +130,14 @@ fn conditions(rest: &mut Chars<'_>) -> Option<Vec<Condition>> {
     }
 }
 
-/// Says whether what follows is the rest of `Not`, and not of a token.
+/// Returns `true` if the rest continues with `ot` of `Not`, and is not part of a token.
 fn is_not(rest: &str) -> bool {
     let is_end = |c: char| matches!(c, ' ' | '\t' | '<' | '[' | ')');
     rest.split_at_checked(2)
         .is_some_and(|(ot, rest)| ot.eq_ignore_ascii_case("ot") && rest.starts_with(is_end))
 }
 
-/// A URI without brackets, as a token is one: with a scheme, and no space.
+/// Returns `true` for a URI without brackets, as tokens are: it has a scheme, and no space.
 fn is_bare_token(text: &str) -> bool {
     let is_part = |b: u8| b.is_ascii_graphic() && !b"<>()[]\",".contains(&b);
     let has_scheme = text.split_once(':').is_some_and(|(scheme, rest)| {

@@ -1,7 +1,8 @@
-//! Small files that were asked for before: what a response says of them, and their contents.
+//! A cache of small files: the header fields of their responses, and their contents.
 //!
-//! A file is kept when it is asked for again: a client that reads a whole tree once, as clients
-//! that synchronize do, neither pays for that nor drives out what others use.
+//! A file is kept when it is requested for the second time. So a client that reads a whole tree
+//! once, as clients that synchronize do, pays nothing for the cache, and does not drive out the
+//! files that others use.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -21,16 +22,17 @@ use crate::common::{cached, date};
 use crate::files::path::DavPath;
 use crate::files::share::{Found, Share};
 
-/// Bytes of memory for small files.
+/// The maximum memory use of the cache, in bytes.
 const MOST_BYTES: u64 = 64 * 1024 * 1024;
 
-/// What a response says of a file.
+/// The facts about a file from which the header fields of a response are made.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) size: u64,
     pub(super) etag: HeaderValue,
     pub(super) modified: SystemTime,
-    /// Not after the response itself (RFC 9110, section 8.8.2.1).
+    /// The Last-Modified date, which is not later than the response itself (RFC 9110, section
+    /// 8.8.2.1).
     pub(super) last_modified: HeaderValue,
     pub(super) kind: HeaderValue,
 }
@@ -48,7 +50,7 @@ impl Facts {
     }
 }
 
-/// A small file.
+/// A small file in memory.
 #[derive(Debug)]
 pub(super) struct SmallFile {
     version: Version,
@@ -70,11 +72,11 @@ impl Kept for SmallFile {
     }
 }
 
-/// Paths that are remembered as asked for, at most.
+/// The maximum number of remembered paths.
 const ASKED_FOR: usize = 65_536;
 
-/// Paths that were asked for lately. One drives another out now and then, and two that look alike
-/// are taken for the same: that costs a little, and nothing else.
+/// The paths that were requested recently, as hashes. Sometimes a path replaces another one, or two
+/// paths have the same hash. That costs one cache miss or one needless insertion.
 struct AskedFor {
     marks: Box<[AtomicU32]>,
     hasher: RandomState,
@@ -86,7 +88,7 @@ impl AskedFor {
         AskedFor { marks, hasher: RandomState::new() }
     }
 
-    /// Notes a path, and says whether it was noted before.
+    /// Notes a path. Returns `true` if it was noted before.
     fn again(&self, path: &DavPath) -> bool {
         let hash = self.hasher.hash_one(path);
         let (at, mark) = (hash as usize % ASKED_FOR, (hash >> 32) as u32);
@@ -94,7 +96,7 @@ impl AskedFor {
     }
 }
 
-/// See the module.
+/// The cache of small files. See the module.
 pub(super) struct SmallFiles {
     cache: Cache<SmallFile>,
     asked_for: AskedFor,
@@ -106,19 +108,19 @@ impl SmallFiles {
         SmallFiles { cache, asked_for: AskedFor::new() }
     }
 
-    /// Notes that the contents of a file are asked for that is not kept, and says whether it is to
-    /// be kept now.
+    /// Notes a request for the contents of a file that is not kept. Returns `true` if the file is
+    /// to be kept now.
     pub(super) fn note(&self, path: &DavPath, size: u64) -> bool {
         size <= MOST_IN_MEMORY && self.asked_for.again(path)
     }
 
-    /// The file at a path, if it was asked for before and is still the same.
+    /// Returns the file at a path, if it is kept and has not changed.
     pub(super) fn get(&self, share: &Share, path: &DavPath) -> Option<Arc<Cached<SmallFile>>> {
         self.cache.get(path.as_bytes(), Batch::Single, |was| share.version(path, was))
     }
 
     /// Keeps a file with all its contents, unless it may have changed while they were read.
-    /// `asked_at` is a time before it was looked at.
+    /// `asked_at` is a time before the file was looked up.
     pub(super) fn keep(
         &self,
         path: &DavPath,
@@ -135,8 +137,8 @@ impl SmallFiles {
     }
 }
 
-/// Reads the first `len` bytes of a file: on the worker, if the system has them in memory, and on
-/// the blocking pool otherwise.
+/// Reads the first `len` bytes of a file, on the worker if they are in memory, and on the blocking
+/// pool otherwise.
 pub(super) async fn read_start(
     file: &Arc<File>,
     len: u64,

@@ -1,5 +1,4 @@
-//! Properties with an effect: those that the server makes itself, and what is done when one of them
-//! is set.
+//! Live properties: those that the server computes itself, and the effect of setting one of them.
 
 use std::time::SystemTime;
 
@@ -9,16 +8,17 @@ use super::xml::{DAV, Element, Name, Node};
 use crate::common::date;
 use crate::files::share::checksum::Checksum;
 
-/// What Windows has beside WebDAV's own.
+/// The namespace of the properties that Windows adds to WebDAV's own.
 pub(super) const MICROSOFT: &str = "urn:schemas-microsoft-com:";
 
-/// What Apache's module has, and davfs2 sets.
+/// The namespace of Apache's `mod_dav`. davfs2 sets one of its properties.
 pub(super) const APACHE: &str = "http://apache.org/dav/props/";
 
-/// What ownCloud has, and rclone sets.
+/// The namespace of ownCloud. rclone sets one of its properties.
 pub(super) const OWNCLOUD: &str = "http://owncloud.org/ns";
 
-/// The properties that the server makes itself. `true`: also if all are asked for.
+/// The properties that the server computes itself. The flag says whether `allprop` includes the
+/// property.
 pub(super) const LIVE: [(&str, &str, bool); 15] = [
     (DAV, "creationdate", true),
     (DAV, "displayname", true),
@@ -37,37 +37,38 @@ pub(super) const LIVE: [(&str, &str, bool); 15] = [
     (OWNCLOUD, "checksums", false),
 ];
 
-/// A property that is set by doing something.
+/// A property that has an effect when it is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Setting {
     Modified(SystemTime),
     Accessed(SystemTime),
     Executable(bool),
-    /// The contents have these; it is not believed.
+    /// A claim that the contents have this checksum. The server verifies it.
     Checksum(Checksum),
 }
 
-/// What is done with a property that a client wants to set, or to remove.
+/// The treatment of a property that a client wants to set or to remove.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Patch {
-    /// It is kept, and means nothing to the server.
+    /// The property is stored, and means nothing to the server.
     Keep,
     Set(Setting),
     Refuse(StatusCode),
 }
 
-/// Decides. `element`: what it is set to; `None`: it is to be removed.
+/// Returns the treatment of a property. `element` is its new value, or `None` if it is to be
+/// removed.
 pub(super) fn patch(name: &Name, element: Option<&Element>) -> Patch {
     let text = element.map(text_of);
     let set = |made: Option<Setting>| match (made, &text) {
         (Some(setting), _) => Patch::Set(setting),
-        // What is always there cannot be removed.
+        // A live property always exists, and cannot be removed.
         (None, None) => Patch::Refuse(StatusCode::FORBIDDEN),
         (None, Some(_)) => Patch::Refuse(StatusCode::CONFLICT),
     };
     let time = || text.as_deref().and_then(time_of);
     match (name.space.as_str(), name.local.as_str()) {
-        // A name for people, beside that of the file.
+        // A name for people, which does not change the name of the file.
         (DAV, "displayname") => Patch::Keep,
         (DAV, "getlastmodified" | "lastmodified") | (MICROSOFT, "Win32LastModifiedTime") => {
             set(time().map(Setting::Modified))
@@ -82,19 +83,19 @@ pub(super) fn patch(name: &Name, element: Option<&Element>) -> Patch {
             let sum = text.as_deref().and_then(|text| Checksum::parse(text).ok().flatten());
             set(sum.map(Setting::Checksum))
         }
-        // The others of WebDAV's own mean something, too, that is not done here.
+        // WebDAV's other properties have effects that this server does not implement.
         (DAV, _) => Patch::Refuse(StatusCode::FORBIDDEN),
         _ => Patch::Keep,
     }
 }
 
-/// A date of HTTP; or seconds since 1970, as ownCloud has them.
+/// Parses an HTTP date, or seconds since 1970 as ownCloud's clients send them.
 fn time_of(text: &str) -> Option<SystemTime> {
     let whole = text.split('.').next().unwrap_or_default();
     whole.parse().map(date::of_seconds).ok().or_else(|| date::parse(text.as_bytes()))
 }
 
-/// The text in an element, and in those in it.
+/// Returns the text in an element and in the elements within it.
 fn text_of(element: &Element) -> String {
     let mut all = String::new();
     let mut rest: Vec<&Node> = element.children.iter().rev().collect();

@@ -19,10 +19,10 @@ use crate::files::meta::locks::{Change, Lock, LockError, Locks};
 use crate::files::share::{Found, Kind};
 use dapple::clock;
 
-/// Bytes of what a client says of a lock's owner, at most.
+/// The maximum size of a lock's owner, as the client describes it, in bytes.
 const MOST_OWNER: usize = 4096;
 
-/// What a client asks for.
+/// A lock that a client requests.
 struct Wanted {
     exclusive: bool,
     owner: String,
@@ -58,7 +58,7 @@ impl Dav {
             check_free(locks, &call, &wanted)?;
             if found.is_none() {
                 super::tree::check_parent(&dav.share, &call.path)?;
-                // What is locked is there, if only as an empty file.
+                // LOCK creates an empty file if there is none, so that a locked resource exists.
                 forgotten = dav.meta.store().forget(&call.path);
                 let at = dav.share.locate(&call.path)?;
                 let upload = dav.share.begin_upload(&at)?;
@@ -105,7 +105,7 @@ impl Dav {
         let field = call.field("lock-token")?;
         let why = "the Lock-Token field is missing";
         let token = field.ok_or(Problem::Told(StatusCode::BAD_REQUEST, why))?;
-        // Some clients leave the brackets out.
+        // Some clients leave out the brackets.
         let bare = token.strip_prefix('<').and_then(|t| t.strip_suffix('>')).unwrap_or(token);
         let token: Arc<str> = bare.into();
         let (path, user) = (call.path.clone(), Arc::clone(&call.client.user));
@@ -116,7 +116,7 @@ impl Dav {
             if names_folder && lock.is_some_and(|lock| lock.path == path && !lock.is_folder) {
                 return (false, false);
             }
-            // Whether there is one of somebody else's, to tell the two apart.
+            // Whether the lock is another user's, which has a status of its own.
             let is_anothers = state.locks.find(&token, now).is_some_and(|lock| lock.user != user);
             (state.locks_mut().unlock(&path, &user, &token, now), is_anothers)
         };
@@ -152,7 +152,7 @@ fn wanted(call: &Call, document: &xml::Element) -> Result<Wanted, Problem> {
     Ok(Wanted { exclusive, owner: owner(document)?, deep, timeout: call.timeout()? })
 }
 
-/// What the client says of who has the lock, as it is shown to everybody.
+/// Returns the client's description of the lock's owner, as every client is shown it.
 pub(super) fn owner(document: &xml::Element) -> Result<String, Problem> {
     let mut owner = String::new();
     if let Some(element) = document.child("owner") {
@@ -188,7 +188,7 @@ fn new_lock(call: &Call, wanted: Wanted, found: Option<&Found>) -> Result<Lock, 
     })
 }
 
-/// A random UUID (RFC 9562, version 4).
+/// Returns a new lock token: a random UUID (RFC 9562, version 4).
 fn new_token() -> Result<String, Problem> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
@@ -211,7 +211,7 @@ fn locked(status: StatusCode, lock: &Lock) -> Response<Body> {
     xml_response(status, Body::text(out))
 }
 
-/// A lock as `lockdiscovery` tells it.
+/// Writes a lock in the form that `lockdiscovery` has.
 pub(super) fn write_active(out: &mut String, lock: &Lock, now: Instant) {
     let scope = if lock.exclusive { "exclusive" } else { "shared" };
     let depth = if lock.deep { "infinity" } else { "0" };

@@ -1,18 +1,24 @@
-//! WebDAV (RFC 4918), classes 1, 2 and 3: which response a request gets.
+//! WebDAV (RFC 4918), classes 1, 2 and 3: from a request to its response.
 //!
-//! * [`call`]: what a request says; conditions. [`if_header`]: the If field.
-//! * [`get`], [`put`]: contents. [`kept`]: small files that are in memory.
+//! * [`call`]: the head of a request, and its conditions.
+//! * [`if_header`]: the If field.
+//! * [`get`], [`put`]: contents.
+//! * [`kept`]: the cache of small files.
 //! * [`page`]: a folder in a browser.
-//! * [`tree`]: MKCOL, DELETE, COPY, MOVE. [`reaper`]: what is deleted is taken apart.
-//! * [`propfind`], [`proppatch`]: properties; [`live`]: those with an effect. [`xml`]: documents.
+//! * [`tree`]: MKCOL, DELETE, COPY, MOVE.
+//! * [`reaper`]: the removal of deleted data.
+//! * [`propfind`], [`proppatch`]: properties.
+//! * [`live`]: the properties that have an effect.
+//! * [`xml`]: documents.
 //! * [`lock`]: LOCK, UNLOCK.
 //! * [`problem`](self::problem): refusals.
 //!
-//! A change claims its paths in the domain of the metadata first, then looks, checks and changes,
-//! and gives the claim back when the outcome is in the domain. A client who goes away while it
-//! waits for the claim has changed nothing; once there is a claim the change is made, whether the
-//! client stays or not: what has to wait in it is a task of its own. What blocks in it runs on the
-//! blocking pool; a small change runs on the worker where the file system answers at once (see
+//! A change first claims its paths in the domain of the metadata. Then it looks up, checks and
+//! changes the files. It releases the claim when its outcome is in the domain. A client that goes
+//! away while it waits for the claim has changed nothing. Once the claim is there, the change is
+//! made even if the client goes away, because a change that has to wait continues in a task of its
+//! own. The blocking parts of a change run on the blocking pool. A small change runs on the worker
+//! if the file system answers at once (see [`pace`](super::pace)).
 //! [`pace`](super::pace)).
 
 pub(super) mod call;
@@ -62,20 +68,20 @@ use crate::common::https::body::{Body, Buffers};
 use crate::common::https::request_body::RequestBody;
 use crate::common::login::User;
 
-/// Bytes of a body that nobody wants which are read all the same.
+/// The maximum number of bytes that are read of an unwanted body.
 const MOST_LEFT: u64 = 256 * 1024 * 1024;
 
-/// How often it is tried to reopen the store after an error of the disk.
+/// The minimum time between two attempts to reopen the store after a disk error.
 const HEALED_EVERY: Duration = Duration::from_millis(500);
 
 const ALLOW: &str =
     "OPTIONS, GET, HEAD, PUT, DELETE, MKCOL, COPY, MOVE, PROPFIND, PROPPATCH, LOCK, UNLOCK";
 
-/// A folder, served.
+/// A handle to a folder that is served.
 #[derive(Clone)]
 pub(super) struct Dav(Arc<Served>);
 
-/// See [`Dav`].
+/// The state of a folder that is served.
 pub(super) struct Served {
     share: Arc<Share>,
     meta: Arc<Meta>,
@@ -85,9 +91,9 @@ pub(super) struct Served {
     gates: Limits,
     pace: Arc<Pace>,
     reaper: Reaper,
-    /// What the server is called.
+    /// The names of the server.
     names: Arc<[String]>,
-    /// When the store was last reopened, or tried to be.
+    /// The time of the last attempt to reopen the store.
     healed: Mutex<Option<Instant>>,
 }
 
@@ -99,26 +105,26 @@ impl Deref for Dav {
     }
 }
 
-/// How long the blocking part of a change may take.
+/// The time that the blocking part of a change may take.
 #[derive(Clone, Debug)]
 enum Effort {
-    /// As long as a few calls on the small file at this path.
+    /// A few system calls on the small file at this path.
     Small(DavPath),
-    /// As long as it wants.
+    /// Any time.
     Any,
-    /// As long as it wants, and only some at once: those that are through this gate.
+    /// Any time, but only as many changes at once as this gate lets through.
     Through(Gate),
 }
 
-/// How much may be going on at once.
+/// The limits on concurrent requests.
 struct Limits {
-    /// Changes of any kind.
+    /// The changes of any kind, for each user.
     changes: Gates,
-    /// Bodies that are being received.
+    /// The bodies that are being received, for each user.
     uploads: Gates,
-    /// Copies, and checks of contents, of all users.
+    /// The copies and the checks of contents, for all users together.
     trees: Gate,
-    /// Pages and zips of folders that are being sent.
+    /// The pages and zips of folders that are being sent, for each user.
     pages: Gates,
 }
 
@@ -129,7 +135,8 @@ impl Dav {
         names: &[String],
         handle: &Handle,
     ) -> Dav {
-        // Half of the threads that there are for blocking work at least.
+        // Half of the threads that the blocking pool has by default, so the other half stays free
+        // for other work.
         let trees = (2 * handle.workers()).max(4);
         let gates = Limits {
             changes: Gates::new(64, 1024),
@@ -152,7 +159,7 @@ impl Dav {
         }))
     }
 
-    /// What a server that was killed has left is taken apart.
+    /// Removes what a server that was killed has left behind.
     pub(super) fn clear_up(&self, leftovers: Vec<Trash>) {
         leftovers.into_iter().for_each(|trash| self.reaper.take(trash, &self.handle));
     }
@@ -205,8 +212,8 @@ impl Dav {
         }
     }
 
-    /// Answers what is not GET. It is a future of its own, in a box, as it is much larger than that
-    /// of GET, and the library moves a request's future several times.
+    /// Answers every request except GET and HEAD. It is a boxed future of its own, because it is
+    /// much larger than that of GET, and hyper moves a request's future several times.
     async fn dispatch_further(&self, call: Call, body: &mut RequestBody) -> Outcome {
         match call.method().as_str() {
             "PUT" => self.put(call, body).await,
@@ -220,9 +227,10 @@ impl Dav {
         }
     }
 
-    /// Runs a change under a claim of its areas, to its end. `blocking` is run on the blocking pool
-    /// and gets the locks that there are; `then` gets what it returned, and the claim is held until
-    /// it has.
+    /// Runs a change under a claim of its areas, to its end.
+    ///
+    /// `blocking` runs on the blocking pool, and is passed the current locks. `then` is passed what
+    /// `blocking` returned. The claim is released when `then` has finished.
     async fn change<T, F, G, Fut>(
         &self,
         user: &Arc<str>,
@@ -239,12 +247,12 @@ impl Dav {
         self.change_with(Effort::Any, user, areas, blocking, then).await
     }
 
-    /// That of whole trees, of which only some are worked on at once.
+    /// Returns the effort of a change of a whole tree, of which only a limited number runs at once.
     fn large_effort(&self) -> Effort {
         Effort::Through(self.gates.trees.clone())
     }
 
-    /// Makes a change of so much effort.
+    /// Runs a change of this effort. See [`change`](Self::change).
     async fn change_with<T, F, G, Fut>(
         &self,
         effort: Effort,
@@ -271,7 +279,8 @@ impl Dav {
             };
             let outcome = this.run(effort, move |dav| blocking(dav, &locks)).await;
             if outcome.is_err() {
-                // What it did to the store before it failed is to be seen.
+                // The change may have altered the store before it failed, and readers have to see
+                // that.
                 this.meta.changed().await?;
             }
             let response = then(this, outcome?).await;
@@ -281,8 +290,8 @@ impl Dav {
         self.run_to_its_end(change).await
     }
 
-    /// Runs a change that has the claim, whether the client stays or not. What has to wait for
-    /// something becomes a task of its own.
+    /// Runs a change that has its claim, even if the client goes away. If the change has to wait,
+    /// it continues in a task of its own.
     async fn run_to_its_end(
         &self,
         change: impl Future<Output = Outcome> + Send + 'static,
@@ -295,8 +304,8 @@ impl Dav {
         }
     }
 
-    /// Runs what blocks: on the blocking pool, unless it is of little effort and the file system
-    /// answers at once.
+    /// Runs the blocking part of a change: on the blocking pool, unless the effort is small and the
+    /// file system answers at once.
     async fn run<T, F>(&self, effort: Effort, blocking: F) -> Result<T, Problem>
     where
         T: Send + 'static,
@@ -308,7 +317,7 @@ impl Dav {
         };
         let mut change = self.pace.next(self.share.is_all_in_memory());
         change.begin();
-        // To forget properties takes a commit of the store.
+        // If the path has properties, forgetting them needs a commit of the store.
         let store = self.meta.store();
         let may_wait = || store.is_broken() || !matches!(store.has_within(&path), Ok(false));
         if change.place == MadeOn::Worker && !may_wait() {
@@ -326,7 +335,8 @@ impl Dav {
         self.handle.offload(timed).await?
     }
 
-    /// What was caught, as one is told of what runs in a task; the runtime counts a panic.
+    /// Returns a result, or reports a panic as a task does: it panics again in a task, so that the
+    /// runtime counts the panic.
     async fn told<T>(&self, caught: Caught<T>) -> Result<T, Problem> {
         let panic = match caught {
             Ok(returned) => return Ok(returned),
@@ -338,7 +348,7 @@ impl Dav {
         Err(StatusCode::INTERNAL_SERVER_ERROR.into())
     }
 
-    /// After an error of the disk; not too often.
+    /// Reopens the store after a disk error, at most once per [`HEALED_EVERY`].
     fn heal(&self) {
         {
             let mut healed = self.healed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -353,7 +363,7 @@ impl Dav {
     }
 }
 
-/// What was returned, or the payload of a panic.
+/// A returned value, or the payload of a panic.
 type Caught<T> = Result<T, Box<dyn Any + Send>>;
 
 fn caught<T>(f: impl FnOnce() -> T) -> Caught<T> {
@@ -370,10 +380,10 @@ fn options(user: &User) -> Response<Body> {
     let mut response = empty(StatusCode::OK);
     let headers = response.headers_mut();
     headers.insert("allow", HeaderValue::from_static(allowed(user)));
-    // The second class is that of locks, which a reader cannot have.
+    // Class 2 is for locks, which a read-only user cannot have.
     let classes = if user.read_only { "1, 3" } else { "1, 2, 3" };
     headers.insert("dav", HeaderValue::from_static(classes));
-    // Some clients take the server for something else without it.
+    // Without this field, some clients do not recognize a WebDAV server.
     headers.insert("ms-author-via", HeaderValue::from_static("DAV"));
     response
 }
@@ -384,7 +394,7 @@ fn not_allowed(user: &User) -> Response<Body> {
     response
 }
 
-/// What a user may do.
+/// Returns the methods that a user may use.
 fn allowed(user: &User) -> &'static str {
     if user.read_only { "OPTIONS, GET, HEAD, PROPFIND" } else { ALLOW }
 }
@@ -397,7 +407,7 @@ fn xml_response(status: StatusCode, body: Body) -> Response<Body> {
     response
 }
 
-/// A value of a field that we have made, so that it is one.
+/// Returns a header value of a text that the server made, and which is therefore valid.
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

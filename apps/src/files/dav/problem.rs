@@ -1,4 +1,4 @@
-//! Why a request is refused, and the response that says so.
+//! The reasons why a request is refused, and the responses that state them.
 
 use std::io;
 
@@ -13,20 +13,21 @@ use crate::files::meta::store::StoreError;
 use crate::files::path::DavPath;
 use crate::files::share;
 
+/// A reason why a request is refused.
 #[derive(Debug)]
 pub(in crate::files) enum Problem {
     Status(StatusCode),
-    /// Something is there already: a folder, or a file, of which other things can be done.
+    /// A folder or a file exists already, for which the method is not allowed.
     Exists {
         is_folder: bool,
     },
-    /// With the name of the condition (RFC 4918, section 16) that does not hold.
+    /// The precondition (RFC 4918, section 16) of this name does not hold.
     Condition(StatusCode, &'static str),
-    /// With a sentence for people.
+    /// A reason with a sentence for people.
     Told(StatusCode, &'static str),
-    /// There is a lock on this path; its token was not submitted.
+    /// The path has a lock whose token was not submitted.
     Locked(DavPath),
-    /// There is a lock on this path that the new one does not go with.
+    /// The path has a lock that conflicts with the new one.
     ConflictingLock(DavPath),
     Failed(io::Error),
 }
@@ -92,7 +93,7 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// What an error of the system means to a client.
+/// Returns the status that an error of the system has for a client.
 pub(in crate::files) fn status_of(error: &io::Error) -> StatusCode {
     use io::ErrorKind::*;
     use rustix::io::Errno;
@@ -102,12 +103,12 @@ pub(in crate::files) fn status_of(error: &io::Error) -> StatusCode {
         InvalidFilename => StatusCode::URI_TOO_LONG,
         AlreadyExists => StatusCode::CONFLICT,
         TimedOut => StatusCode::REQUEST_TIMEOUT,
-        // The client went away in the middle of a body: nothing failed here.
+        // The client went away in the middle of a body, so nothing failed on the server.
         UnexpectedEof => StatusCode::BAD_REQUEST,
         _ if share::is_full(error) => StatusCode::INSUFFICIENT_STORAGE,
         _ => match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => StatusCode::SERVICE_UNAVAILABLE,
-            // A socket, a device.
+            // The file is a socket or a device.
             Some(Errno::NXIO | Errno::NODEV) => StatusCode::NOT_FOUND,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         },

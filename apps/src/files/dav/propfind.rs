@@ -1,5 +1,7 @@
-//! PROPFIND: properties of a resource, of its members, or of all below it. The document is made on
-//! the blocking pool while it is sent, so a large folder takes no more memory than a small one.
+//! PROPFIND: the properties of a resource, of its members, or of everything below it.
+//!
+//! The document is made on the blocking pool while it is sent, so a large folder takes no more
+//! memory than a small one.
 
 use std::fmt::Write;
 use std::io;
@@ -27,21 +29,22 @@ use crate::files::share::walk::{Depth, Walk};
 use crate::files::share::{Found, Share, checksum};
 use dapple::clock;
 
-/// Resources below a folder that are listed with all below them, at most. The answer says if there
+/// The maximum number of resources in a response with infinite depth. The response says if there
 /// are more.
 const MOST_LISTED: usize = 100_000;
 
-/// Properties that can be asked for at once, and bytes of their names, at most.
+/// The maximum number of properties in a request, and the maximum total size of their names in
+/// bytes.
 const MOST_NAMES: usize = 500;
 const MOST_NAMES_BYTES: usize = 32 * 1024;
 
-/// Bytes of a document that are made at once.
+/// The size of a piece of a document, in bytes.
 const PIECE: usize = 32 * 1024;
 
-/// Which properties are asked for.
+/// The properties that are requested.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Want {
-    /// The properties that are there, and these.
+    /// All properties that exist, and these.
     All(Vec<Name>),
     Names,
     These(Vec<Name>),
@@ -66,7 +69,7 @@ impl Dav {
     }
 }
 
-/// Says whether there is any dead property. A store that cannot be read is no reason not to list.
+/// Returns `true` if there is any dead property. An unreadable store does not prevent the listing.
 fn has_some(properties: &View) -> bool {
     properties.has_some().unwrap_or_else(|error| {
         tracing::error!("{error}");
@@ -95,20 +98,20 @@ pub(super) fn want(document: &xml::Element) -> Result<Want, Problem> {
         (None, None, Some(_)) => Want::Names,
         _ => return Err(bad()),
     };
-    // The answer names them for each resource.
+    // The response repeats the names for each resource.
     if let Want::These(names) | Want::All(names) = &want {
         let bytes: usize = names.iter().map(|name| name.space.len() + name.local.len()).sum();
         if names.len() > MOST_NAMES || bytes > MOST_NAMES_BYTES {
             return Err(Problem::Told(
                 StatusCode::BAD_REQUEST,
-                "too many properties are asked for",
+                "the request asks for too many properties",
             ));
         }
     }
     Ok(want)
 }
 
-/// A document that is being made.
+/// A response document in the making.
 struct Listing {
     share: Arc<Share>,
     locks: Arc<Locks>,
@@ -116,14 +119,14 @@ struct Listing {
     /// Whether there is a dead property.
     has_dead: bool,
     want: Want,
-    /// Bytes free and in use, if somebody asks.
+    /// The numbers of free and used bytes, if the request asks for them.
     room: Option<(u64, u64)>,
-    /// The user may not change anything.
+    /// Whether the user may not change anything.
     read_only: bool,
     first: Option<(DavPath, Found)>,
     path: DavPath,
     walk: Option<Walk>,
-    /// How many more may be listed.
+    /// The number of resources that may still be listed.
     left: usize,
     now: Instant,
     ended: bool,
@@ -149,7 +152,7 @@ impl Listing {
             Want::These(names) | Want::All(names) => &names[..],
             Want::Names => &[],
         };
-        // macOS from 15.4 on, when it is told, waits for 90 seconds before it mounts.
+        // From version 15.4 on, macOS waits 90 s before it mounts a server that reports its quota.
         let is_macos =
             call.field("user-agent")?.is_some_and(|agent| agent.starts_with("WebDAVFS/"));
         let asks_for_room = !is_macos && names.iter().any(|name| name.local.starts_with("quota-"));
@@ -241,7 +244,7 @@ impl Listing {
         out.push_str("</D:response>\n");
     }
 
-    /// Writes a property that the server makes itself; false: the resource does not have it.
+    /// Writes a live property. Returns `false` if the resource does not have it.
     fn live(
         &self,
         out: &mut String,
@@ -261,7 +264,8 @@ impl Listing {
             true
         };
         match local {
-            // When it was made the system does not always know: not later than it was changed.
+            // The system does not always know the creation time, so the earlier one of the times of
+            // modification and change is used.
             "creationdate" => {
                 let nanos = version.modified.min(version.changed);
                 let time = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok();
@@ -269,7 +273,7 @@ impl Listing {
                     time.map(|t| t.truncate_to_second()).and_then(|t| t.format(&Rfc3339).ok());
                 text.is_some_and(|text| put(&text))
             }
-            // One that somebody has given it is kept as others are.
+            // A name that a client has set is stored like a dead property.
             "displayname" if dead.iter().any(|(other, _)| other == name) => false,
             "displayname" => match std::str::from_utf8(path.name()) {
                 Ok(name) if xml::is_text(name) && !name.is_empty() => {
@@ -300,7 +304,7 @@ impl Listing {
         }
     }
 
-    /// Writes a property of another namespace that the server makes itself; false: the resource
+    /// Writes a live property of another namespace than WebDAV's. Returns `false` if the resource
     /// does not have it.
     fn live_of_others(&self, out: &mut String, name: &Name, path: &DavPath, found: &Found) -> bool {
         let text = match (name.space.as_str(), name.local.as_str()) {
@@ -345,7 +349,7 @@ impl Pieces for Listing {
                 break;
             };
             if self.left == 0 {
-                // As RFC 6578 tells that a list is not complete.
+                // RFC 6578 uses this response for an incomplete list.
                 out.push_str("<D:response><D:href>");
                 xml::write_text(&mut out, &self.path.href(true));
                 out.push_str(

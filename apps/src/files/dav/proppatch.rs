@@ -1,5 +1,5 @@
-//! PROPPATCH: properties are set and removed, all or none. Those with an effect have it; the others
-//! are kept.
+//! PROPPATCH: sets and removes properties, all or none. Live properties take effect, the others are
+//! stored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::files::share::attributes::{Attributes, Before};
 impl Dav {
     pub(super) async fn proppatch(&self, call: Call, body: &mut RequestBody) -> Outcome {
         let document = body.read(xml::MOST_BYTES).await?;
-        // A large one takes a while.
+        // Parsing a large document takes long, so it runs on the blocking pool.
         let parse = move || Changes::of(&xml::parse(&document)?);
         let changes = self.handle.offload(parse).await??;
         let (areas, user) = (vec![Area::one(&call.path)], Arc::clone(&call.client.user));
@@ -38,7 +38,7 @@ impl Dav {
             }
             Ok((answer(&call, found.is_folder(), &outcomes), changed))
         };
-        // To look whether contents are what a client says takes as long as they are.
+        // The check of a checksum reads the whole file.
         let effort = if reads_contents { self.large_effort() } else { Effort::Any };
         self.change_with(effort, &user, areas, patch, |dav, (text, changed)| async move {
             if changed {
@@ -50,13 +50,13 @@ impl Dav {
     }
 }
 
-/// What is to be set, and what removed.
+/// The properties to set and to remove.
 #[derive(Default)]
 pub(super) struct Changes {
-    /// The properties that have no effect, in the order of the request.
+    /// The changes of properties without an effect, in the order of the request.
     dead: Vec<(Name, Option<String>)>,
     attributes: Attributes,
-    /// What is to be done with each property; of one that is named twice, what is said last.
+    /// The treatment of each property. If a property is named twice, the last one counts.
     patches: BTreeMap<Name, Patch>,
 }
 
@@ -72,7 +72,7 @@ impl Changes {
             let sets = match &part.name {
                 name if name.is_dav("set") => true,
                 name if name.is_dav("remove") => false,
-                // What is not known is ignored (RFC 4918, section 17).
+                // Unknown elements are ignored (RFC 4918, section 17).
                 _ => continue,
             };
             let properties = part.child("prop").ok_or_else(bad)?;
@@ -85,7 +85,7 @@ impl Changes {
 
     fn add(&mut self, property: &xml::Element, sets: bool) {
         let mut patch = live::patch(&property.name, sets.then_some(property));
-        // Two names for one thing, which cannot be both.
+        // Two properties can name one attribute, and cannot set it to different values.
         let attributes = &self.attributes;
         let is_other = match &patch {
             Patch::Set(Setting::Modified(time)) => attributes.modified.is_some_and(|t| t != *time),
@@ -105,18 +105,19 @@ impl Changes {
             Patch::Set(Setting::Checksum(sum)) => self.attributes.checksum = Some(sum.clone()),
             Patch::Refuse(_) => {}
         }
-        // What was refused once stays so.
+        // A property that was refused once stays refused.
         let known = self.patches.entry(property.name.clone()).or_insert(Patch::Keep);
         if !matches!(known, Patch::Refuse(_)) {
             *known = patch;
         }
     }
 
-    /// What becomes of each; if one is refused, the others are not changed for that.
+    /// Returns the outcome of each property. If one is refused, none is changed, and the others
+    /// fail as dependents.
     fn outcomes(&self, found: &Found) -> BTreeMap<Name, StatusCode> {
         let outcome = |patch: &Patch| match patch {
             Patch::Refuse(status) => *status,
-            // Of a folder both mean something else.
+            // A folder has neither a checksum nor this meaning of `executable`.
             Patch::Set(Setting::Executable(_) | Setting::Checksum(_)) if found.is_folder() => {
                 StatusCode::CONFLICT
             }
@@ -131,12 +132,12 @@ impl Changes {
         all
     }
 
-    /// Carries all changes out, or none.
+    /// Carries out all changes, or none.
     fn carry_out(&self, dav: &Dav, call: &Call) -> Result<StatusCode, Problem> {
         let before = match self.attributes == Attributes::default() {
             true => None,
             false => match dav.share.set_attributes(&call.path, &self.attributes)? {
-                // The file cannot have them.
+                // The file cannot have these attributes.
                 None => return Ok(StatusCode::CONFLICT),
                 before => before,
             },
@@ -156,7 +157,7 @@ impl Changes {
     }
 }
 
-/// Each property with what became of it.
+/// Returns the response document: each property with its outcome.
 fn answer(call: &Call, is_folder: bool, outcomes: &BTreeMap<Name, StatusCode>) -> String {
     let mut out = format!("{XML_HEAD}<D:multistatus xmlns:D=\"DAV:\"><D:response><D:href>");
     xml::write_text(&mut out, &call.path.href(is_folder));

@@ -1,8 +1,10 @@
-//! PUT: a file, whole. It grows where nobody sees it, and takes its place when all of it is on the
-//! disk: a client who goes away, or a server that is killed, leaves the old one.
+//! PUT: stores a whole file.
 //!
-//! While a piece is written on the blocking pool the next one is received; when that is full, too,
-//! nothing more is read from the client.
+//! The file is written where no client sees it, and takes its place when all of it is on the disk.
+//! So a client that goes away, or a server that is killed, leaves the old file in place.
+//!
+//! While one piece is written on the blocking pool, the next one is received. When that one is
+//! full, too, nothing more is read from the client.
 
 use std::io;
 use std::sync::Arc;
@@ -23,15 +25,17 @@ use crate::files::share::checksum::Checksum;
 use crate::files::share::upload::Upload;
 use crate::files::share::{Found, Kind, Location, Share, is_missing};
 
-/// Bytes that are written at once, about.
+/// The approximate number of bytes that are written at once.
 const PIECE: usize = 512 * 1024;
 
-/// Pieces that are smaller are copied together: each may hold on to a buffer that is much larger.
+/// The size in bytes below which received pieces are copied together, because each may keep alive a
+/// much larger buffer.
 const LITTLE: usize = 32 * 1024;
 
-/// What has been received.
+/// A body that has been received.
 enum Received {
-    /// All of it, and little: it is written where it is put to its place.
+    /// A whole small body, which is written when the change runs.
+    /// A large body, which has been written to an unfinished file.
     Small(Gathered),
     Large(Kept),
 }
@@ -41,7 +45,7 @@ enum Received {
 struct Gathered {
     pieces: Vec<Bytes>,
     size: usize,
-    /// The last of them, as long as it grows.
+    /// The copy of the last small pieces, which still grows.
     little: BytesMut,
 }
 
@@ -69,7 +73,7 @@ impl Gathered {
     }
 }
 
-/// A file that is not finished. If it is given up it is removed on the blocking pool: it may be
+/// An unfinished file. If it is dropped, it is removed on the blocking pool, because it may be
 /// large.
 struct Kept {
     upload: Option<Upload>,
@@ -161,7 +165,7 @@ impl Dav {
         .await
     }
 
-    /// Receives a large body, and writes it meanwhile.
+    /// Receives a large body, and writes it at the same time.
     async fn receive(
         &self,
         call: &Call,
@@ -169,7 +173,8 @@ impl Dav {
         announced: Option<u64>,
         checksum: Option<Checksum>,
     ) -> Result<Kept, Problem> {
-        // Nobody is to send gigabytes for nothing. It is decided when they are there.
+        // The request is checked before the body is received, so that no client sends gigabytes in
+        // vain. It is checked again, with effect, when the body has arrived.
         let locks = self.meta.read(|state| Arc::clone(&state.locks)).await?;
         let (dav, call) = (self.clone(), call.clone());
         let begin = move || {
@@ -209,8 +214,8 @@ impl Dav {
     }
 }
 
-/// What is there now, if it can be replaced by this request, and where that is; or nothing, if
-/// something can be put there.
+/// Returns the file that this request would replace, if there is one, and its location. Returns an
+/// error if the request cannot put a file there.
 fn look<'a>(
     share: &Share,
     call: &'a Call,
@@ -242,15 +247,15 @@ fn begin(share: &Share, at: &Location<'_>) -> Result<Upload, Problem> {
     })
 }
 
-/// When the file was modified, as clients say that know ownCloud's way to say so: in seconds since
-/// 1970. It is a hint: one that cannot be read is not taken, and no reason to refuse the file.
+/// Returns the file's time of modification from ownCloud's X-OC-Mtime field, in seconds since 1970.
+/// The field is a hint, so a malformed one is ignored.
 pub(super) fn modified(call: &Call) -> Option<SystemTime> {
     let field = call.field("x-oc-mtime").ok()??;
     field.split('.').next().unwrap_or_default().parse().ok().map(date::of_seconds)
 }
 
-/// What the contents come to, as the same clients say. One of a kind that is not known here cannot
-/// be checked.
+/// Returns the checksum of the contents from ownCloud's OC-Checksum field. A checksum of an unknown
+/// kind cannot be checked, and is ignored.
 pub(super) fn checksum(call: &Call) -> Result<Option<Checksum>, Problem> {
     let field = call.field("oc-checksum")?.unwrap_or_default();
     let bad = |_| Problem::Told(StatusCode::BAD_REQUEST, "OC-Checksum is not well-formed");

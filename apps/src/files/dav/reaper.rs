@@ -1,5 +1,5 @@
-//! Who takes apart what was deleted: one after the other, so that large trees do not take all the
-//! threads for blocking work.
+//! The removal of deleted data, one tree after the other, so that large trees do not occupy all
+//! threads of the blocking pool.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,13 +8,14 @@ use dapple::Handle;
 
 use crate::files::share::remove::Trash;
 
-/// See the module.
+/// A queue of deleted data. See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reaper(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Trash>,
+    /// Whether a thread of the blocking pool is removing data.
     is_at_it: bool,
 }
 
@@ -23,7 +24,7 @@ impl Reaper {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has it removed on the blocking pool.
+    /// Removes deleted data on the blocking pool, after what was queued before.
     pub(super) fn take(&self, trash: Trash, handle: &Handle) {
         if trash.is_empty() {
             return;
@@ -39,6 +40,7 @@ impl Reaper {
         handle.offload(move || this.work()).detach();
     }
 
+    /// Removes data until the queue is empty.
     fn work(&self) {
         loop {
             let next = {

@@ -18,11 +18,12 @@ use crate::files::share::copy::What;
 use crate::files::share::remove::Trash;
 use crate::files::share::{Found, Kind, Share};
 
-/// What a change of the tree leaves to be done.
+/// The result of a change of the tree, and what remains to be done for it.
 struct Changed {
     replaced: bool,
+    /// The deleted data, which is still to be removed.
     trash: Trash,
-    /// The store has changed, too.
+    /// Whether the store has changed, too.
     properties: bool,
 }
 
@@ -60,14 +61,14 @@ impl Dav {
         let (path, user) = (call.path.clone(), Arc::clone(&call.client.user));
         let delete = move |dav: &Dav, locks: &Arc<Locks>| {
             let found = shown(&dav.share, &call)?;
-            // There is nothing below a file, whatever the depth.
+            // A file has nothing below it, so the depth does not matter.
             if found.is_folder() && !is_whole {
                 return Err(StatusCode::BAD_REQUEST.into());
             }
             call.check(&dav.share, locks, Some(&found), &[Change::Existence(call.path.clone())])?;
             let intent = Intent::Delete { path: call.path.clone(), inode: found.inode };
-            // A store that is full is no reason not to make room; what is left in it is forgotten
-            // as soon as that can be written down.
+            // Even if the store is full, the file is deleted, to make room. Its properties are
+            // forgotten as soon as that can be written to the store.
             let store = dav.meta.store();
             let has_properties = store.has_within(&call.path);
             let number = match has_properties {
@@ -87,7 +88,7 @@ impl Dav {
         .await
     }
 
-    /// COPY and MOVE.
+    /// Answers COPY and MOVE.
     pub(super) async fn transfer(&self, call: Call) -> Outcome {
         let (to, to_folder) = call.destination()?;
         let (is_move, depth, overwrite) =
@@ -95,12 +96,12 @@ impl Dav {
         if to.is_private() {
             return Err(StatusCode::FORBIDDEN.into());
         }
-        // One in the other cannot be, nor both the same.
+        // Nothing can be copied or moved onto itself, into itself, or onto a folder around it.
         if to.is_within(&call.path) || call.path.is_within(&to) {
             return Err(StatusCode::FORBIDDEN.into());
         }
         let deep = matches!(depth, None | Some(DepthField::Infinity));
-        // Without its members a folder is copied, and nothing else is done to it.
+        // A copy may leave out the members of a folder. A move cannot.
         let is_whole = deep || (depth == Some(DepthField::Zero) && !is_move);
         let (from, target, user) = (call.path.clone(), to.clone(), Arc::clone(&call.client.user));
         let areas = vec![Area::all(&from), Area::all(&to)];
@@ -110,7 +111,7 @@ impl Dav {
                 return Err(StatusCode::BAD_REQUEST.into());
             }
             let replaced = dav.share.look_for(&to)?;
-            // A folder that is there may be replaced by a file, under its own name.
+            // An existing folder may be replaced by a file, and its URL may have a slash.
             let names_folder = replaced.as_ref().is_some_and(Found::is_folder);
             if to_folder && !names_folder && !found.is_folder() {
                 let why = "the name of a file does not end with a slash";
@@ -121,7 +122,7 @@ impl Dav {
             }
             check_parent(&dav.share, &to)?;
             let comes = match replaced {
-                // Who copies onto a file changes its contents.
+                // A copy onto a file changes that file's contents.
                 Some(old) if !is_move && !old.is_folder() && !found.is_folder() => {
                     Change::Contents(to.clone())
                 }
@@ -141,12 +142,13 @@ impl Dav {
                 dav.copy_to(&call.path, &to, replaced.as_ref(), deep)
             }
         };
-        // A large tree takes long, and a place among those who do blocking work.
+        // Copying a large tree takes long, and occupies a thread of the blocking pool.
         let effort = if is_move { Effort::Any } else { self.large_effort() };
         self.change_with(effort, &user, areas, transfer, move |dav, changed| async move {
             dav.conclude(changed, move |locks| {
                 if is_move {
-                    // A lock does not move with what it was on, and goes with what was replaced.
+                    // A lock does not move with its resource, and the locks of the replaced
+                    // resource end.
                     locks.remove_within(&from);
                     locks.remove_within(&target);
                 } else {
@@ -186,8 +188,8 @@ impl Dav {
         replaced: Option<&Found>,
     ) -> Result<Changed, Problem> {
         let properties = self.has_properties(from)? || self.has_properties(to)?;
-        // Two steps, of which the second is to follow whatever happens: they change places, and
-        // what was replaced goes.
+        // A replaced folder needs two steps: the resources change places, and then the replaced one
+        // is removed. The second step has to follow even after a crash.
         let exchanged = replaced.filter(|old| old.is_folder() || found.is_folder());
         let intent = |inode, left: Option<&Found>| Intent::Move {
             from: from.clone(),
@@ -201,7 +203,8 @@ impl Dav {
         let renamed = self.share.rename(from, to, replaced, found);
         let trash = match self.settled(number, &intended, renamed) {
             Err(Problem::Failed(error)) if error.kind() == io::ErrorKind::CrossesDevices => {
-                // One file seen through two mounts: there is nothing to move.
+                // Both paths are the same file, seen through two mounts, so there is nothing to
+                // move.
                 if replaced.is_some_and(|old| old.is_same_as(found)) {
                     return Err(StatusCode::FORBIDDEN.into());
                 }
@@ -210,7 +213,7 @@ impl Dav {
                 let number = Some(self.meta.store().intend(&intended)?);
                 let placed = self.share.place_copy(copied, to, replaced);
                 let moved = placed.inspect(|_| {
-                    // It has been moved; that some of it may be left is a pity.
+                    // The move has happened. An error here only leaves a part of the source behind.
                     if let Err(error) = self.share.delete(from, found).and_then(Trash::remove) {
                         tracing::error!(%error, ?from, "the source of a move cannot be removed");
                     }
@@ -226,8 +229,8 @@ impl Dav {
         self.meta.store().has_within(path)
     }
 
-    /// The properties follow what was done, if it was. If that cannot be written down now, it will
-    /// be.
+    /// Makes the properties follow a change of the files, if it was made. If that cannot be written
+    /// to the store now, it is written later.
     fn settled(
         &self,
         number: Option<u64>,
@@ -242,8 +245,8 @@ impl Dav {
         Ok(outcome?)
     }
 
-    /// Has the outcome of a change in the domain, and answers. What it left is taken apart after
-    /// that.
+    /// Puts the outcome of a change into the domain, and returns the response. Afterwards the
+    /// deleted data is removed.
     async fn conclude(
         &self,
         changed: Changed,
@@ -264,7 +267,7 @@ impl Dav {
     }
 }
 
-/// What is at the path of a request, if it is shown.
+/// Returns the resource at the path of a request, if it is shown to clients.
 pub(super) fn shown(share: &Share, call: &Call) -> Result<Found, Problem> {
     let found = share.look(&call.path)?;
     call.check_kind(Some(&found))?;
@@ -274,7 +277,7 @@ pub(super) fn shown(share: &Share, call: &Call) -> Result<Found, Problem> {
     }
 }
 
-/// Something can be made at a path only if the folder is there.
+/// Checks that the folder in which a resource is to be made exists.
 pub(super) fn check_parent(share: &Share, path: &DavPath) -> Result<(), Problem> {
     let Some(parent) = path.parent() else { return Err(StatusCode::FORBIDDEN.into()) };
     match share.look_for(&parent)? {

@@ -1,16 +1,16 @@
-//! Who is changing what: claims on paths, so that two changes of one resource follow each other.
+//! Claims on paths, which make changes of one resource follow each other.
 //!
-//! A change of the folder takes a while, and may wait for a disk, so it cannot be one step of the
-//! domain. It claims its paths first, in one step; a change that claims a path that another one
-//! has, or waits for, waits behind it. So claims are given in the order of their tickets as far as
-//! they meet, nobody starves, and as all paths of a claim are taken at once, nobody waits in a
-//! circle.
+//! A change of the folder may take long and wait for a disk, so it cannot be one step of the
+//! domain. It first claims its paths, in one step. A change that claims a path which another change
+//! has claimed, or waits for, waits behind that change. So overlapping claims are granted in the
+//! order of their tickets, and no change starves. Because all paths of a claim are claimed at once,
+//! there is no deadlock.
 
 use std::sync::Arc;
 
 use crate::files::path::DavPath;
 
-/// A path, and perhaps all below it.
+/// A path, and everything below it if `deep` is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::files) struct Area {
     pub(in crate::files) path: DavPath,
@@ -33,6 +33,7 @@ impl Area {
     }
 }
 
+/// A claim of a change, which has been granted or waits.
 #[derive(Clone, Debug)]
 struct Claim {
     id: u64,
@@ -53,14 +54,15 @@ pub(in crate::files) struct Claims {
 }
 
 impl Claims {
-    /// Adds a claim; true: it is given at once.
+    /// Adds a claim. Returns `true` if it is granted at once.
     pub(in crate::files) fn add(&mut self, id: u64, areas: Arc<[Area]>) -> bool {
         let waits = self.all.iter().any(|other| other.meets(&areas));
         self.all.push(Claim { id, areas, waits });
         !waits
     }
 
-    /// Takes a claim back, whether it was given or not, and says which ones are given thereby.
+    /// Removes a claim, whether it was granted or not. Returns the claims that are granted as a
+    /// result.
     pub(in crate::files) fn remove(&mut self, id: u64) -> Vec<u64> {
         let Some(at) = self.all.iter().position(|claim| claim.id == id) else {
             return Vec::new();
@@ -70,7 +72,7 @@ impl Claims {
         for n in at..self.all.len() {
             let (before, rest) = self.all.split_at_mut(n);
             let claim = &mut rest[0];
-            // Who did not wait for this one still has somebody to wait for.
+            // A claim that did not wait for the removed one still waits for another one.
             let waited_for_it = claim.waits && claim.meets(&removed.areas);
             if waited_for_it && !before.iter().any(|other| other.meets(&claim.areas)) {
                 claim.waits = false;
@@ -122,8 +124,8 @@ mod tests {
     }
 
     proptest! {
-        /// Two that have been given never meet; when all that were given end, everybody gets their
-        /// turn.
+        /// Two granted claims never overlap. When all granted claims end, each waiting one is
+        /// granted in the end.
         #[test]
         fn given_ones_never_meet(
             wanted in proptest::collection::vec(proptest::collection::vec("[ab](/[ab])?(/\\*)?", 1..3), 1..12),

@@ -1,8 +1,9 @@
-//! The table of locks (RFC 4918, sections 6 and 7). Plain values: no clock, no I/O.
+//! The table of locks (RFC 4918, sections 6 and 7), as plain values without a clock and without
+//! I/O.
 //!
-//! A lock is on a path, and on all below it if it is deep. A lock that has expired is as good as
-//! gone; it is taken out when the table is changed. Locks end with the server: they are promises
-//! between people who work at the same time, and their clients renew them.
+//! A lock covers a path, and everything below the path if the lock is deep. An expired lock counts
+//! as gone, and is removed when the table changes. Locks end with the server: they are agreements
+//! between people who work at the same time, and their clients refresh them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,30 +12,34 @@ use std::time::{Duration, Instant};
 use crate::common::time::later;
 use crate::files::path::DavPath;
 
-/// Locks at once, at most: of all,
+/// The maximum number of locks.
 const MOST_LOCKS: usize = 10_000;
 
-/// of one user,
+/// The maximum number of locks of one user.
 const MOST_OF_USER: usize = 1_000;
 
-/// and on one place: these are shared ones.
+/// The maximum number of locks on one path, which are shared ones.
 const MOST_ON_PLACE: usize = 16;
 
+/// A lock.
 #[derive(Clone, Debug)]
 pub(in crate::files) struct Lock {
-    /// A URI.
+    /// The lock token, a URI.
     pub(in crate::files) token: Arc<str>,
     pub(in crate::files) path: DavPath,
-    /// Whether it is a folder, as far as is known.
+    /// Whether the path is a folder, as far as is known.
     pub(in crate::files) is_folder: bool,
-    /// Whether the lock is on all below the path, too.
+    /// Whether the lock covers everything below the path, too.
     pub(in crate::files) deep: bool,
     pub(in crate::files) exclusive: bool,
-    /// What the client says of its owner: XML that can stand anywhere.
+    /// The client's description of the owner: XML that is valid anywhere in a document of this
+    /// server.
     pub(in crate::files) owner: Arc<str>,
-    /// The user who has the lock: nobody else can use it.
+    /// The user who has the lock. No other user can use it.
     pub(in crate::files) user: Arc<str>,
+    /// The time for which the lock was requested.
     pub(in crate::files) timeout: Duration,
+    /// The time at which the lock expires.
     pub(in crate::files) until: Instant,
 }
 
@@ -44,7 +49,7 @@ impl Lock {
     }
 }
 
-/// Who wants to change something, and the locks that it knows of.
+/// The user who makes a request, and the lock tokens that the request names.
 #[derive(Clone, Debug)]
 pub(in crate::files) struct Client {
     pub(in crate::files) user: Arc<str>,
@@ -57,24 +62,26 @@ impl Client {
     }
 }
 
-/// What a request is about to change.
+/// A change that a request is about to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::files) enum Change {
-    /// The contents or properties of what is there.
+    /// A change of the contents or properties of an existing resource.
     Contents(DavPath),
-    /// What is there comes or goes, which changes its folder, too; and with it all below.
+    /// The creation or removal of a resource with everything below it, which changes its folder,
+    /// too.
     Existence(DavPath),
 }
 
-/// Why a lock cannot be had or used.
+/// The reason why a lock cannot be taken or used.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::files) enum LockError {
-    /// There is a lock already, on this path.
+    /// A lock on this path is in the way.
     Locked(DavPath),
     /// There are too many locks.
     TooMany,
 }
 
+/// The table of locks.
 #[derive(Clone, Debug, Default)]
 pub(in crate::files) struct Locks {
     by_path: BTreeMap<DavPath, Vec<Lock>>,
@@ -86,7 +93,7 @@ impl Locks {
         self.count == 0
     }
 
-    /// The locks that hold for a path: its own, and the deep ones of the folders above.
+    /// Returns the locks that cover a path: its own, and the deep ones of the folders above it.
     pub(in crate::files) fn covering(&self, path: &DavPath, now: Instant) -> Vec<&Lock> {
         if self.count == 0 {
             return Vec::new();
@@ -95,14 +102,14 @@ impl Locks {
         on.filter(|lock| lock.until > now && lock.covers(path)).collect()
     }
 
-    /// The locks on a path and below it.
+    /// Returns the locks on a path and below it.
     fn within(&self, path: &DavPath, now: Instant) -> impl Iterator<Item = &Lock> {
         self.entries_within(path).flat_map(|(_, locks)| locks).filter(move |lock| lock.until > now)
     }
 
     fn entries_within(&self, path: &DavPath) -> impl Iterator<Item = (&DavPath, &Vec<Lock>)> {
-        // What is below a path begins with it and a slash, and is contiguous; the path itself may
-        // stand before others.
+        // The paths below a folder begin with its path and a slash, and are contiguous. Between the
+        // folder itself and them, other paths may come.
         let own = self.by_path.get_key_value(path);
         let first = match path.is_root() {
             true => DavPath::root(),
@@ -113,14 +120,14 @@ impl Locks {
         own.into_iter().chain(below.filter(move |(p, _)| **p != other))
     }
 
-    /// The lock of this token.
+    /// Returns the lock with this token.
     pub(in crate::files) fn find(&self, token: &str, now: Instant) -> Option<&Lock> {
         let mut all = self.by_path.values().flatten();
         all.find(|lock| *lock.token == *token && lock.until > now)
     }
 
-    /// Says whether this client may make the change; if not, where the lock is that it does not
-    /// have.
+    /// Checks that the client may make the change. The error names the path of a lock that the
+    /// client does not have.
     pub(in crate::files) fn check(
         &self,
         change: &Change,
@@ -137,14 +144,15 @@ impl Locks {
         if let Change::Existence(path) = change {
             has_one_of_each(self.within(path, now), client)?;
             if let Some(folder) = path.parent() {
-                // A lock on a folder protects the list of its members, also if it is not deep.
+                // A lock on a folder protects the list of its members, even if the lock is not
+                // deep.
                 has_one_of_each(self.covering(&folder, now).into_iter(), client)?;
             }
         }
         Ok(())
     }
 
-    /// Says whether the lock is compatible with all others.
+    /// Checks that a new lock would be compatible with all existing ones.
     pub(in crate::files) fn check_new(
         &self,
         path: &DavPath,
@@ -160,7 +168,11 @@ impl Locks {
         }
     }
 
-    /// Adds a lock, which has been checked.
+    /// Adds a lock that has been checked.
+    ///
+    /// # Errors
+    ///
+    /// Returns `TooMany` if there is no room for it.
     pub(in crate::files) fn insert(&mut self, lock: Lock, now: Instant) -> Result<(), LockError> {
         self.remove_expired(now);
         self.check_room(&lock.path, &lock.user, now)?;
@@ -169,7 +181,7 @@ impl Locks {
         Ok(())
     }
 
-    /// Says whether there is room for one more. Those that have expired take none.
+    /// Checks that there is room for one more lock. Expired locks do not count.
     pub(in crate::files) fn check_room(
         &self,
         path: &DavPath,
@@ -188,7 +200,7 @@ impl Locks {
         Ok(())
     }
 
-    /// Prolongs a lock; `None`: there is none that this client may use on the path.
+    /// Prolongs a lock. Returns `None` if the client has no lock that covers the path.
     pub(in crate::files) fn refresh(
         &mut self,
         path: &DavPath,
@@ -203,7 +215,7 @@ impl Locks {
         Some(lock.clone())
     }
 
-    /// Ends a lock that covers the path; false: there is none that this user has.
+    /// Ends a lock that covers the path. Returns `false` if the user has no such lock.
     pub(in crate::files) fn unlock(
         &mut self,
         path: &DavPath,
@@ -220,14 +232,14 @@ impl Locks {
         true
     }
 
-    /// What was at the path is gone: its locks are, too.
+    /// Removes the locks on the path and below it, after the resource is gone.
     pub(in crate::files) fn remove_within(&mut self, path: &DavPath) {
         if self.count > 0 {
             self.retain(|lock| !lock.path.is_within(path));
         }
     }
 
-    /// What was below the path is gone.
+    /// Removes the locks below the path, after the resources there are gone.
     pub(in crate::files) fn remove_below(&mut self, path: &DavPath) {
         if self.count > 0 {
             self.retain(|lock| lock.path == *path || !lock.path.is_within(path));
@@ -247,8 +259,8 @@ impl Locks {
     }
 }
 
-/// Of each place that has locks, the client has to have one: several on one place are shared, and
-/// one of them suffices.
+/// Checks that the client has a lock of each path that has locks. Several locks on one path are
+/// shared ones, so one of them suffices.
 fn has_one_of_each<'a>(
     locks: impl Iterator<Item = &'a Lock>,
     client: &Client,

@@ -62,7 +62,7 @@ fn what_comes_or_goes_needs_its_folder_and_all_below() {
     assert_eq!(gone("a/b", &["folder"]), Err(LockError::Locked(path("a/b/c"))));
     assert_eq!(gone("a/b", &["folder", "file"]), Ok(()));
     assert_eq!(gone("x", &[]), Ok(()));
-    // A lock that is not deep does not protect the contents of members.
+    // A lock on a folder that is not deep does not protect the contents of the members.
     assert_eq!(locks.check(&Change::Contents(path("a/x")), &client(&[]), now), Ok(()));
 }
 
@@ -81,7 +81,7 @@ fn exclusive_and_shared() {
     assert!(!new(&exclusive, "a", true, false));
     assert!(new(&exclusive, "a", false, true));
     assert!(!new(&exclusive, "a/b", false, false));
-    // Of shared locks on one place, one suffices.
+    // One of several shared locks on a path suffices for a change.
     let two = table(&[lock("s", "f", false, false, now), lock("t", "f", false, false, now)], now);
     assert_eq!(two.check(&Change::Contents(path("f")), &client(&["t"]), now), Ok(()));
 }
@@ -130,7 +130,7 @@ fn some_path() -> impl Strategy<Value = DavPath> {
 }
 
 proptest! {
-    /// The indexed look-ups find what a look at every lock finds.
+    /// The indexed look-ups find the same locks as a search of the whole table.
     #[test]
     fn no_lock_is_overlooked(
         places in proptest::collection::vec((some_path(), any::<bool>()), 0..8),

@@ -1,13 +1,14 @@
-//! What the server knows beside the files themselves: locks, dead properties, and who is changing
-//! what. It is one [`Domain`]: requests that read it run beside each other in anon, those that
+//! The metadata of the folder: locks, dead properties, and the changes that are under way.
+//!
+//! The metadata is one [`Domain`]. Requests that read it run in parallel in anon. Requests that
 //! change it are in global, in the order of their tickets.
 //!
 //! * [`locks`]: the table of locks.
 //! * [`claims`]: changes of the folder that are under way.
 //! * [`store`]: dead properties, on disk.
 //!
-//! Files never pass through it, and nothing in it blocks: a change of the folder or the store is
-//! made apart from it, under a claim, and its outcome is a step in global.
+//! File contents never pass through the domain, and nothing in it blocks. A change of the folder or
+//! of the store is made outside of the domain, under a claim, and its outcome is a step in global.
 
 pub(super) mod claims;
 pub(super) mod locks;
@@ -23,14 +24,14 @@ use self::claims::{Area, Claims};
 use self::locks::Locks;
 use self::store::{Store, StoreError, View};
 
-/// The state of the domain. A version of it is cheap to take: what is large is shared until it
-/// changes.
+/// The state of the domain. It is cheap to clone, because its large parts are shared until they
+/// change.
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) locks: Arc<Locks>,
-    /// The properties after the last change of the store.
+    /// The properties as of the last change of the store.
     pub(super) properties: Arc<View>,
-    /// Which view that is: they are numbered before they are taken.
+    /// The number of that view. Views are numbered before they are taken.
     view: u64,
     claims: Claims,
     /// The changes that wait for their claims.
@@ -43,24 +44,24 @@ impl State {
     }
 }
 
-/// How one who waits for a claim is told. It is used once, when the event commits that gives the
-/// claim.
+/// The way to notify a change that waits for its claim. It is used once, when the event that grants
+/// the claim commits.
 #[derive(Debug)]
 struct Given(Mutex<Option<oneshot::Sender<Arc<Locks>>>>);
 
 impl Given {
     fn tell(&self, locks: &Arc<Locks>) {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Who has given up is not told.
+        // A change that has given up cannot be notified.
         sender.map(|sender| sender.send(Arc::clone(locks)));
     }
 }
 
-/// The domain has ended, or one of its events panicked.
+/// The error that the domain has ended, or that one of its events panicked.
 #[derive(Debug)]
 pub(super) struct Gone;
 
-/// The way to the domain, and to the store that it speaks of.
+/// A handle to the domain and to the store.
 #[derive(Debug)]
 pub(super) struct Meta {
     domain: Domain<State>,
@@ -79,19 +80,24 @@ impl Meta {
             claims: Claims::default(),
             waiting: Vec::new(),
         };
-        // A step that panics leaves no trace.
+        // If a step panics, its changes of the state are undone.
         let domain = Domain::builder().label("metadata").transactional().snapshot(handle, state);
         let (handle, store, next_claim) = (handle.clone(), Arc::new(store), AtomicU64::new(0));
         let next_view = AtomicU64::new(1);
         Ok(Arc::new(Meta { domain, handle, store, next_claim, next_view }))
     }
 
-    /// The store; its changes are made under a claim of their paths, and told by [`Meta::changed`].
+    /// Returns the store. Its changes are made under a claim of their paths, and are published by
+    /// [`Meta::changed`].
     pub(super) fn store(&self) -> &Arc<Store> {
         &self.store
     }
 
-    /// Reads, in anon.
+    /// Reads the state, in anon.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Gone`] if the domain has ended or the event panicked.
     pub(super) async fn read<R: Send + 'static>(
         &self,
         f: impl FnOnce(&State) -> R + Send + 'static,
@@ -104,7 +110,11 @@ impl Meta {
         told.await.map_err(|_| Gone)
     }
 
-    /// Changes, in global.
+    /// Changes the state, in global.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Gone`] if the domain has ended or the event panicked.
     pub(super) async fn change<R: Send + 'static>(
         &self,
         f: impl FnOnce(&mut State) -> R + Send + 'static,
@@ -117,8 +127,8 @@ impl Meta {
         told.await.map_err(|_| Gone)
     }
 
-    /// Waits until nobody else changes anything in these areas, and says which locks there are
-    /// then. They stay, or expire, as long as the claim is held.
+    /// Waits until no other change has a claim on these areas. Returns the claim and the locks at
+    /// that time, which stay the same or expire as long as the claim exists.
     pub(super) async fn claim(
         self: &Arc<Self>,
         areas: Vec<Area>,
@@ -140,12 +150,12 @@ impl Meta {
         Ok((claim, locks))
     }
 
-    /// The store has changed: later readers see it.
+    /// Publishes a change of the store, so that later readers see it.
     pub(super) async fn changed(&self) -> Result<(), Gone> {
         let (store, ticket) =
             (Arc::clone(&self.store), self.next_view.fetch_add(1, Ordering::Relaxed));
         match self.handle.offload(move || store.view()).await {
-            // A later view may have come first.
+            // A later view may have been published first.
             Ok(Ok(view)) => {
                 self.change(move |state| {
                     if state.view < ticket {
@@ -162,7 +172,7 @@ impl Meta {
         }
     }
 
-    /// After an error of the disk: the store is reopened. It may have to be tried again.
+    /// Reopens the store after a disk error. If that fails, the caller has to try again later.
     pub(super) async fn heal(&self) -> Result<(), Gone> {
         self.change(|state| state.properties = Arc::new(state.properties.emptied())).await?;
         let store = Arc::clone(&self.store);

@@ -1,4 +1,4 @@
-//! What a client may set of a file beside its contents: times, and whether it can be executed.
+//! The attributes of a file that a client may set: times, and whether the file is executable.
 
 use std::fs::File;
 use std::io;
@@ -12,32 +12,33 @@ use super::{Found, How, Share};
 use crate::common::date;
 use crate::files::path::DavPath;
 
-/// The bits of a mode that are rights, and what goes with them.
+/// The permission bits of a mode, with the setuid, setgid and sticky bits.
 const PERMISSIONS: u32 = 0o7777;
 
-/// What is to be set; the rest stays.
+/// The attributes to set. Those that are `None` stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::files) struct Attributes {
     pub(in crate::files) modified: Option<SystemTime>,
     pub(in crate::files) accessed: Option<SystemTime>,
     pub(in crate::files) executable: Option<bool>,
-    /// The contents have this one, or nothing is set.
+    /// The checksum that the contents must have. If they have another one, nothing is set.
     pub(in crate::files) checksum: Option<Checksum>,
 }
 
-/// What there was before: for the way back.
+/// The previous attributes, from which the change can be undone.
 #[derive(Debug)]
 pub(in crate::files) struct Before {
     file: File,
     found: Found,
     sha1: Option<[u8; 20]>,
-    /// What has been set.
+    /// The attributes that have been set.
     has_mode: bool,
     has_times: bool,
 }
 
 impl Share {
-    /// Sets attributes, all or none. `None`: they are not what the file has, or can have.
+    /// Sets attributes, all or none. Returns `None` if the file has another checksum, or cannot
+    /// have these attributes.
     pub(in crate::files) fn set_attributes(
         &self,
         path: &DavPath,
@@ -61,14 +62,14 @@ impl Share {
                 return failed.map(|_| None);
             }
         }
-        // It says as of which version it holds, so it is written last.
+        // The checksum is stored with the file's version, so it is written last.
         if let Some(sha1) = sha1 {
             checksum::keep(&before.file, &look(&before.file)?, &sha1);
         }
         Ok(Some(before))
     }
 
-    /// The checksum that is kept of a file.
+    /// Returns the checksum that is stored with a file.
     pub(in crate::files) fn checksum(&self, path: &DavPath) -> io::Result<Option<[u8; 20]>> {
         let (file, found) = self.open_file(path, How::Blocking)?;
         Ok(checksum::kept(&file, &found))
@@ -79,7 +80,7 @@ impl Before {
     fn set(&mut self, wanted: &Attributes) -> io::Result<()> {
         if let Some(executable) = wanted.executable {
             let mode = self.found.mode & PERMISSIONS;
-            // Who may read it may execute it.
+            // Users who may read the file may execute it.
             let bits = (mode & 0o444) >> 2;
             let mode = if executable { mode | bits } else { mode & !0o111 };
             rustix::fs::fchmod(&self.file, Mode::from_raw_mode(mode))?;
@@ -97,7 +98,8 @@ impl Before {
         Ok(())
     }
 
-    /// Says whether the file has them now. A file system may know fewer years than HTTP.
+    /// Returns `true` if the file has the attributes now. A file system may support fewer years
+    /// than HTTP.
     fn has(&self, wanted: &Attributes) -> io::Result<bool> {
         let now = look(&self.file)?;
         let is = |wanted: Option<SystemTime>, time| wanted.is_none_or(|wanted| wanted == time);
@@ -106,7 +108,7 @@ impl Before {
             && wanted.executable.is_none_or(|wanted| wanted == now.is_executable()))
     }
 
-    /// Sets all attributes as they were.
+    /// Restores the previous attributes.
     pub(in crate::files) fn restore(&self) {
         let restore = || {
             if self.has_mode {

@@ -1,10 +1,11 @@
-//! Making, moving, replacing and deleting. The caller has claimed the paths, so nobody else changes
-//! them through the server.
+//! Creating, moving, replacing and deleting.
 //!
-//! What other people see changes with one system call: a tree that is deleted or replaced is
-//! renamed into the corner first, and taken apart there. If one of several steps fails, those
-//! before it are undone. What is done is done: that the disk does not tell that it has it is
-//! logged, and no reason to say that it was not.
+//! The caller has a claim on the paths, so nothing else changes them through the server.
+//!
+//! The visible state changes with one system call. A tree that is deleted or replaced is first
+//! renamed into the server's corner, and removed there. If one of several steps fails, the steps
+//! before it are undone. A change that was made stays made: if the disk does not confirm it, that
+//! is logged, and the change is not reported as failed.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -21,7 +22,7 @@ use super::upload::rename_to_nothing;
 use super::{Found, Kind, Share, fresh_name, hidden_name};
 use crate::files::path::DavPath;
 
-/// A name in a folder.
+/// A name in an open folder.
 struct Spot<'a>(&'a OwnedFd, &'a OsStr);
 
 impl Spot<'_> {
@@ -35,7 +36,7 @@ impl Spot<'_> {
 }
 
 impl Share {
-    /// Makes a folder.
+    /// Creates a folder.
     pub(in crate::files) fn make_folder(&self, path: &DavPath) -> io::Result<()> {
         let Location { folder: parent, name } = self.locate(path)?;
         rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o777))?;
@@ -43,7 +44,7 @@ impl Share {
         Ok(())
     }
 
-    /// Takes a file or a whole folder away.
+    /// Deletes a file or a whole folder. The returned trash is still to be removed.
     pub(in crate::files) fn delete(&self, path: &DavPath, found: &Found) -> io::Result<Trash> {
         let Location { folder: parent, name } = self.locate(path)?;
         let trash = self.delete_at(&parent, name, found)?;
@@ -56,14 +57,14 @@ impl Share {
             rustix::fs::unlinkat(parent, name, AtFlags::empty())?;
             return Ok(Trash(None));
         }
-        // An empty one goes at once.
+        // An empty folder is removed at once.
         match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
             Ok(()) => return Ok(Trash(None)),
             Err(Errno::NOTEMPTY | Errno::EXIST) => {}
             Err(error) => return Err(error.into()),
         }
         match self.put_aside(&Spot(parent, name)) {
-            // There is no room for a name, or the file system moves no folders.
+            // There is no room for a name, or the file system cannot move folders.
             Err(error) if super::is_full(&error) || is_elsewhere(&error) => {
                 remove_in_place(parent, name)?;
                 Ok(Trash(None))
@@ -72,12 +73,12 @@ impl Share {
         }
     }
 
-    /// Gives something a place where it is not seen, and from where it can be put back.
+    /// Moves a resource to a hidden place, from which it can be put back.
     fn put_aside(&self, spot: &Spot<'_>) -> io::Result<Trash> {
         let fresh = OsString::from(fresh_name());
         match spot.rename(&Spot(&self.trash, &fresh)) {
             Ok(()) => Ok(Trash(Some((Arc::clone(&self.trash), fresh)))),
-            // Of another file system: in its own folder.
+            // The resource is on another file system, so it is hidden in its own folder.
             Err(Errno::XDEV) => {
                 let hidden = hidden_name();
                 spot.rename(&Spot(spot.0, &hidden))?;
@@ -87,8 +88,8 @@ impl Share {
         }
     }
 
-    /// Moves within one file system; otherwise the error is `CrossesDevices`. What is at `to` is
-    /// replaced.
+    /// Moves a resource within one file system, and replaces what is at `to`. Returns the error
+    /// `CrossesDevices` if the file systems differ.
     pub(in crate::files) fn rename(
         &self,
         from: &DavPath,
@@ -104,7 +105,7 @@ impl Share {
                 rename_to_nothing(&old_parent, old, &new_parent, new)?;
                 Trash(None)
             }
-            // Two names of one file: a rename would leave both.
+            // Both names are links to one file, and a rename would leave both.
             Some(replaced)
                 if replaced.is_same_as(moved)
                     && moved.kind == Kind::File
@@ -113,7 +114,8 @@ impl Share {
                 rustix::fs::unlinkat(&old_parent, old, AtFlags::empty())?;
                 Trash(None)
             }
-            // Two spellings of one name, on a file system that takes them for the same.
+            // Both names are spellings of one name, on a file system that does not distinguish
+            // them.
             Some(replaced) if replaced.is_same_as(moved) => {
                 source.rename(&target)?;
                 Trash(None)
@@ -128,8 +130,8 @@ impl Share {
         Ok(trash)
     }
 
-    /// What is replaced must not be the source, nor a folder that it is in: that is checked by name
-    /// before, and again here, as several spellings may mean one name.
+    /// Checks that the replaced resource is neither the source nor a folder around it. The caller
+    /// has compared the names already, but several spellings may stand for one name.
     pub(in crate::files) fn check_not_in(
         &self,
         from: &DavPath,
@@ -146,7 +148,7 @@ impl Share {
         Ok(())
     }
 
-    /// Gives a copy its place, instead of what is there.
+    /// Moves a copy to its place, and replaces what is there.
     pub(in crate::files) fn place_copy(
         &self,
         mut copied: Copied,
@@ -170,8 +172,8 @@ impl Share {
         Ok(trash)
     }
 
-    /// Has `source` at `target`, instead of what is there. A file replaces a file with one call; if
-    /// one of them is a folder, they change places first.
+    /// Moves `source` to `target`, and replaces what is there. A file replaces a file with one
+    /// call. If one of them is a folder, they first change places.
     fn replace(
         &self,
         source: &Spot<'_>,
@@ -188,7 +190,7 @@ impl Share {
                 Ok(trash) => return Ok(trash),
                 Err(error) => (Err(error), source.exchange(target)),
             },
-            // A file system that cannot.
+            // The file system cannot exchange names.
             Err(Errno::INVAL | Errno::NOSYS) => {
                 let trash = self.put_aside(target)?;
                 match source.rename(target) {
@@ -210,8 +212,8 @@ impl Share {
         aside
     }
 
-    /// What was put aside when the server was killed, before what replaces it had its place, gets
-    /// its own back. True: there was such a thing.
+    /// Puts back a resource that was put aside when the server was killed, before its replacement
+    /// had taken its place. Returns `true` if there was such a resource.
     pub(in crate::files) fn put_back(
         &self,
         is_it: impl Fn(&Found) -> bool,
@@ -227,7 +229,7 @@ impl Share {
         Ok(false)
     }
 
-    /// Has on the disk what is done already.
+    /// Flushes a change that was made to the disk. An error is only logged.
     pub(super) fn sync_done(&self, folder: impl AsFd) {
         if let Err(error) = self.sync(folder) {
             tracing::error!(%error, "the disk did not confirm a change");
@@ -239,11 +241,12 @@ fn is_elsewhere(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::CrossesDevices
 }
 
-/// Says whether these are two names, and not two spellings of one.
+/// Returns `true` if these are two names, and not two spellings of one.
 fn are_two(one: &Spot<'_>, other: &Spot<'_>) -> io::Result<bool> {
     let folders = (rustix::fs::fstat(one.0)?, rustix::fs::fstat(other.0)?);
     if (folders.0.st_dev, folders.0.st_ino) != (folders.1.st_dev, folders.1.st_ino) {
-        // In two folders: of one file system, or it is one name seen through two mounts.
+        // In different folders they are two links, unless they are one name that is seen through
+        // two mounts.
         return Ok(folders.0.st_dev == folders.1.st_dev
             && super::look_at(one.0.as_fd(), one.1)?.is_some_and(|f| f.links > 1));
     }

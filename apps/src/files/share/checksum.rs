@@ -1,8 +1,9 @@
-//! Checksums of contents: those that clients bring, checked and kept beside the file.
+//! Checksums of contents: those that clients send are verified, and stored with the file.
 //!
-//! Kept is a SHA-1, as that is what ownCloud's clients and rclone ask for, in an extended
-//! attribute, together with size, time and inode of the file as it was: if it has changed since,
-//! the checksum is no longer told. A file system without such attributes keeps none.
+//! The stored checksum is a SHA-1, because ownCloud's clients and rclone ask for that. It is in an
+//! extended attribute, together with the size, the modification time and the inode that the file
+//! had. If the file has changed since, the checksum is no longer returned. A file system without
+//! extended attributes stores no checksums.
 
 use std::fs::File;
 use std::io;
@@ -15,14 +16,14 @@ use sha2::Sha256;
 use super::Found;
 use crate::common::cached;
 
-/// The name of the attribute.
+/// The name of the extended attribute.
 const ATTRIBUTE: &str = "user.dapple.sha1";
 
-/// It is of a kind that is known, and not well-formed.
+/// The error that a checksum is of a known kind, but malformed.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::files) struct BadChecksum;
 
-/// What the contents of a file are to come to.
+/// The checksum that the contents of a file are expected to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::files) enum Checksum {
     Sha1([u8; 20]),
@@ -30,8 +31,11 @@ pub(in crate::files) enum Checksum {
 }
 
 impl Checksum {
-    /// From a list such as `SHA1:.. MD5:..`: the first that is known here. An error: it is
-    /// malformed.
+    /// Parses a list such as `SHA1:.. MD5:..`. Returns the first checksum of a known kind.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if that checksum is malformed.
     pub(in crate::files) fn parse(text: &str) -> Result<Option<Checksum>, BadChecksum> {
         for one in text.split_ascii_whitespace() {
             let (kind, digits) = one.split_once(':').unwrap_or((one, ""));
@@ -57,12 +61,12 @@ fn from_hex<const N: usize>(digits: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Contents that come piece by piece.
+/// A computation of the checksum of contents that arrive piece by piece.
 #[derive(Debug)]
 pub(in crate::files) struct Hasher {
     expected: Checksum,
     sha1: Sha1,
-    /// If it is this one that is expected.
+    /// The SHA-256, if the expected checksum is one.
     sha256: Option<Sha256>,
 }
 
@@ -79,7 +83,7 @@ impl Hasher {
         }
     }
 
-    /// The SHA-1, if the contents are what was expected.
+    /// Returns the SHA-1 if the contents have the expected checksum.
     pub(in crate::files) fn finish(self) -> Option<[u8; 20]> {
         let sha1: [u8; 20] = self.sha1.finalize().into();
         let is_right = match self.expected {
@@ -92,7 +96,7 @@ impl Hasher {
     }
 }
 
-/// Reads a file, and says its SHA-1 if it has the checksum that is expected. It blocks.
+/// Reads a file, and returns its SHA-1 if it has the expected checksum. It blocks.
 pub(in crate::files) fn verify(file: &File, expected: Checksum) -> io::Result<Option<[u8; 20]>> {
     let (mut hasher, mut buffer) = (Hasher::new(expected), vec![0; 128 * 1024]);
     let mut at = 0;
@@ -107,17 +111,17 @@ pub(in crate::files) fn verify(file: &File, expected: Checksum) -> io::Result<Op
     }
 }
 
-/// What tells the contents of before from those of now. Not the time of the last change of
-/// anything: keeping the checksum is one.
+/// Returns a text that changes with the contents. It does not contain the time of the last status
+/// change, because storing the checksum changes that time.
 fn mark(found: &Found) -> String {
     let version = &found.version;
     format!("{:x}-{:x}-{:x}", version.size, version.modified, found.inode)
 }
 
-/// Keeps it with a file that is as it was found.
+/// Stores a checksum with a file whose state is `found`.
 pub(in crate::files) fn keep(file: impl AsFd, found: &Found, sha1: &[u8; 20]) {
     let value = format!("{} {}", mark(found), to_hex(sha1));
-    // That it cannot be kept is a pity: the client compares something else.
+    // A failure is harmless: the client compares something else.
     if let Err(error) =
         rustix::fs::fsetxattr(file, ATTRIBUTE, value.as_bytes(), XattrFlags::empty())
     {
@@ -125,7 +129,7 @@ pub(in crate::files) fn keep(file: impl AsFd, found: &Found, sha1: &[u8; 20]) {
     }
 }
 
-/// The one that is kept, if the file has not changed since.
+/// Returns the stored checksum, if the file has not changed since.
 pub(in crate::files) fn kept(file: impl AsFd, found: &Found) -> Option<[u8; 20]> {
     let mut value = [0; 128];
     let len = rustix::fs::fgetxattr(file, ATTRIBUTE, &mut value).ok()?;

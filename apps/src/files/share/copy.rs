@@ -1,4 +1,4 @@
-//! Copies. They grow where nobody sees them, and get their place with one rename; see
+//! Copies. A copy is made in a hidden place, and takes its place with one rename: see
 //! [`change`](super::change).
 
 use std::ffi::{OsStr, OsString};
@@ -16,22 +16,22 @@ use super::upload::keep_modified;
 use super::{FOLDER, Found, How, Kind, Share, look_at};
 use crate::files::path::{DavPath, is_private_name};
 
-/// Folders within folders that are copied, at most.
+/// The maximum depth of folders within folders that are copied.
 const MOST_DEPTH: usize = 100;
 
-/// What is copied.
+/// The parts of a resource that are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::files) enum What {
-    /// A file, or a folder without what is below it.
+    /// A file, or a folder without its members.
     Itself,
-    /// A folder with all that is shown of it.
+    /// A folder with everything below it that is shown to clients.
     Shown,
-    /// All, for a move to another file system, after which the original goes. If there is something
-    /// that cannot be copied, the error is `PermissionDenied`.
+    /// Everything, for a move to another file system that then deletes the original. If something
+    /// cannot be copied, the error is `PermissionDenied`.
     Everything,
 }
 
-/// A copy that has not got its place yet. Dropped, it is taken apart.
+/// A copy that has not taken its place yet. If it is dropped, it is removed.
 #[derive(Debug)]
 pub(in crate::files) struct Copied {
     pub(super) folder: Arc<OwnedFd>,
@@ -57,7 +57,7 @@ impl Drop for Copied {
 }
 
 impl Share {
-    /// Copies to where nobody sees it, on the file system of `to`.
+    /// Copies a resource to a hidden place on the file system of `to`.
     pub(in crate::files) fn copy(
         &self,
         from: &DavPath,
@@ -66,7 +66,7 @@ impl Share {
     ) -> io::Result<Copied> {
         let (source, found) = self.open_file(from, How::Blocking)?;
         let (folder, name) = self.hidden_place(&self.locate(to)?)?;
-        // From now on there may be something to take apart.
+        // From here on an error may leave a part of the copy, which the drop of `copied` removes.
         let mut copied = Copied { folder, name, found, placed: false };
         self.copy_one(source, &found, &copied.folder, &copied.name, what, 0)?;
         let made = look_at(copied.folder.as_fd(), &copied.name)?;
@@ -128,7 +128,7 @@ impl Share {
                 let leads_to = rustix::fs::readlinkat(source, name, Vec::new())?;
                 return Ok(rustix::fs::symlinkat(leads_to, target, name)?);
             }
-            // Links and sockets.
+            // Links, sockets and devices are left out.
             Err(Errno::LOOP | Errno::NXIO | Errno::NODEV) if what == What::Shown => return Ok(()),
             Err(Errno::NXIO | Errno::NODEV) => return Err(io::ErrorKind::PermissionDenied.into()),
             Err(error) => return Err(error.into()),

@@ -1,6 +1,6 @@
-//! Where a resource is: the folder that it is in, open, and its name there.
+//! The location of a resource: its folder, open, and its name in it.
 //!
-//! Code that looks at something and then changes it does both by one location, so the path is
+//! Code that looks at a resource and then changes it uses one location for both, so the path is
 //! resolved once.
 
 use std::ffi::OsStr;
@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::{Found, Kind, Share, look_at};
 use crate::files::path::DavPath;
 
-/// See the module.
+/// An open folder and a name in it. See the module.
 #[derive(Debug)]
 pub(in crate::files) struct Location<'a> {
     pub(super) folder: OwnedFd,
@@ -19,14 +19,14 @@ pub(in crate::files) struct Location<'a> {
 }
 
 impl Share {
-    /// The location of a path. If there is no such folder the error is
+    /// Opens the folder of a path. If the folder does not exist, the error is
     /// [missing](super::is_missing).
     pub(in crate::files) fn locate<'a>(&self, path: &'a DavPath) -> io::Result<Location<'a>> {
         let parent = path.parent().ok_or(io::ErrorKind::PermissionDenied)?;
         Ok(Location { folder: self.open_folder(&parent)?, name: OsStr::from_bytes(path.name()) })
     }
 
-    /// What there is at a location. The server's own corner is hidden, by whatever name.
+    /// Returns the resource at a location. The server's own corner is hidden under any name.
     pub(in crate::files) fn look_in(&self, at: &Location<'_>) -> io::Result<Option<Found>> {
         let found = look_at(at.folder.as_fd(), at.name)?;
         Ok(found.map(|found| match self.is_corner(&found) {

@@ -1,19 +1,22 @@
-//! The folder that is served: what is below it can be read and changed, and nothing else.
+//! The folder that is served: only what is below it can be read and changed.
 //!
 //! * [`mod@self`]: looking, opening, and the server's own corner,
 //!   [`PRIVATE`](super::path::PRIVATE).
-//! * [`location`]: a folder that is open, and a name in it.
+//! * [`location`]: an open folder and a name in it.
 //! * [`upload`]: files that are being written.
-//! * [`checksum`]: what contents come to. [`attributes`]: times and rights that are set.
-//! * [`walk`]: folders, member by member.
-//! * [`change`]: making, moving, replacing, deleting. [`copy`]: copies. [`remove`]: taking apart.
+//! * [`checksum`]: checksums of contents.
+//! * [`attributes`]: times and rights that clients set.
+//! * [`walk`]: the members of folders.
+//! * [`change`]: creating, moving, replacing, deleting.
+//! * [`copy`]: copies.
+//! * [`remove`]: the removal of deleted data.
 //!
-//! Symbolic links are not followed and not shown: the kernel resolves every path with `openat2` and
-//! `RESOLVE_NO_SYMLINKS`, so nothing leads out, whatever is renamed meanwhile. Where the kernel
-//! does not have it (Linux before 5.6, some sandboxes), a path is opened component by component,
-//! with `O_NOFOLLOW` each.
+//! Symbolic links are neither followed nor shown. The kernel resolves every path with `openat2` and
+//! `RESOLVE_NO_SYMLINKS`, so no path leads out of the folder, even if something is renamed at the
+//! same time. Where `openat2` is missing (Linux before 5.6, some sandboxes), a path is opened
+//! component by component, each with `O_NOFOLLOW`.
 //!
-//! All of it blocks, so it runs on the blocking pool, but for what is read with [`How::Cached`],
+//! All of this blocks, so it runs on the blocking pool. Exceptions are reads with [`How::Cached`],
 //! and small changes where the file system answers at once.
 
 pub(super) mod attributes;
@@ -47,49 +50,50 @@ use crate::common::version::Version;
 use crate::common::{cached, date};
 use dapple::clock;
 
-/// See the module.
+/// A folder that is served. See the module.
 #[derive(Debug)]
 pub(super) struct Share {
     root: OwnedFd,
-    /// Without links.
+    /// The path of the folder, without symbolic links.
     real: PathBuf,
-    /// In the server's own corner: what is being made, and what is to be deleted.
+    /// The folders for unfinished and for deleted data, in the server's own corner.
     uploads: Arc<OwnedFd>,
     trash: Arc<OwnedFd>,
-    /// Held as long as the folder is served, so that it is by one server only. `None`: nothing in
-    /// it can be changed.
+    /// The lock by which only one server serves the folder. `None` means that nothing in the folder
+    /// can be changed.
     lock: Option<File>,
+    /// The mount of the folder.
     mount: Mount,
-    /// Its file system keeps everything in memory.
+    /// Whether the file system of the folder keeps everything in memory.
     in_memory: bool,
-    /// Something was put on another file system, which is mounted below it.
+    /// Whether something was put on another file system, which is mounted below the folder.
     has_mounts: AtomicBool,
-    /// The corner, if it may have other names, too: the file system takes upper and lower case for
-    /// the same, or shortens names.
+    /// The inode of the corner, if it can have other names, too, because the file system ignores
+    /// case or shortens names.
     corner_by_inode: Option<u64>,
-    /// Whether what is written has to be on the disk before it is acknowledged.
+    /// Whether written data has to be on the disk before it is acknowledged.
     sync: bool,
 }
 
-/// What a path names.
+/// The kind of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     File,
     Folder,
-    /// A link, a device, a socket: not shown, and not overwritten.
+    /// A link, a device or a socket, which is neither shown nor overwritten.
     Hidden,
 }
 
-/// A resource, as it was when it was looked at.
+/// A resource as it was when it was looked at.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Found {
     pub(super) kind: Kind,
     pub(super) version: Version,
     pub(super) inode: u64,
-    /// Names that it has.
+    /// The number of hard links.
     links: u64,
     mode: u32,
-    /// When it was last read, in nanoseconds since 1970.
+    /// The time of the last access, in nanoseconds since 1970.
     accessed: i128,
 }
 
@@ -110,7 +114,7 @@ impl Found {
         }
     }
 
-    /// Says whether it is the same thing under another name.
+    /// Returns `true` if both are the same file or folder, even under different names.
     pub(super) fn is_same_as(&self, other: &Found) -> bool {
         self.inode == other.inode && self.version.device == other.version.device
     }
@@ -128,13 +132,14 @@ impl Found {
         self.kind == Kind::Folder
     }
 
-    /// With its quotes. That of a folder says when its list of members has changed.
+    /// Returns the entity tag with its quotes. That of a folder changes when its list of members
+    /// changes.
     pub(super) fn etag(&self) -> String {
         format!("\"{}\"", self.version.tag())
     }
 }
 
-/// Whether a disk may be read for it; if not, the error is `WouldBlock`.
+/// Whether a disk may be read. If not, and a read would be necessary, the error is `WouldBlock`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     Cached,
@@ -144,8 +149,11 @@ pub(super) enum How {
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 impl Share {
-    /// Opens the folder, and makes the server's corner in it. If another server has it the error is
-    /// `ResourceBusy`.
+    /// Opens the folder, and creates the server's corner in it.
+    ///
+    /// # Errors
+    ///
+    /// Returns `ResourceBusy` if another server serves the folder, or the error of a system call.
     pub(super) fn open(folder: &Path, sync: bool) -> io::Result<Share> {
         let real = folder.canonicalize()?;
         let root = rustix::fs::openat(CWD, &real, FOLDER, Mode::empty())?;
@@ -162,7 +170,7 @@ impl Share {
             File::from(rustix::fs::openat(&private, "lock", flags, Mode::RUSR | Mode::WUSR)?);
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => return Err(io::ErrorKind::ResourceBusy.into()),
-            // A file system without locks.
+            // The file system has no locks.
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOLCK) => {}
             Err(error) => return Err(error.into()),
         }
@@ -184,7 +192,7 @@ impl Share {
         })
     }
 
-    /// A folder in which nothing can be made, not even the server's corner.
+    /// Opens a folder in which nothing can be created, not even the server's corner.
     fn open_read_only(root: OwnedFd, real: PathBuf) -> io::Result<Share> {
         let nowhere = Arc::new(root.try_clone()?);
         let corner_by_inode = corner_by_inode(&root)?;
@@ -203,17 +211,18 @@ impl Share {
         })
     }
 
-    /// Says whether nothing in the folder can be changed.
+    /// Returns `true` if nothing in the folder can be changed.
     pub(super) fn is_read_only(&self) -> bool {
         self.lock.is_none()
     }
 
-    /// The server's corner, for files of its own.
+    /// Returns the path of the server's corner, for files of its own.
     pub(super) fn corner(&self) -> PathBuf {
         self.real.join(OsStr::from_bytes(PRIVATE))
     }
 
-    /// What a server that was killed has left in the corner; what was put aside only on demand.
+    /// Returns the data that a server which was killed has left in the corner. What was put aside
+    /// is included only if `put_aside` is set.
     pub(super) fn leftovers(&self, put_aside: bool) -> io::Result<Vec<Trash>> {
         let mut all = Vec::new();
         let trash = put_aside.then_some(&self.trash);
@@ -224,14 +233,14 @@ impl Share {
         Ok(all)
     }
 
-    /// What there is at a path.
+    /// Returns the resource at a path.
     pub(super) fn look(&self, path: &DavPath) -> io::Result<Found> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = self.open_beneath(path, flags, How::Blocking)?;
         Ok(Found::of(&rustix::fs::fstat(&fd)?))
     }
 
-    /// What is at the path; `None`: nothing, though there could be something.
+    /// Returns the resource at a path, or `None` if nothing exists there.
     pub(super) fn look_for(&self, path: &DavPath) -> io::Result<Option<Found>> {
         match self.look(path) {
             Ok(found) => Ok(Some(found)),
@@ -240,7 +249,7 @@ impl Share {
         }
     }
 
-    /// Opens a file for reading; a folder is only looked at.
+    /// Opens a file for reading, or a folder.
     pub(super) fn open_file(&self, path: &DavPath, how: How) -> io::Result<(File, Found)> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(self.open_beneath(path, flags, how)?);
@@ -248,8 +257,8 @@ impl Share {
         Ok((file, found))
     }
 
-    /// The version of what a path names now, where there was a file of version `was`. `WouldBlock`:
-    /// a disk would have to be read for it.
+    /// Returns the current version of the file at a path, where a file of version `was` has been.
+    /// Returns `WouldBlock` if a disk would have to be read.
     pub(super) fn version(&self, path: &DavPath, was: &Version) -> io::Result<Version> {
         if self.in_memory && was.device == self.mount.device {
             let version = Version::without_links(self.root.as_fd(), path.as_bytes())?;
@@ -260,12 +269,12 @@ impl Share {
         Ok(Version::of(&rustix::fs::fstat(&fd)?))
     }
 
-    /// Says whether all that is served is in memory, as far as is known.
+    /// Returns `true` if everything that is served is in memory, as far as is known.
     pub(super) fn is_all_in_memory(&self) -> bool {
         self.in_memory && !self.has_mounts.load(Ordering::Relaxed)
     }
 
-    /// Says whether it is known that no disk has to be read for it.
+    /// Returns `true` if a resource is known to be in memory, so that no disk has to be read.
     pub(super) fn is_in_memory(&self, found: &Found) -> bool {
         self.in_memory && found.version.device == self.mount.device
     }
@@ -292,7 +301,7 @@ impl Share {
             resolve |= ResolveFlags::CACHED;
         }
         match rustix::fs::openat2(&self.root, relative, flags, Mode::empty(), resolve) {
-            // Linux before 5.12 does not know the flag.
+            // Linux before 5.12 does not have `RESOLVE_CACHED`.
             Err(Errno::INVAL) if how == How::Cached => {
                 self.open_beneath(path, flags, How::Blocking)
             }
@@ -302,12 +311,12 @@ impl Share {
         }
     }
 
-    /// Says whether it is the server's own corner, by another name than its own.
+    /// Returns `true` if this is the server's own corner, found under another name.
     fn is_corner(&self, found: &Found) -> bool {
         self.corner_by_inode == Some(found.inode) && found.version.device == self.mount.device
     }
 
-    /// Opens a path by steps that the kernel has always had.
+    /// Opens a path component by component, with calls that every kernel has.
     fn open_step_by_step(&self, path: &DavPath, flags: OFlags) -> io::Result<OwnedFd> {
         let way = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut at = rustix::fs::openat(&self.root, c".", way, Mode::empty())?;
@@ -320,7 +329,8 @@ impl Share {
         Ok(at)
     }
 
-    /// Bytes that are free for us, and bytes in use, on the file system of the folder.
+    /// Returns the numbers of bytes that are free for this process, and in use, on the file system
+    /// of the folder.
     pub(super) fn room(&self) -> io::Result<(u64, u64)> {
         let stat = rustix::fs::fstatvfs(&self.root)?;
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
@@ -328,11 +338,11 @@ impl Share {
         Ok((free, used))
     }
 
-    /// Has it on the disk.
+    /// Flushes a file or folder to the disk, if the server is configured to.
     fn sync(&self, fd: impl AsFd) -> io::Result<()> {
         if self.sync {
             match rustix::fs::fsync(fd) {
-                // A file system that has no disk.
+                // The file system has no disk.
                 Ok(()) | Err(Errno::INVAL | Errno::ROFS) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -354,7 +364,7 @@ fn relative(path: &DavPath) -> &Path {
     }
 }
 
-/// The corner, if it has another name, too.
+/// Returns the inode of the corner, if it can be found under another case, too.
 fn corner_by_inode(root: &OwnedFd) -> io::Result<Option<u64>> {
     let own = look_at(root.as_fd(), OsStr::from_bytes(PRIVATE))?;
     let other_case = look_at(root.as_fd(), OsStr::new(".DAPPLE"))?;
@@ -362,7 +372,7 @@ fn corner_by_inode(root: &OwnedFd) -> io::Result<Option<u64>> {
     Ok(own.filter(is_same).map(|own| own.inode))
 }
 
-/// Says whether it is a place where nothing can be made. One may still look.
+/// Returns `true` if nothing can be created there. Reading may still be possible.
 fn is_read_only(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied)
 }
@@ -375,7 +385,8 @@ fn make_folder(at: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(at, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())?)
 }
 
-/// A link on the way is nothing that we know of.
+/// Converts an error. A link on the path, or another mount that may not be entered, counts as a
+/// missing file.
 fn shown(error: Errno) -> io::Error {
     match error {
         Errno::LOOP | Errno::XDEV => io::ErrorKind::NotFound.into(),
@@ -383,18 +394,18 @@ fn shown(error: Errno) -> io::Error {
     }
 }
 
-/// Says whether there is nothing at the path.
+/// Returns `true` if the error means that nothing exists at the path.
 pub(super) fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Says whether there is no room for more.
+/// Returns `true` if the error means that there is no room for more data.
 pub(super) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
-/// What a name is now, links not followed.
+/// Returns the resource of this name in a folder. Links are not followed.
 fn look_at(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Found>> {
     match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(Found::of(&stat))),
@@ -403,7 +414,7 @@ fn look_at(folder: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<Found>> {
     }
 }
 
-/// A file system where it is mounted: within one, things can be renamed.
+/// A mount of a file system. Renames work only within one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Mount {
     device: u64,
@@ -422,12 +433,12 @@ impl Mount {
     }
 }
 
-/// A name that nobody has and that is not shown.
+/// Returns an unused name that is not shown to clients.
 fn hidden_name() -> OsString {
     format!("{}-{}", String::from_utf8_lossy(PRIVATE), fresh_name()).into()
 }
 
-/// A name that nobody has.
+/// Returns an unused name.
 fn fresh_name() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -441,7 +452,7 @@ mod tests {
 
     use super::*;
 
-    /// N9: without the kernel's help nothing leads out of the folder either.
+    /// N9: Even without `openat2` no path leads out of the folder.
     #[test]
     fn steps_follow_no_links() {
         let outside = tempfile::tempdir().unwrap();

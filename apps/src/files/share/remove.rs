@@ -1,8 +1,8 @@
-//! Taking apart what has lost its place.
+//! The removal of deleted data.
 //!
-//! A tree may be deeper than a stack or a table of descriptors: what is below a folder's folders is
-//! moved up into it, until there is nothing below any more. So three descriptors are enough for any
-//! tree. What cannot be removed does not keep the rest.
+//! A tree may be too deep for a stack or for the limit on descriptors. So the folders in a folder's
+//! subfolders are moved up into the folder, again and again, until nothing is left. Three
+//! descriptors are enough for any tree. If something cannot be removed, everything else still is.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::{FOLDER, hidden_name};
 
-/// Something that has lost its place and is still to be taken apart.
+/// A deleted tree that is still to be removed from the disk.
 #[derive(Debug)]
 #[must_use = "it takes up space until it is removed"]
 pub(in crate::files) struct Trash(pub(super) Option<(Arc<OwnedFd>, OsString)>);
@@ -25,7 +25,7 @@ impl Trash {
         self.0.is_none()
     }
 
-    /// Takes it apart, which may take long.
+    /// Removes the tree, which may take long.
     pub(in crate::files) fn remove(self) -> io::Result<()> {
         match self.0 {
             Some((folder, name)) => remove(&folder, &name),
@@ -34,7 +34,8 @@ impl Trash {
     }
 }
 
-/// Removes a file, or a folder with all below it; links themselves, and not what they lead to.
+/// Removes a file, or a folder with everything below it. Symbolic links are removed, and not
+/// followed.
 pub(super) fn remove(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
     if unlink(folder, name)? != Unlinked::IsFolder {
         return Ok(());
@@ -43,12 +44,12 @@ pub(super) fn remove(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
     remove_empty(folder, name)
 }
 
-/// Removes it where others see it: nothing is moved meanwhile.
+/// Removes a visible tree, without moving anything.
 pub(super) fn remove_in_place(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
     down(folder, name, 0)
 }
 
-/// Folders within folders that are removed in place, at most.
+/// The maximum depth of folders within folders that are removed in place.
 const MOST_DEPTH: usize = 100;
 
 fn down(folder: &OwnedFd, name: &OsStr, depth: usize) -> io::Result<()> {
@@ -65,7 +66,7 @@ fn down(folder: &OwnedFd, name: &OsStr, depth: usize) -> io::Result<()> {
     remove_empty(folder, name)
 }
 
-/// Removes all that is in a folder, as far as it goes. The error is the last one.
+/// Removes everything in a folder that can be removed. Returns the first error of the last pass.
 fn remove_members(folder: &OwnedFd) -> io::Result<()> {
     loop {
         let (mut is_progress, mut outcome) = (false, Ok(()));
@@ -80,8 +81,8 @@ fn remove_members(folder: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Removes a file; or a folder, after its files, and after its folders have been moved up beside
-/// it. Says whether anything was done.
+/// Removes a file; or removes the files in a folder, moves its subfolders up beside it, and then
+/// removes it. Returns also whether anything was done.
 fn remove_level(base: &OwnedFd, name: &OsStr) -> (bool, io::Result<()>) {
     let members = match unlink(base, name) {
         Ok(Unlinked::Gone) => return (true, Ok(())),
@@ -103,7 +104,8 @@ fn remove_level(base: &OwnedFd, name: &OsStr) -> (bool, io::Result<()>) {
     (is_progress || outcome.is_ok(), outcome)
 }
 
-/// Removes a file in a folder, or moves a folder up beside its own; false: there was nothing.
+/// Removes a file in a folder, or moves a subfolder up beside the folder. Returns `false` if there
+/// was nothing.
 fn remove_member(
     base: &OwnedFd,
     name: &OsStr,
@@ -119,12 +121,12 @@ fn remove_member(
     };
     match attempt() {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            // A folder that may not be written cannot be moved either: its `..` changes.
+            // A folder without write permission cannot be moved either, because its `..` changes.
             make_ours(base, name)?;
             let _ = make_ours(folder, member);
             attempt()
         }
-        // Of another file system; or one that moves no folders.
+        // The member is on another file system, or the file system cannot move folders.
         Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
             down(folder, member, 0).map(|()| true)
         }
@@ -132,11 +134,11 @@ fn remove_member(
     }
 }
 
-/// What came of removing a name.
+/// The result of removing a name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unlinked {
     Gone,
-    /// There was nothing, though a folder may have said so.
+    /// There was nothing, although the list of the folder may have named it.
     Nothing,
     IsFolder,
 }
@@ -168,8 +170,8 @@ fn open(folder: &OwnedFd, name: &OsStr) -> io::Result<OwnedFd> {
     }
 }
 
-/// What is to be deleted may have forbidden that to us; if it is ours we may allow it again. Not
-/// through a link.
+/// Gives the owner all rights to a folder that is to be removed. This works if the server's user
+/// owns the folder. Links are not followed.
 fn make_ours(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let itself = rustix::fs::openat(folder, name, flags, Mode::empty())?;
@@ -177,7 +179,7 @@ fn make_ours(folder: &OwnedFd, name: &OsStr) -> io::Result<()> {
     Ok(rustix::fs::chmod(path, Mode::RWXU)?)
 }
 
-/// The names in a folder.
+/// Returns the names in a folder.
 pub(super) fn names(folder: impl AsFd) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(folder)? {
@@ -206,7 +208,8 @@ mod tests {
     #[test]
     fn trees_of_any_depth_go() {
         let (folder, fd) = base();
-        // Deeper than a path can tell, or a stack or a table of descriptors bears.
+        // The tree is deeper than a path can express, and than a stack or the limit on descriptors
+        // allows.
         let mut at = fd.try_clone().unwrap();
         for _ in 0..5000 {
             rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();

@@ -1,5 +1,5 @@
-//! Files that are being written. They grow where nobody sees them, and take their place at once,
-//! with one rename: a reader sees the old file or the new one.
+//! Files that are being written. A file grows in a hidden place, and takes its place with one
+//! rename, so a reader sees the old file or the new one.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,22 +17,22 @@ use super::{Found, Kind, Mount, Share, fresh_name, hidden_name, look_at};
 use crate::common::date;
 use dapple::clock;
 
-/// Bytes of a disk that are not reserved before they come.
+/// The number of free bytes that an upload may not reserve, at most.
 const MARGIN: u64 = 64 * 1024 * 1024;
 
-/// A file that is not there yet. Dropped, it is gone.
+/// A file that is being written. If it is dropped before it has taken its place, it is removed.
 #[derive(Debug)]
 pub(in crate::files) struct Upload {
     file: File,
     folder: Arc<OwnedFd>,
     name: OsString,
     placed: bool,
-    /// If the client has said what the contents come to.
+    /// The checksum of the contents, if the client has announced one.
     hasher: Option<Box<Hasher>>,
 }
 
 impl Share {
-    /// Begins a file that is to be at a location.
+    /// Begins a file for a location.
     pub(in crate::files) fn begin_upload(&self, at: &Location<'_>) -> io::Result<Upload> {
         let (folder, name) = self.hidden_place(at)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -41,8 +41,9 @@ impl Share {
         Ok(Upload { file, folder, name, placed: false, hasher: None })
     }
 
-    /// Where something can be made that is renamed to `at` later: in the corner, if that is on
-    /// the same file system, or else in the same folder under a name of the server's own.
+    /// Returns a hidden place from which a file or folder can be renamed to `at`: in the corner, if
+    /// that is on the same file system, and otherwise in the same folder under a name of the
+    /// server's own.
     pub(super) fn hidden_place(&self, at: &Location<'_>) -> io::Result<(Arc<OwnedFd>, OsString)> {
         if Mount::of(&at.folder)? == self.mount {
             return Ok((Arc::clone(&self.uploads), fresh_name().into()));
@@ -51,8 +52,13 @@ impl Share {
         Ok((Arc::new(at.folder.try_clone()?), hidden_name()))
     }
 
-    /// Puts a file in its place, instead of `old`, as which it was looked at last. What is there is
-    /// what `old` says, or the error is `AlreadyExists`.
+    /// Moves a file to its place, where it replaces `old`, the file that the caller has found
+    /// there.
+    ///
+    /// # Errors
+    ///
+    /// Returns `AlreadyExists` if there is something else: anything without `old`, or something
+    /// other than a file with `old`.
     pub(in crate::files) fn finish_upload(
         &self,
         mut upload: Upload,
@@ -60,11 +66,11 @@ impl Share {
         old: Option<&Found>,
     ) -> io::Result<Found> {
         if let Some(old) = old {
-            // The permissions stay as the owner of the old one has set them.
+            // The new file keeps the permissions of the old one.
             let mode = Mode::from_raw_mode(old.mode & 0o777);
             rustix::fs::fchmod(&upload.file, mode)?;
         }
-        // What is made in the corner of a file system in memory has no disk to go to.
+        // A file in the corner of a file system in memory has no disk to be flushed to.
         let has_disk = !self.in_memory || !Arc::ptr_eq(&upload.folder, &self.uploads);
         if has_disk {
             self.sync(&upload.file)?;
@@ -87,7 +93,7 @@ impl Share {
     }
 }
 
-/// Renames if nothing has the new name.
+/// Renames, if nothing has the new name.
 pub(super) fn rename_to_nothing(
     from: impl AsFd,
     name: &std::ffi::OsStr,
@@ -96,7 +102,8 @@ pub(super) fn rename_to_nothing(
 ) -> io::Result<()> {
     use rustix::io::Errno;
     match rustix::fs::renameat_with(&from, name, &to, new, RenameFlags::NOREPLACE) {
-        // A file system that cannot: nearly as good, as all that goes through us is under a claim.
+        // The file system cannot do it atomically. The check is nearly as good, because all changes
+        // through the server have claims.
         Err(Errno::INVAL | Errno::NOSYS) => {
             if look_at(to.as_fd(), new)?.is_some() {
                 return Err(io::ErrorKind::AlreadyExists.into());
@@ -108,13 +115,15 @@ pub(super) fn rename_to_nothing(
 }
 
 impl Upload {
-    /// Has the contents checked; before the first of them.
+    /// Sets the checksum that the contents must have. It must be called before the first
+    /// [`write`](Self::write).
     pub(in crate::files) fn expect(&mut self, checksum: Option<Checksum>) {
         self.hasher = checksum.map(Hasher::new).map(Box::new);
     }
 
-    /// All is written: compares the contents with what was expected. Their checksum is kept, so all
-    /// that is set of the file is set before.
+    /// Returns `true` if the contents have the expected checksum, and stores it. It is called after
+    /// all writes, and after the file's attributes were set, because they are stored with the
+    /// checksum.
     pub(in crate::files) fn is_as_expected(&mut self) -> io::Result<bool> {
         let Some(hasher) = self.hasher.take() else { return Ok(true) };
         let Some(sha1) = hasher.finish() else { return Ok(false) };
@@ -123,7 +132,7 @@ impl Upload {
         Ok(true)
     }
 
-    /// Appends.
+    /// Appends the pieces to the file.
     pub(in crate::files) fn write(&mut self, pieces: &[bytes::Bytes]) -> io::Result<()> {
         if let Some(hasher) = &mut self.hasher {
             pieces.iter().for_each(|piece| hasher.update(piece));
@@ -141,32 +150,32 @@ impl Upload {
         Ok(())
     }
 
-    /// Reserves room for so many bytes: a disk that is full says so before they come.
+    /// Reserves room for this number of bytes, so that a full disk is reported before they arrive.
     pub(in crate::files) fn reserve(&self, bytes: u64) -> io::Result<()> {
         use rustix::fs::FallocateFlags;
         use rustix::io::Errno;
-        // Nobody reserves the last of it, on which others depend.
+        // The last bytes of a disk are not reserved, because other programs depend on them.
         let room = rustix::fs::fstatvfs(&self.file)?;
         let margin = (room.f_blocks.saturating_mul(room.f_frsize) / 64).min(MARGIN);
-        // Some file systems do not tell.
+        // Some file systems do not report their size.
         if room.f_blocks > 0
             && room.f_bavail.saturating_mul(room.f_frsize) < bytes.saturating_add(margin)
         {
             return Err(io::ErrorKind::StorageFull.into());
         }
         match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, bytes) {
-            // A file system that cannot.
+            // The file system cannot reserve room.
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Says when it was modified; false: that cannot be kept.
+    /// Sets the time of modification. Returns `false` if the file system cannot represent it.
     pub(in crate::files) fn set_modified(&self, time: SystemTime) -> bool {
         let set = self.file.set_modified(time).and_then(|()| self.file.metadata()?.modified());
         let is_set = set.is_ok_and(|set| date::seconds(set) == date::seconds(time));
         if !is_set {
-            // Rather now than a time that is neither.
+            // The current time is better than one that is neither the requested nor the real one.
             let _ = self.file.set_modified(clock::wall());
         }
         is_set
@@ -183,7 +192,7 @@ impl Drop for Upload {
     }
 }
 
-/// The time of a modification, for what has no other.
+/// Sets the modification time of a copy to that of its original.
 pub(super) fn keep_modified(file: impl AsFd, like: &Found) -> io::Result<()> {
     use rustix::fs::UTIME_OMIT;
     let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
@@ -191,7 +200,7 @@ pub(super) fn keep_modified(file: impl AsFd, like: &Found) -> io::Result<()> {
     Ok(rustix::fs::futimens(file, &times)?)
 }
 
-/// So many nanoseconds after 1970, as the system takes it.
+/// Converts nanoseconds since 1970 to the system's form.
 pub(super) fn timespec(nanos: i128) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(0),

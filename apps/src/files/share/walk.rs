@@ -1,4 +1,4 @@
-//! Folders, member by member: what is shown of them.
+//! Walks through the members of folders that are shown to clients.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -11,15 +11,15 @@ use rustix::fs::Dir;
 use super::{Found, Kind, Share, look_at};
 use crate::files::path::{DavPath, is_private_name};
 
-/// How far below a folder.
+/// The depth of a walk below its folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::files) enum Depth {
     Members,
     All,
 }
 
-/// What is below a folder, in no order. Folders that vanish meanwhile, or may not be read, are
-/// empty.
+/// A walk through a folder, in no order. Folders that vanish during the walk, or that may not be
+/// read, count as empty.
 pub(in crate::files) struct Walk {
     depth: Depth,
     current: Option<(DavPath, OwnedFd, Dir)>,
@@ -43,7 +43,7 @@ impl Walk {
         Ok(())
     }
 
-    /// The next one. What cannot be looked at is left out.
+    /// Returns the next resource. Those that cannot be looked at are left out.
     pub(in crate::files) fn next(&mut self, share: &Share) -> Option<(DavPath, Found)> {
         loop {
             let Some((path, folder, dir)) = &mut self.current else {

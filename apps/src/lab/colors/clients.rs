@@ -1,8 +1,8 @@
 //! `dapple lab clients`: the clients of `dapple lab colors`, in a process of their own.
 //!
-//! So many clients, each of which asks some session and waits for the answer. All of them have one
-//! color, on one worker. What is printed is how many replies have come, and how many nanoseconds
-//! that took.
+//! Each client sends a request on some session and waits for the reply before it sends the next
+//! one. All clients share one color, on one worker. The process prints the number of replies, and
+//! the nanoseconds that they took.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use super::run::Asking;
 use super::way::{self, Load, Server};
 use super::{session, web};
 
-/// How long all replies may take.
+/// The longest wait for a connection, and then for all replies.
 const LIMIT: Duration = Duration::from_secs(120);
 
 pub(in crate::lab) fn command() -> Command {
@@ -51,30 +51,30 @@ pub(in crate::lab) fn command() -> Command {
         )
 }
 
-/// All clients.
+/// The state of all clients.
 struct Clients {
     ends: Vec<(Transport, Box<dyn Asking>)>,
     shares: Vec<f64>,
     draw: Draw,
-    /// How many copies of the server have their own clients; see [`way::next_session`].
+    /// The number of copies of the server that have their own clients; see [`way::next_session`].
     copies: usize,
-    /// Requests that are still to be sent, and replies that are still to come.
+    /// The number of requests still to send; `missing` counts the replies still to come.
     left: u64,
     missing: u64,
     wrong: u64,
-    /// Told how many replies were wrong, or that the server is gone.
+    /// Receives the number of wrong replies, or an error if the server has closed a connection.
     over: mpsc::Sender<Result<u64, String>>,
 }
 
 impl Clients {
-    /// A client of a copy that has nothing to do asks somebody.
+    /// Sends the next request of an idle client of `copy`, on a session that is drawn.
     fn ask(&mut self, copy: usize) {
         let Some(left) = self.left.checked_sub(1) else { return };
         self.left = left;
         let copy = (self.copies, copy % self.copies);
         let session = way::next_session(&self.shares, &mut self.draw, copy);
         let (link, client) = &mut self.ends[session];
-        // If it is closed, that is told.
+        // If the link is closed, `on_close` reports it.
         let _ = link.send(client.request());
     }
 
@@ -107,7 +107,7 @@ pub(in crate::lab) fn main(args: &ArgMatches) -> Result<(), String> {
             ends: Vec::new(),
             shares: load.shares(sessions),
             draw: Draw(7),
-            // What is popular is so whichever copy has it.
+            // Under a skewed load the popular sessions stay popular, whichever copy has them.
             copies: if load == Load::Balanced { addresses.len() } else { 1 },
             left: requests,
             missing: requests,
@@ -126,7 +126,7 @@ pub(in crate::lab) fn main(args: &ArgMatches) -> Result<(), String> {
     }
     let mut links = HashMap::new();
     for _ in 0..sessions {
-        let late = |_| "the clients could not be connected in time".to_owned();
+        let late = |_| "the clients could not connect within 120 s".to_owned();
         let (session, link) = rx.recv_timeout(LIMIT).map_err(late)?;
         links.insert(session, link.map_err(failed)?);
     }
@@ -149,7 +149,7 @@ pub(in crate::lab) fn main(args: &ArgMatches) -> Result<(), String> {
         clients.ends = ends;
         (0..count as usize).for_each(|nth| clients.ask(nth));
     });
-    let late = |_| "not all replies have come in time".to_owned();
+    let late = |_| "not all replies came within 120 s".to_owned();
     let wrong = is_over.recv_timeout(LIMIT).map_err(late)??;
     let took = clock::now() - began;
     if wrong > 0 {
@@ -159,7 +159,7 @@ pub(in crate::lab) fn main(args: &ArgMatches) -> Result<(), String> {
     Ok(())
 }
 
-/// Has the replies of a session come.
+/// Delivers the replies of a session to `clients`.
 fn connected(
     server: Server,
     stream: TcpStream,
@@ -177,7 +177,7 @@ fn connected(
         Server::Session => stream.deliver(color, options, reply),
     };
     link.on_close(move |cx| {
-        let gone = "the server has closed a connection".to_owned();
+        let gone = "the server closed a connection".to_owned();
         let _ = all.get_mut(cx).over.send(Err(gone));
     });
     link

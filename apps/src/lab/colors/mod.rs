@@ -1,15 +1,15 @@
-//! `dapple lab colors`: what colors brought to the programs of the paper on libasync-smp.
+//! `dapple lab colors`: measures what colors gain for the programs of the paper on libasync-smp.
 //!
-//! The paper (Zeldovich and others, USENIX 2003) colors a web server and the file server of SFS,
-//! and compares them on four CPUs with independent copies of the unchanged programs, as an upper
-//! bound. Here both servers get their requests from inside of the process, so that no client takes
-//! a core; and once over sockets, from a process of clients:
+//! The paper (Zeldovich and others, USENIX 2003) colors a web server and the file server of SFS. It
+//! compares them on four CPUs with independent copies of the unchanged programs, which are an upper
+//! bound. Here both servers get their requests from inside the process, so that no client takes a
+//! core. Then they are measured again over sockets, with the clients in another process.
 //!
 //! * [`web`]: small files from memory, over HTTP/1.1;
-//! * [`session`]: replies of 8 KB, encrypted, with a state for each session;
-//! * [`server`], [`clients`]: the same over sockets;
-//! * [`run`]: sessions and their requests, from inside of the process;
-//! * [`way`]: what serves, for whom requests are, and how a server is colored.
+//! * [`session`]: encrypted replies of 8 KB, with a state for each session;
+//! * [`server`], [`clients`]: the same servers over sockets;
+//! * [`run`]: sessions and their requests, from inside the process;
+//! * [`way`]: the servers, the loads, and the ways to color a server.
 
 pub(super) mod clients;
 mod run;
@@ -55,7 +55,7 @@ pub(super) fn run(args: &ArgMatches) -> Result<Report, String> {
 impl Setting {
     pub(super) fn full() -> Setting {
         let workers = machine::cores();
-        // Copies have as many sessions each.
+        // A multiple of the workers, so that all copies have the same number of sessions.
         let sessions = 64usize.next_multiple_of(workers);
         Setting { workers, sessions, clients: 128, requests: 60_000, rounds: 9 }
     }
@@ -64,13 +64,13 @@ impl Setting {
         Setting { requests: 6_000, rounds: 3, ..Setting::full() }
     }
 
-    /// Seconds that it is expected to take.
+    /// Returns the expected duration, in seconds.
     pub(super) fn seconds(&self) -> f64 {
         let parts = (Server::ALL.len() * Load::ALL.len()) as f64;
         Source::ALL.map(|source| parts * self.part(source)).iter().sum()
     }
 
-    /// Rounds that are measured: of real clients, fewer.
+    /// Returns the number of measured rounds, which is smaller with real clients.
     fn rounds_of(&self, source: Source) -> u32 {
         match source {
             Source::Inside => self.rounds,
@@ -78,7 +78,7 @@ impl Setting {
         }
     }
 
-    /// One server under one load, colored in all ways.
+    /// Returns the expected seconds of one server under one load, colored in all ways.
     fn part(&self, source: Source) -> f64 {
         let runs = f64::from(self.rounds_of(source) + 1) * Way::ALL.len() as f64;
         let request = if source == Source::Clients { 14e-6 } else { 8e-6 };
@@ -86,11 +86,11 @@ impl Setting {
     }
 }
 
-/// What a way of coloring brings, and beside what.
+/// The results of one way of coloring.
 struct Row {
     way: Way,
     figures: Figures,
-    /// Operations a second, as a multiple of those of one color.
+    /// Operations per second, as a multiple of the rate with one color.
     gain: f64,
 }
 
@@ -116,12 +116,12 @@ pub(super) fn experiment(setting: &Setting, progress: &mut Progress) -> Report {
     })
 }
 
-/// Where requests come from.
+/// The origin of the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
-    /// From inside of the process.
+    /// The process itself.
     Inside,
-    /// Over sockets, from a process of clients.
+    /// Clients in another process, over sockets.
     Clients,
 }
 
@@ -141,7 +141,7 @@ fn measure_all(
             let name = caption(source, server, load);
             let mut all = Way::ALL.map(|way| (way, Vec::new()));
             let ended = measure(setting, (source, server, load), progress, &mut all);
-            // A round that was not completed does not count.
+            // An incomplete round does not count.
             let rounds = all.iter().map(|(_, figures)| figures.len()).min().unwrap_or(0);
             all.iter_mut().for_each(|(_, figures)| figures.truncate(rounds));
             if rounds == 0 {
@@ -182,7 +182,7 @@ fn caption(source: Source, server: Server, load: Load) -> String {
     format!("{}, {}{clients}", server.name(), load.name())
 }
 
-/// All ways, one after the other in each round.
+/// Measures all ways in each round, one after the other.
 fn measure(
     setting: &Setting,
     (source, server, load): (Source, Server, Load),
@@ -191,7 +191,7 @@ fn measure(
 ) -> Result<(), Ended> {
     let what = format!("colors: {}", caption(source, server, load));
     let (rounds, count) = (setting.rounds_of(source) as usize, all.len());
-    // The first round warms up; each time another way is the first one.
+    // The first round is a warm-up. Each round begins with another way.
     for round in 0..=rounds {
         progress.step(&what, setting.part(source) / (rounds + 1) as f64)?;
         for nth in (0..count).map(|nth| (nth + round) % count) {
@@ -237,8 +237,8 @@ fn table(name: &str, source: Source, rows: &[Row]) -> Table {
     table
 }
 
-/// With clients that take a core of their own there may be nothing to gain, and nothing is to be
-/// lost (E3).
+/// Checks that colors lose nothing (E3). Clients that take a core of their own may leave nothing to
+/// gain.
 fn verdict_of_clients(name: &str, of: impl Fn(Way) -> f64) -> Verdict {
     let (aware, copies) = (of(Way::CostAware), of(Way::Copies));
     Verdict::of(
@@ -248,7 +248,7 @@ fn verdict_of_clients(name: &str, of: impl Fn(Way) -> f64) -> Verdict {
     )
 }
 
-/// What the paper, and this runtime, claim of a load.
+/// Checks what the paper and this runtime claim about a load.
 fn verdicts(name: &str, load: Load, of: impl Fn(Way) -> f64) -> Vec<Verdict> {
     let (none, eager, aware) = (of(Way::NotStolen), of(Way::Eager), of(Way::CostAware));
     let copies = of(Way::Copies);
@@ -265,7 +265,9 @@ fn verdicts(name: &str, load: Load, of: impl Fn(Way) -> f64) -> Vec<Verdict> {
         }
     });
     let expected = format!("{name}: cost-aware stealing is never below 0.98 of none");
-    let measured = format!("{aware:.2} x beside {none:.2} x ({eager:.2} x if stealing is eager)");
+    let measured = format!(
+        "{aware:.2} x, compared with {none:.2} x without stealing ({eager:.2} x with eager stealing)"
+    );
     verdicts.push(Verdict::of(&expected, measured, || aware >= 0.98 * none));
     verdicts
 }

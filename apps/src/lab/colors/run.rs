@@ -1,4 +1,4 @@
-//! Sessions and their requests, from inside of the process.
+//! Sessions and their requests, from inside the process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,26 +14,26 @@ use super::session::{self, Session};
 use super::way::{self, Load, Server, Way};
 use super::web::{self, Connection};
 
-/// How large it all is.
+/// The size of the experiment.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::lab) struct Setting {
     pub(super) workers: usize,
     pub(super) sessions: usize,
-    /// Clients, each of which waits for its answer before it asks again.
+    /// The number of clients, each of which waits for its reply before it sends the next request.
     pub(super) clients: usize,
-    /// Of all clients together, in one run of the session server.
+    /// The requests of all clients together, in one run of the session server.
     pub(super) requests: usize,
     pub(super) rounds: u32,
 }
 
 impl Setting {
-    /// So many requests are answered in a run.
+    /// Returns the number of requests that are answered in a run.
     fn all_requests(&self) -> u64 {
         (self.requests / self.clients * self.clients) as u64
     }
 }
 
-/// What a run has come to.
+/// The results of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Figures {
     rate: f64,
@@ -45,60 +45,60 @@ impl Figures {
         Figures { rate, per_cpu_second }
     }
 
-    /// Operations a second.
+    /// Returns the operations per second.
     pub(super) fn rate(&self) -> f64 {
         self.rate
     }
 
-    /// Operations per second of CPU time.
+    /// Returns the operations per second of CPU time.
     pub(super) fn per_cpu_second(&self) -> f64 {
         self.per_cpu_second
     }
 }
 
-/// The server's end of a connection: what it has been asked, and what it answers.
+/// The server's end of a connection: takes requests, and makes replies.
 pub(super) trait Peer: Send + 'static {
-    /// A right reply has more bytes than that.
+    /// The number of bytes that a correct reply exceeds.
     const LEAST: usize;
-    /// Takes in a request that its client makes inside of this process.
+    /// Makes the client's next request inside this process, and takes it.
     fn receive(&mut self);
-    /// Takes in a request that has come.
+    /// Takes a request that came over a socket.
     fn take(&mut self, request: &[u8]);
-    /// The answer.
+    /// Makes the reply to the oldest request that has none yet.
     fn reply(&mut self) -> &[u8];
 }
 
 /// The client's end of a connection.
 pub(super) trait Asking: Send + 'static {
-    /// The next request.
+    /// Makes the next request.
     fn request(&mut self) -> &[u8];
-    /// Says whether the next reply is right.
+    /// Returns `true` if the next reply is correct.
     fn is_right(&mut self, reply: &[u8]) -> bool;
 }
 
-/// What a run shares.
+/// The state that the clients of a run share.
 struct World<P: Peer> {
-    /// Each on lines of its own, as sessions of different workers lie side by side.
+    /// Each session has cache lines of its own, because neighbors belong to different workers.
     sessions: Vec<Colored<CachePadded<P>>>,
     shares: Vec<f64>,
-    /// What clients have counted that are done. Nobody writes here before: a line that all write to
-    /// would be all that is measured.
+    /// The correct replies of the clients that have finished. Nobody writes here before that,
+    /// because contention on a shared cache line would dominate the measurement.
     right: AtomicU64,
     wrong: AtomicU64,
 }
 
-/// A client that waits for its answer before it asks again, some session or other.
+/// A client that waits for its reply before it sends the next request, on a session that is drawn.
 struct Client {
     left: usize,
     right: u64,
     wrong: u64,
     draw: Draw,
-    /// See [`way::next_session`].
+    /// The number of copies, and the copy of this client; see [`way::next_session`].
     copy: (usize, usize),
 }
 
-/// One request after the other, each in two callbacks on the color of its session, as they stand in
-/// the servers of the paper: one for what has come, one for what goes out.
+/// Sends one request after the other. Each takes two callbacks on the color of its session, as in
+/// the servers of the paper: one for the input, and one for the output.
 fn ask<P: Peer>(mut client: Client, world: Arc<World<P>>) {
     let Some(left) = client.left.checked_sub(1) else {
         world.right.fetch_add(client.right, Ordering::Relaxed);
@@ -120,11 +120,11 @@ fn ask<P: Peer>(mut client: Client, world: Arc<World<P>>) {
     });
 }
 
-/// Runs all requests.
+/// Runs all requests from inside the process.
 ///
 /// # Errors
 ///
-/// What the system says when a runtime cannot be made, or that an answer was wrong.
+/// Returns a message if a runtime cannot be made, or if a reply is wrong or missing.
 pub(super) fn run(
     setting: &Setting,
     server: Server,
@@ -166,12 +166,13 @@ fn run_peers<P: Peer>(
     let (began, cpu) = (clock::now(), machine::cpu_nanos());
     for nth in 0..setting.clients {
         let (left, draw) = (setting.requests / setting.clients, Draw(nth as u64));
-        // What is popular is so whichever copy has it; otherwise each copy has its own clients.
+        // Under a skewed load the popular sessions stay popular, whichever copy has them. Otherwise
+        // each copy has its own clients.
         let copies = if load == Load::Balanced { runtimes.len() } else { 1 };
         let copy = (copies, nth % copies);
         ask(Client { left, right: 0, wrong: 0, draw, copy }, Arc::clone(&world));
     }
-    // What one copy posts to another one may come when that has been found at rest.
+    // A copy that was idle may get posts from another copy afterwards, so the wait is repeated.
     let counted = || world.right.load(Ordering::Relaxed) + world.wrong.load(Ordering::Relaxed);
     while counted() < setting.all_requests() && clock::now() - began < LIMIT {
         runtimes.iter().for_each(Runtime::wait_idle);

@@ -1,4 +1,4 @@
-//! The servers on sockets, for clients in a process of their own.
+//! The servers on sockets, for clients in another process.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use super::session::{self, Session};
 use super::way::{Load, Server, Way};
 use super::web::{self, Connection, Http};
 
-/// A server that runs: it ends when it is dropped.
+/// A running server, which ends when it is dropped.
 struct Running {
     listeners: Vec<Listener>,
     _runtimes: Vec<Runtime>,
@@ -47,12 +47,12 @@ fn serve_web(stream: TcpStream, color: &Color, site: &Arc<web::Files>) {
     let mut peer = Connection::new(site);
     stream.deliver_by(Http, color, TransportOptions::default(), move |message, _| {
         peer.take(message.bytes());
-        // A client that has gone away gets no answer.
+        // The client may have closed the connection, and then needs no reply.
         let _ = message.reply(peer.reply());
     });
 }
 
-/// The first message is the number of the session.
+/// Serves a session, whose first message is its number.
 fn serve_session(stream: TcpStream, color: &Color, file: Arc<Vec<u8>>) {
     let mut peer = None;
     stream.deliver(color, TransportOptions::default(), move |message, _| {
@@ -66,11 +66,11 @@ fn serve_session(stream: TcpStream, color: &Color, file: Arc<Vec<u8>>) {
     });
 }
 
-/// Runs all requests from clients in another process, which is started for that.
+/// Starts a process of clients, and answers all its requests.
 ///
 /// # Errors
 ///
-/// What the system says; that the clients have not got what they asked for.
+/// Returns a message if the server or the process cannot be started, or if the clients failed.
 pub(super) fn run(
     setting: &Setting,
     server: Server,
@@ -90,7 +90,7 @@ pub(super) fn run(
         .args(["--requests", &setting.requests.to_string()])
         .args(addresses)
         .stderr(Stdio::inherit())
-        // A terminal's Ctrl-C is not for the clients.
+        // Ctrl-C at the terminal is for this process only.
         .process_group(0)
         .output()
         .map_err(|e| format!("the clients' process: {e}"))?;
@@ -100,7 +100,7 @@ pub(super) fn run(
     let (Some(Ok(replies)), Some(Ok(nanos)), true) =
         (numbers.next(), numbers.next(), output.status.success())
     else {
-        return Err(format!("the clients have failed: {} {told}", output.status));
+        return Err(format!("the clients failed: {} {told}", output.status));
     };
     let per_second = |time: Duration| replies as f64 / time.as_secs_f64();
     Ok(Figures::of(per_second(Duration::from_nanos(nanos)), per_second(cpu)))

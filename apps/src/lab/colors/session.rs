@@ -1,5 +1,5 @@
-//! A server of encrypted sessions, as that of SFS: each has a cipher with a state, by which
-//! requests are decrypted and checked, and replies of 8 KB encrypted.
+//! A server of encrypted sessions, like that of SFS. Each session has a stateful cipher, which
+//! decrypts and checks requests, and encrypts replies of 8 KB.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use chacha20poly1305::{ChaCha20Poly1305, Nonce};
 
 use super::run::{Asking, Peer};
 
-/// Bytes of a reply, and of a request.
+/// The bytes of a reply; `REQUEST` is that of a request.
 const REPLY: usize = 8_192;
 const REQUEST: usize = 64;
-/// Blocks of the file that is read.
+/// The number of blocks of the file.
 const BLOCKS: u64 = 16;
 
-/// One direction of a session: a message's nonce is its number.
+/// One direction of a session, in which the nonce of a message is its number.
 struct Sealed {
     cipher: ChaCha20Poly1305,
     next: u64,
@@ -37,7 +37,7 @@ impl Sealed {
 
     fn seal(&mut self, message: &mut Vec<u8>) {
         let nonce = self.nonce();
-        // It fails for messages of 256 GB.
+        // It fails only for messages of 256 GB.
         let _ = self.cipher.encrypt_in_place(&nonce, b"", message);
     }
 
@@ -47,23 +47,23 @@ impl Sealed {
     }
 }
 
-/// A byte of the file: each block is another one.
+/// Returns a byte of the file, whose blocks all differ.
 fn byte(at: usize) -> u8 {
     (at * 31 + at / REPLY * 7) as u8
 }
 
-/// The file that all sessions read, from memory.
+/// Makes the file that all sessions read, in memory.
 pub(super) fn file() -> Arc<Vec<u8>> {
     Arc::new((0..BLOCKS as usize * REPLY).map(byte).collect())
 }
 
-/// Both ends of a session, as far as its requests go.
+/// The server's end of a session, and the client's end for requests made in this process.
 pub(super) struct Session {
     file: Arc<Vec<u8>>,
     client: Sealed,
     input: Sealed,
     output: Sealed,
-    /// The blocks that are asked for and not sent yet; `None` for a request that was not genuine.
+    /// The requested blocks that are not sent yet; `None` for a request that was not genuine.
     blocks: VecDeque<Option<u64>>,
     request: Vec<u8>,
     reply: Vec<u8>,
@@ -82,7 +82,7 @@ impl Session {
         }
     }
 
-    /// Decrypts and checks what has come.
+    /// Decrypts and checks a request.
     fn accept(&mut self) {
         let is_genuine = self.input.open(&mut self.request);
         let number = self.request.first_chunk::<8>().map_or(0, |n| u64::from_le_bytes(*n));
@@ -90,7 +90,7 @@ impl Session {
     }
 }
 
-/// The next request of a client: the number of a block.
+/// Makes a client's next request, which is the number of a block.
 fn ask(client: &mut Sealed, request: &mut Vec<u8>) {
     let number = (client.next % BLOCKS).to_le_bytes();
     request.clear();
@@ -113,7 +113,7 @@ impl Peer for Session {
         self.accept();
     }
 
-    /// The block, or an empty message for who has sent something that is not genuine.
+    /// Makes a reply: the block, or an empty message after a request that was not genuine.
     fn reply(&mut self) -> &[u8] {
         self.reply.clear();
         if let Some(Some(block)) = self.blocks.pop_front() {
@@ -125,7 +125,7 @@ impl Peer for Session {
     }
 }
 
-/// The client of a session.
+/// The client's end of a session.
 pub(super) struct Client {
     output: Sealed,
     input: Sealed,
@@ -145,7 +145,8 @@ impl Asking for Client {
         &self.request
     }
 
-    /// Only now and then it decrypts a reply: that takes as long as to make it.
+    /// Decrypts only every 64th reply, because decryption costs as much as making the reply. Of the
+    /// others only the length is checked.
     fn is_right(&mut self, reply: &[u8]) -> bool {
         let number = self.input.next;
         if !number.is_multiple_of(64) {
@@ -159,11 +160,11 @@ impl Asking for Client {
     }
 }
 
-/// Checks two answers as their client does.
+/// Checks two replies as a client does.
 ///
 /// # Errors
 ///
-/// A message, if one is wrong.
+/// Returns a message if a reply is wrong.
 pub(super) fn check(file: &Arc<Vec<u8>>) -> Result<(), String> {
     let mut session = Session::new(file, 7);
     let mut client = Sealed::new(7, 2);
@@ -172,7 +173,7 @@ pub(super) fn check(file: &Arc<Vec<u8>>) -> Result<(), String> {
         let mut reply = session.reply().to_vec();
         let wanted = &file[block * REPLY..(block + 1) * REPLY];
         if !client.open(&mut reply) || reply != wanted {
-            return Err("the session server answers something else".to_owned());
+            return Err("the session server gave a wrong reply".to_owned());
         }
     }
     Ok(())
@@ -190,18 +191,18 @@ mod tests {
         let (mut server, mut client) = session();
         server.take(client.request());
         assert!(client.is_right(server.reply()));
-        // Not what was sent.
+        // A changed request is refused.
         let (mut server, mut client) = session();
         let mut request = client.request().to_vec();
         request[3] ^= 1;
         server.take(&request);
         assert!(!client.is_right(server.reply()));
-        // Another block.
+        // Another block is not what was asked for.
         let (mut server, mut client) = session();
         server.take(client.request());
         server.blocks = [Some(1)].into();
         assert!(!client.is_right(server.reply()));
-        // Somebody else's key.
+        // The server has the key of another session.
         let (mut server, mut client) = (Session::new(&file, 4), Client::new(3));
         server.take(client.request());
         assert!(!client.is_right(server.reply()));

@@ -1,4 +1,4 @@
-//! What serves, for which session requests are, and how a server is colored.
+//! The servers, the loads, and the ways to color a server.
 
 use std::io;
 
@@ -6,41 +6,41 @@ use dapple::{Builder, Color, Handle, Runtime, StealPolicy};
 
 use super::super::draw::Draw;
 
-/// What serves.
+/// A server that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Server {
     Web,
     Session,
 }
 
-/// For which session a request is.
+/// The distribution of requests among the sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Load {
-    /// For any one, with the same probability.
+    /// All sessions are equally probable.
     Balanced,
-    /// For the k-th one with a probability as 1/k (Zipf).
+    /// The probability of the k-th session is proportional to 1/k (Zipf).
     Skewed,
 }
 
-/// How a server is colored, or multiplied.
+/// A way to color a server, or to run copies of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Everything has one color: the program as it was.
+    /// Everything has one color, as in the original program.
     OneColor,
-    /// A color for each session, dealt out to the workers; nothing is stolen.
+    /// Each session has a color, which is dealt out to a worker. Nothing is stolen.
     NotStolen,
-    /// A color for each session; an idle worker steals whatever there is, as in libasync-smp.
+    /// Each session has a color. An idle worker steals any color, as in libasync-smp.
     Eager,
-    /// A color for each session; what is worth it is stolen.
+    /// Each session has a color. Colors are stolen if that is worth its cost.
     CostAware,
-    /// A program with one color for each core, which has its part of the sessions.
+    /// Each core has an independent copy with one color, which serves its part of the sessions.
     Copies,
 }
 
 impl Server {
     pub(super) const ALL: [Server; 2] = [Server::Web, Server::Session];
 
-    /// Requests of a run that takes about as long as `requests` of the session server.
+    /// Returns the number of requests that take about as long as `requests` of the session server.
     pub(super) fn as_long(self, requests: usize) -> usize {
         match self {
             Server::Web => 30 * requests,
@@ -48,7 +48,7 @@ impl Server {
         }
     }
 
-    /// Its name in a command line.
+    /// Returns the server's name on the command line.
     pub(super) fn key(self) -> &'static str {
         match self {
             Server::Web => "web",
@@ -67,7 +67,7 @@ impl Server {
 impl Load {
     pub(super) const ALL: [Load; 2] = [Load::Balanced, Load::Skewed];
 
-    /// Its name in a command line.
+    /// Returns the load's name on the command line.
     pub(super) fn key(self) -> &'static str {
         match self {
             Load::Balanced => "balanced",
@@ -82,7 +82,8 @@ impl Load {
         }
     }
 
-    /// For each of so many sessions the probability that a request is for it or one before.
+    /// Returns the cumulative probabilities of `sessions` sessions: each for itself and all before
+    /// it.
     pub(super) fn shares(self, sessions: usize) -> Vec<f64> {
         let weight = |nth: usize| match self {
             Load::Balanced => 1.0,
@@ -111,7 +112,7 @@ impl Way {
         }
     }
 
-    /// The color of a new session.
+    /// Returns the color for a new session.
     pub(super) fn color(self, handle: &Handle) -> Color {
         match self {
             Way::OneColor | Way::Copies => handle.default_color(),
@@ -119,11 +120,11 @@ impl Way {
         }
     }
 
-    /// Runtimes: one, or as many copies as there are workers. `builder` makes one of each kind.
+    /// Makes one runtime, or a copy for each worker. `builder` makes the builder of each runtime.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// Returns the system's error if a runtime cannot be started.
     pub(super) fn runtimes(
         self,
         workers: usize,
@@ -147,8 +148,9 @@ impl Way {
     }
 }
 
-/// The session that the next request of a client is for. Sessions are dealt out to so many copies
-/// of the program, of which the client asks the `nth`; it is one, if it asks any session.
+/// Draws the session of a client's next request. Sessions are dealt out to `copies` copies of the
+/// program, and the client only asks sessions of the `nth` copy. If `copies` is 1, it may ask any
+/// session.
 pub(super) fn next_session(
     shares: &[f64],
     draw: &mut Draw,
@@ -170,13 +172,13 @@ mod tests {
         };
         assert!(near(Load::Skewed.shares(4), [0.48, 0.72, 0.88, 1.0]));
         assert!(near(Load::Balanced.shares(4), [0.25, 0.5, 0.75, 1.0]));
-        // Requests come as often as that says.
+        // Requests follow these probabilities.
         let (shares, mut draw) = (Load::Skewed.shares(4), Draw(1));
         let mut counts = [0; 4];
         (0..100_000).for_each(|_| counts[next_session(&shares, &mut draw, (1, 0))] += 1);
         assert!((47_000..49_000).contains(&counts[0]), "{counts:?}");
         assert!((11_500..12_500).contains(&counts[3]), "{counts:?}");
-        // The second one of two copies has every other session.
+        // The second of two copies has every other session.
         let ask = |_| next_session(&shares, &mut draw, (2, 1));
         assert!((0..100).map(ask).all(|session| session % 2 == 1));
     }

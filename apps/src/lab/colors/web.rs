@@ -8,11 +8,11 @@ use dapple_io::codec::{Codec, Decoded, EncodeError};
 
 use super::run::{Asking, Peer};
 
-/// Files of the site, and their size in bytes.
+/// The number of files of the site; `SIZE` is the size of each, in bytes.
 const FILES: usize = 100;
 const SIZE: usize = 1_024;
 
-/// What is served: paths and contents.
+/// The site: paths and contents.
 pub(super) struct Files {
     files: HashMap<String, Vec<u8>>,
 }
@@ -25,12 +25,12 @@ impl Files {
     }
 }
 
-/// A connection: what comes, and what goes out.
+/// The server's end of a connection.
 pub(super) struct Connection {
     site: Arc<Files>,
     next: usize,
     input: Vec<u8>,
-    /// The paths that are asked for and not answered yet; `None` for a request that is none.
+    /// The requested paths that are not answered yet; `None` for a malformed request.
     paths: VecDeque<Option<String>>,
     output: Vec<u8>,
 }
@@ -41,7 +41,7 @@ impl Connection {
         Connection { site, next: 0, input, paths: VecDeque::new(), output }
     }
 
-    /// The path that is asked for, of a request as a browser sends it.
+    /// Parses the input, a request like that of a browser, and returns its path.
     fn path(&self) -> Option<String> {
         let mut headers = [httparse::EMPTY_HEADER; 16];
         let mut request = httparse::Request::new(&mut headers);
@@ -50,7 +50,7 @@ impl Connection {
     }
 }
 
-/// The next request of a client, of a file that is not the one that it asked for last.
+/// Makes a client's next request, for another file than the last one.
 fn ask(last: &mut usize, request: &mut Vec<u8>) {
     *last = (*last + 37) % FILES;
     request.clear();
@@ -94,7 +94,7 @@ impl Peer for Connection {
     }
 }
 
-/// The client of a connection.
+/// The client's end of a connection.
 pub(super) struct Client {
     site: Arc<Files>,
     asked: usize,
@@ -121,7 +121,7 @@ impl Asking for Client {
     }
 }
 
-/// Messages of HTTP: a head, and the body that it announces.
+/// The framing of HTTP messages: a head, and the body whose length it gives.
 pub(super) struct Http;
 
 impl Codec for Http {
@@ -154,14 +154,14 @@ impl Codec for Http {
     }
 }
 
-/// Checks one answer.
+/// Checks one reply.
 ///
 /// # Errors
 ///
-/// A message, if it is wrong.
+/// Returns a message if the reply is wrong.
 pub(super) fn check(site: &Arc<Files>) -> Result<(), String> {
     let mut connection = Connection::new(site);
     connection.receive();
     let is_right = Client::new(site).is_right(connection.reply());
-    if is_right { Ok(()) } else { Err("the web server answers something else".to_owned()) }
+    if is_right { Ok(()) } else { Err("the web server gave a wrong reply".to_owned()) }
 }

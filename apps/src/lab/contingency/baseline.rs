@@ -1,4 +1,4 @@
-//! The application as it was: all callbacks of a peer have one color.
+//! The original application, in which all callbacks of a peer have one color.
 
 use std::time::Instant;
 

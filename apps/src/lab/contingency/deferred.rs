@@ -1,5 +1,5 @@
-//! The application in contexts, to the letter: every message is a deferred action, which runs when
-//! its event commits, in the order of tickets.
+//! The application in contexts, strictly by the paper: every message is a deferred action, which
+//! runs when its event commits, in ticket order.
 
 use std::time::Instant;
 

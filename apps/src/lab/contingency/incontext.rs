@@ -1,6 +1,6 @@
-//! The application in contexts: heartbeats and the summary are in anon, sampling is in none, and
-//! what changes the peer is in global. Messages leave at once, and not when their event commits:
-//! the application does not need them in the order of tickets.
+//! The application in contexts. Heartbeats and the summary are in anon, sampling is in none, and
+//! all changes of the peer are in global. Messages are sent at once, not when their event commits,
+//! because the application does not need them in ticket order.
 
 use std::time::Instant;
 

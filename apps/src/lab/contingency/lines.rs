@@ -1,24 +1,24 @@
-//! How many lines differ between two programs.
+//! Counts the lines that differ between two programs.
 
-/// Lines of code: without comments, and without empty ones.
+/// Returns the lines of code, without comments and empty lines.
 fn code(text: &str) -> Vec<&str> {
     let lines = text.lines().map(str::trim);
     lines.filter(|line| !line.is_empty() && !line.starts_with("//")).collect()
 }
 
-/// What leads from one program to another one.
+/// The changes that turn one program into another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Changes {
-    /// Lines of the second program.
+    /// The number of lines of the second program.
     pub(super) lines: usize,
     pub(super) added: usize,
     pub(super) removed: usize,
 }
 
-/// The fewest lines that have to be added and removed.
+/// Returns the smallest numbers of added and removed lines.
 pub(super) fn changes(from: &str, to: &str) -> Changes {
     let (from, to) = (code(from), code(to));
-    // The length of the longest common subsequence of what is before each place.
+    // For each place in `to`, the length of the longest common subsequence of the parts before it.
     let mut lengths = vec![0; to.len() + 1];
     for a in &from {
         let mut diagonal = 0;

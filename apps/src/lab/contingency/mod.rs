@@ -1,16 +1,16 @@
-//! `dapple lab contingency`: rounds without a master, heartbeats, and long summaries, as in section
+//! `dapple lab contingency`: rounds without a master, heartbeats and long summaries, as in section
 //! 7.1 of the paper on InContext.
 //!
-//! Peers exchange parts of a binary table, sample tables with the same margins, and summarize:
-//! which sites have more in common than in the samples. Meanwhile they watch over each other. The
-//! application is written in three ways: with one color for all callbacks of a peer, with long
-//! callbacks split by hand, and in contexts.
+//! Peers exchange parts of a binary table, and sample random tables with the same margins. A
+//! summary counts the pairs of columns that have more in common than in any sample. Meanwhile the
+//! peers monitor each other with heartbeats. The application is written in three ways: with one
+//! color for all callbacks of a peer, with long callbacks split by hand, and in contexts.
 //!
 //! * [`table`]: tables, the sampler and the summary; [`wire`]: messages as bytes;
-//! * [`peer`]: what a peer knows and decides, however it is written;
-//! * [`baseline`], [`split`], [`incontext`]: the three ways, whose [`lines`] are compared;
-//!   [`deferred`]: contexts, with all messages deferred; [`slices`]: what is cut into slices;
-//! * [`run`]: all peers, and their rounds; [`results`]: what is told of them.
+//! * [`peer`]: the state and the decisions of a peer, which all variants share;
+//! * [`baseline`], [`split`], [`incontext`]: the three variants, whose [`lines`] are compared;
+//!   [`deferred`]: contexts, with all messages deferred; [`slices`]: the sliced work of `split`;
+//! * [`run`]: all peers, and their rounds; [`results`]: tables, charts and verdicts.
 
 mod baseline;
 mod deferred;
@@ -34,7 +34,7 @@ use self::run::{Variant, WORKERS};
 use super::progress::{Ended, Progress};
 use super::report::Report;
 
-/// Columns of the data; with each the summary takes about twice as long as with the one before.
+/// The numbers of columns. From one to the next, the time of the summary about doubles.
 const SIZES: [usize; 7] = [1_000, 1_400, 2_000, 2_800, 4_000, 5_600, 8_000];
 
 pub(super) fn command() -> Command {
@@ -58,11 +58,11 @@ pub(super) fn command() -> Command {
         )
 }
 
-/// What is measured.
+/// The measurements to make.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     sizes: Vec<usize>,
-    /// Runs of each variant with each size, and rounds of a run.
+    /// The runs of each variant with each size; `rounds` is the number of rounds of a run.
     runs: u32,
     rounds: u32,
     timeout: Duration,
@@ -93,13 +93,14 @@ impl Plan {
         Setting { columns, rounds, period: timeout / 10, timeout }
     }
 
-    /// Seconds that it is expected to take.
+    /// Returns the expected duration, in seconds.
     pub(super) fn seconds(&self) -> f64 {
         let all = self.sizes.iter().map(|columns| self.size(*columns));
         f64::from(self.runs) * Variant::ALL.len() as f64 * all.sum::<f64>()
     }
 
-    /// One run of one variant, by what pairs of columns took when this was written.
+    /// Returns the expected seconds of one run of one variant, from a measured cost of 16 ns for
+    /// each pair of columns.
     fn size(&self, columns: usize) -> f64 {
         f64::from(self.rounds) * (columns as f64).powi(2) * 16e-9 + 0.2
     }
@@ -142,7 +143,7 @@ fn measure(plan: &Plan, progress: &mut Progress, rows: &mut Vec<Row>) -> Result<
         rows.extend(Variant::ALL.map(|variant| Row::new(variant, elements)));
         let scores = peer::scores(&setting);
         for run in 0..plan.runs as usize {
-            // Each time another variant is the first one.
+            // Each run begins with another variant.
             for nth in (0..Variant::ALL.len()).map(|nth| (nth + run) % Variant::ALL.len()) {
                 progress.step(&what, plan.size(columns))?;
                 let row = &mut rows[first + nth];

@@ -1,12 +1,12 @@
-//! What a peer knows and decides, whether its events have colors or contexts.
+//! The state and the decisions of a peer, whether its events have colors or contexts.
 //!
 //! Rounds have no master. The peer whose turn it is makes the data of a round, and sends each peer
-//! a part; a peer that gets a part answers with samples of it. When all samples have come, the turn
-//! goes to the next peer, and this one makes the long summary. A peer that has not made its last
-//! summary yet begins with its next round after that.
+//! a part. A peer that gets a part answers with samples of it. When all samples have come, the turn
+//! goes to the next peer, and the first peer makes the long summary. If its next turn comes before
+//! the summary is ready, its next round begins after the summary.
 //!
-//! All peers ask each other now and then whether they are there. Who does not answer in time is
-//! declared dead, and the parts that it has are given to somebody else.
+//! All peers send each other heartbeats. A peer that does not answer within the timeout is declared
+//! dead, and its open parts are given to another peer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,48 +16,48 @@ use super::super::draw::Draw;
 use super::table::{self, Table};
 use super::wire::{Message, Name};
 
-/// Peers, and parts of each round's data.
+/// The number of peers, and of the parts of a round's data.
 pub(super) const PEERS: usize = 3;
-/// Rows of a part.
+/// The number of rows of a part.
 const ROWS: u32 = 64;
-/// Samples of each part.
+/// The number of samples of each part.
 pub(super) const SAMPLES: usize = 4;
 
-/// What is the same for all peers.
+/// The settings that all peers share.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setting {
-    /// Columns of the data.
+    /// The number of columns of the data.
     pub(super) columns: usize,
     pub(super) rounds: u32,
-    /// A peer is asked every `period`, and is dead if it has not answered within `timeout`.
+    /// The time between two heartbeats; a peer that does not answer one within `timeout` is dead.
     pub(super) period: Duration,
     pub(super) timeout: Duration,
 }
 
 impl Setting {
-    /// Cells of the data of a round.
+    /// Returns the number of cells in the data of a round.
     pub(super) fn elements(&self) -> usize {
         self.columns * ROWS as usize * PEERS
     }
 }
 
-/// What has happened to all peers, as somebody sees it who knows that all of them live.
+/// A record of all peers, from the viewpoint of an observer who knows that all of them live.
 #[derive(Debug, Default)]
 pub(super) struct Journal(Mutex<Events>);
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Events {
-    /// The longest time from a question until its answer came.
+    /// The longest time from a heartbeat to its answer.
     pub(super) longest: Duration,
-    /// Lines about peers that were declared dead, though they live.
+    /// Lines about live peers that were declared dead.
     pub(super) wrong: Vec<String>,
-    /// Parts that were given to somebody else for that.
+    /// The number of parts that were given to another peer for that.
     pub(super) given_away: usize,
-    /// Messages that were not understood.
+    /// The number of messages that could not be parsed or sent.
     pub(super) odd: usize,
-    /// What each round has come to, as the last peer has heard of it.
+    /// The score of each round, as the last peer learned it.
     pub(super) scores: BTreeMap<u32, u64>,
-    /// How many scores peers have heard of.
+    /// The number of scores that peers have received.
     pub(super) heard: usize,
 }
 
@@ -66,12 +66,12 @@ impl Journal {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many scores peers have heard of.
+    /// Returns the number of scores that peers have received.
     pub(super) fn heard(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).heard
     }
 
-    /// A message was not understood.
+    /// Counts a message that could not be parsed or sent.
     pub(super) fn has_odd(&self) {
         self.note(|events| events.odd += 1);
     }
@@ -81,7 +81,7 @@ impl Journal {
     }
 }
 
-/// Messages that are to be sent.
+/// Messages to send, with their recipients.
 pub(super) type Outbox = Vec<(Name, Message)>;
 
 #[derive(Clone)]
@@ -91,29 +91,29 @@ pub(super) struct Peer {
     journal: Arc<Journal>,
     others: [Other; PEERS],
     round: Option<Round>,
-    /// A round that has its turn when the current one is over.
+    /// The round that begins when the current one is over.
     next: Option<u32>,
 }
 
-/// What is known of another peer.
+/// The knowledge of a peer about another peer.
 #[derive(Clone, Copy, Default)]
 struct Other {
     asked: u32,
-    /// When it was asked what it has not answered yet.
+    /// The time of the heartbeat that has no answer yet.
     since: Option<Instant>,
     is_dead: bool,
 }
 
-/// A round of the peer's own.
+/// A round that the peer itself has begun.
 #[derive(Clone)]
 struct Round {
     number: u32,
     bands: Arc<Vec<Table>>,
-    /// Who has each part, and what samples of it have come.
+    /// For each part, the peer that has it, and its samples if they have come.
     parts: [(Name, Option<Arc<Vec<Table>>>); PEERS],
 }
 
-/// All that a summary needs.
+/// The input of a summary.
 #[derive(Clone)]
 pub(super) struct Job {
     pub(super) round: u32,
@@ -122,23 +122,23 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Columns to go through.
+    /// Returns the number of columns.
     pub(super) fn columns(&self) -> usize {
         self.bands[0].columns.len()
     }
 
-    /// The summary.
+    /// Makes the summary, which is the score of the round.
     pub(super) fn summarize(&self) -> u64 {
         table::coevolved(&self.bands, &self.samples, 0..self.columns())
     }
 }
 
-/// What the samples of a part are drawn with: they depend on the part, and not on who makes them.
+/// Returns the generator for a part, which depends on the part and not on the peer that samples it.
 pub(super) fn draw(round: u32, part: u32) -> Draw {
     Draw(u64::from(round) << 32 | u64::from(part))
 }
 
-/// The samples of a part.
+/// Makes the samples of a part.
 pub(super) fn samples(round: u32, part: u32, mut band: Table) -> Vec<Table> {
     let mut draw = draw(round, part);
     let sample = |_| {
@@ -148,13 +148,13 @@ pub(super) fn samples(round: u32, part: u32, mut band: Table) -> Vec<Table> {
     (0..SAMPLES).map(sample).collect()
 }
 
-/// The data of a round, in parts.
+/// Makes the data of a round, in parts.
 fn data(setting: &Setting, round: u32) -> Vec<Table> {
     let mut draw = Draw(u64::from(round) + 1_000);
     (0..PEERS).map(|_| Table::random(ROWS, setting.columns, &mut draw)).collect()
 }
 
-/// What all rounds come to, made by one alone.
+/// Computes the scores of all rounds without any peers.
 pub(super) fn scores(setting: &Setting) -> BTreeMap<u32, u64> {
     let score = |round: u32| {
         let bands = data(setting, round);
@@ -177,7 +177,7 @@ impl Peer {
         }
     }
 
-    /// Has a round, now or after the current one.
+    /// Begins a round now, or after the current one.
     pub(super) fn begin(&mut self, number: u32) -> Outbox {
         if number >= self.setting.rounds {
             return Outbox::new();
@@ -196,7 +196,7 @@ impl Peer {
         out
     }
 
-    /// Gives a part to a peer, or to another one if that is dead.
+    /// Gives a part to the peer `to`, or to the next live peer if `to` is dead.
     fn give(&self, round: &mut Round, part: usize, to: Name) -> (Name, Message) {
         let alive = |name: &Name| !self.others[*name].is_dead;
         let to = (0..PEERS).map(|n| (to + n) % PEERS).find(alive).unwrap_or(self.name);
@@ -208,8 +208,8 @@ impl Peer {
         (to, Message::Part { round: round.number, part: part as u32, band })
     }
 
-    /// Takes samples of a part. If they were the last ones, the turn goes to the next peer, and the
-    /// summary can be made.
+    /// Takes the samples of a part. After the last samples, passes the turn to the next peer and
+    /// returns the job of the summary.
     pub(super) fn collect(
         &mut self,
         number: u32,
@@ -220,7 +220,7 @@ impl Peer {
             return (Outbox::new(), None);
         };
         let Some((_, slot @ None)) = round.parts.get_mut(part as usize) else {
-            // Somebody else was faster, to whom the part was given later.
+            // The part was given to another peer, whose samples came first.
             return (Outbox::new(), None);
         };
         *slot = Some(Arc::new(samples));
@@ -232,7 +232,7 @@ impl Peer {
         (vec![((self.name + 1) % PEERS, Message::Begin(number + 1))], Some(job))
     }
 
-    /// The summary is made: tells all, and has the next round if that has waited.
+    /// Announces the summary to all peers, and begins the next round if one waits.
     pub(super) fn announce(&mut self, round: u32, score: u64) -> Outbox {
         let mut out: Outbox = (0..PEERS).map(|to| (to, Message::Score { round, score })).collect();
         self.round = None;
@@ -249,7 +249,7 @@ impl Peer {
         });
     }
 
-    /// Looks after the others: asks them, and declares dead who has not answered in time.
+    /// Sends heartbeats to the others, and declares those dead that have not answered in time.
     pub(super) fn tick(&mut self, now: Instant) -> Outbox {
         let (mut out, own) = (Outbox::new(), self.name);
         for name in (0..PEERS).filter(|name| *name != own) {
@@ -270,7 +270,7 @@ impl Peer {
         out
     }
 
-    /// Gives away what a dead peer has to do.
+    /// Gives the open parts of a dead peer to other peers.
     fn bury(&mut self, dead: Name, silent: Duration) -> Outbox {
         let mut out = Outbox::new();
         let mut line = format!(
@@ -292,7 +292,7 @@ impl Peer {
         out
     }
 
-    /// The answer of a peer has come at this time.
+    /// Takes the answer of a peer to a heartbeat, which came at `at`.
     pub(super) fn has_heard(&mut self, from: Name, nth: u32, at: Instant) {
         let Some(other) = self.others.get_mut(from).filter(|other| other.asked == nth) else {
             return;

@@ -1,4 +1,4 @@
-//! What all runs have come to: tables, curves, and what was expected.
+//! The results of all runs: tables, charts and verdicts.
 
 use std::time::Duration;
 
@@ -14,15 +14,16 @@ use crate::common::chart::{Chart, Lines, Plot, Series};
 pub(super) struct Row {
     pub(super) variant: Variant,
     elements: usize,
-    /// Seconds.
+    /// The seconds of each run; `cpu` has its seconds of CPU time.
     took: Vec<f64>,
     cpu: Vec<f64>,
-    /// The longest time until the answer of a peer came.
+    /// The longest time until a peer answered a heartbeat.
     longest: Duration,
-    /// Live peers that were declared dead, and parts that were given away for that.
+    /// The number of live peers that were declared dead; `given_away` counts the parts given away
+    /// for that.
     wrong: usize,
     given_away: usize,
-    /// One line about that.
+    /// One line about a live peer that was declared dead.
     line: Option<String>,
 }
 
@@ -59,7 +60,7 @@ impl Row {
     }
 }
 
-/// Puts all that into a report: what was expected only if everything has run.
+/// Adds all results to a report; verdicts are added only if everything has run.
 pub(super) fn tell(report: &mut Report, plan: &Plan, rows: &[Row], is_complete: bool) {
     report.tables.extend(tables(rows));
     report.charts = charts(plan, rows);
@@ -70,7 +71,7 @@ pub(super) fn tell(report: &mut Report, plan: &Plan, rows: &[Row], is_complete: 
     report.remarks.extend(remarks());
 }
 
-/// The rows of a variant, from the smallest size to the largest.
+/// Returns the rows of a variant, from the smallest size to the largest.
 fn of(rows: &[Row], variant: Variant) -> impl Iterator<Item = &Row> {
     rows.iter().filter(move |row| row.variant == variant)
 }
@@ -138,7 +139,7 @@ fn charts(plan: &Plan, rows: &[Row]) -> Vec<Chart> {
 
 fn verdicts(plan: &Plan, rows: &[Row]) -> Vec<Verdict> {
     let wrong = |variant| of(rows, variant).map(|row| row.wrong).sum::<usize>();
-    // How many times as fast contexts are, size by size.
+    // For each size, the speed of InContext as a multiple of the variant's speed.
     let gains = |variant| -> Vec<f64> {
         let pairs = of(rows, variant).zip(of(rows, Variant::InContext));
         pairs.map(|(other, own)| ratio(&other.took, &own.took)).collect()
@@ -160,7 +161,7 @@ fn verdicts(plan: &Plan, rows: &[Row]) -> Vec<Verdict> {
     let (contexts, split) = (changes(Variant::InContext), changes(Variant::Split));
     vec![
         Verdict::of(
-            &format!("above a size the baseline declares live peers dead, after {timeout} ms"),
+            &format!("above some size, the baseline declares live peers dead after {timeout} ms"),
             first.map_or("with no size".to_owned(), |first| {
                 let lines = baseline[first..].iter().filter_map(|row| row.line.as_ref());
                 let given_away = lines.clone().find(|line| line.contains("goes to"));

@@ -1,4 +1,4 @@
-//! Peers that are connected, and what their rounds come to.
+//! Connects the peers, and runs their rounds.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -15,16 +15,16 @@ use super::peer::{Events, Journal, Outbox, PEERS, Peer, Setting};
 use super::split::Split;
 use super::wire::{Message, Name};
 
-/// Workers of each peer.
+/// The number of workers of each peer.
 pub(super) const WORKERS: usize = 2;
 
-/// How the application is written.
+/// A way to write the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Variant {
     Baseline,
     Split,
     InContext,
-    /// In contexts, and every message is a deferred action.
+    /// The application in contexts, with every message as a deferred action.
     Deferred,
 }
 
@@ -41,7 +41,7 @@ impl Variant {
         }
     }
 
-    /// Its source text.
+    /// Returns the source text.
     pub(super) fn source(self) -> &'static str {
         match self {
             Variant::Baseline => include_str!("baseline.rs"),
@@ -61,15 +61,15 @@ impl Variant {
     }
 }
 
-/// A peer as a program.
+/// A peer, as one of the variants of the application.
 pub(super) trait Program: Send + Sync {
-    /// A message has come at this time; called in the step that dequeues it.
+    /// Handles a message that came at `at`; called in the step that dequeues it.
     fn receive(&self, from: Name, message: Message, at: Instant);
-    /// It is time to look after the others.
+    /// Sends heartbeats, and checks for missing answers.
     fn tick(&self);
 }
 
-/// What a peer sends with.
+/// The sending side of a peer.
 #[derive(Clone)]
 pub(super) struct Sender {
     own: Name,
@@ -82,7 +82,7 @@ impl Sender {
         let Some(links) = self.links.get() else { return };
         for (to, message) in out {
             if let Some(Some(link)) = links.get(to) {
-                // Nobody goes away before the end.
+                // All links stay open until the end, so a failed send is an error.
                 if link.send(&message.to_bytes(self.own)).is_err() {
                     self.journal.has_odd();
                 }
@@ -91,18 +91,19 @@ impl Sender {
     }
 }
 
-/// What a run has come to.
+/// The results of a run.
 pub(super) struct Outcome {
     pub(super) took: Duration,
     pub(super) cpu: Duration,
     pub(super) events: Events,
 }
 
-/// Runs all rounds.
+/// Runs all rounds of a variant.
 ///
 /// # Errors
 ///
-/// What the system says; that it took too long.
+/// Returns a message if the peers cannot be started or connected, if the rounds take longer than
+/// 120 s, if an event panics, or if a message is lost.
 pub(super) fn run(variant: Variant, setting: Setting) -> Result<Outcome, String> {
     let failed = |e: std::io::Error| format!("the peers: {e}");
     let runtime = |_| mesh::runtime().workers(WORKERS).pin_cores(false).build();
@@ -143,7 +144,7 @@ pub(super) fn run(variant: Variant, setting: Setting) -> Result<Outcome, String>
     let is_over = wait_until(|| journal.heard() >= wanted);
     let (took, cpu) = (clock::now() - began, Duration::from_nanos(machine::cpu_nanos() - cpu));
     timers.iter().for_each(|timer| _ = timer.cancel());
-    // Questions that are still open are answered now.
+    // Leave time for the answers to open heartbeats.
     dapple::sync::sleep(4 * setting.period);
     let events = journal.events();
     is_over.ok_or_else(|| format!("only {} of {wanted} scores came in time", events.heard))?;

@@ -6,7 +6,7 @@ use super::super::draw::Draw;
 use super::peer::{self, Job, SAMPLES};
 use super::table::{self, Table};
 
-/// Samples of a part, one by one.
+/// The sampling of a part, one sample at a time.
 pub(super) struct Sampling {
     table: Table,
     draw: Draw,
@@ -18,7 +18,7 @@ impl Sampling {
         Sampling { table: band, draw: peer::draw(round, part), samples: Vec::new() }
     }
 
-    /// Makes one more; returns all of them when there are enough.
+    /// Makes one more sample; returns all samples when there are [`SAMPLES`] of them.
     pub(super) fn step(&mut self) -> Option<Vec<Table>> {
         self.table.next_sample(&mut self.draw);
         self.samples.push(self.table.clone());
@@ -26,7 +26,7 @@ impl Sampling {
     }
 }
 
-/// The summary of some columns; that of all is the sum.
+/// Summarizes some columns; the sum over all columns is the whole summary.
 pub(super) fn summarize(job: &Job, columns: Range<usize>) -> u64 {
     table::coevolved(&job.bands, &job.samples, columns)
 }

@@ -1,5 +1,5 @@
-//! The application with long callbacks that were split by hand: each slice posts the next one, so
-//! that what has come meanwhile runs between them.
+//! The application with long callbacks split by hand: each slice posts the next one, so that other
+//! events of the peer run in between.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use super::run::{Program, Sender};
 use super::slices::{self, Sampling};
 use super::wire::{Message, Name};
 
-/// Columns of a slice of the summary: at most a few milliseconds.
+/// The number of columns in a slice of the summary, which takes at most a few milliseconds.
 const SLICE: usize = 16;
 
 #[derive(Clone)]
@@ -24,7 +24,7 @@ impl Split {
         Split { peer: Colored::new(&handle.new_color(), peer), sender }
     }
 
-    /// Makes one more sample, and then the others.
+    /// Makes one sample, and posts the next.
     fn sample(&self, to: Name, round: u32, part: u32, mut sampling: Sampling) {
         let own = self.clone();
         self.peer.post(move |_, _| match sampling.step() {
@@ -35,7 +35,7 @@ impl Split {
         });
     }
 
-    /// Summarizes the next columns, and then the others.
+    /// Summarizes one slice of the columns, and posts the next.
     fn summarize(&self, job: Job, from: usize, score: u64) {
         let own = self.clone();
         self.peer.post(move |peer, _| {

@@ -1,18 +1,18 @@
-//! Binary contingency tables, and random ones with the same margins.
+//! Binary contingency tables, and random tables with the same margins.
 //!
-//! The sampler is a Markov chain of swaps: two rows and two columns are drawn; if their four cells
-//! are a checkerboard, ones and zeros change places, which leaves all sums of rows and columns as
-//! they are. Each step and its reverse are drawn with the same probability, and any table can be
-//! reached from any other one with the same margins (Ryser, 1957), so that all of them become
-//! equally probable.
+//! The sampler is a Markov chain of swaps. A step draws two rows and two columns. If their four
+//! cells are a checkerboard, their ones and zeros change places, which keeps the sums of all rows
+//! and columns. A step and its reverse are equally probable, and every table can be reached from
+//! every other one with the same margins (Ryser, 1957), so in the limit all of them are equally
+//! probable.
 
 use super::super::draw::Draw;
 
-/// Steps of the chain from one sample to the next, for each cell. Of random tables about one step
-/// in eleven changes four cells, so that each cell changes one and a half times on average.
+/// The number of steps from one sample to the next, for each cell. With random tables about one
+/// step in eleven changes four cells, so each cell changes one and a half times on average.
 pub(super) const STEPS: u64 = 4;
 
-/// A table of at most 64 rows: a word for each column.
+/// A table of at most 64 rows, with one word for each column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Table {
     pub(super) rows: u32,
@@ -20,11 +20,12 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// One where half of the cells are ones, column by column more or less of them.
+    /// Makes a random table. About half of its cells are ones, but the share differs from column to
+    /// column.
     ///
     /// # Panics
     ///
-    /// When there are more than 64 rows.
+    /// Panics if `rows` is 0 or more than 64.
     pub(super) fn random(rows: u32, columns: usize, draw: &mut Draw) -> Table {
         assert!((1..=64).contains(&rows), "{rows} rows");
         let mask = u64::MAX >> (64 - rows);
@@ -39,22 +40,24 @@ impl Table {
         Table { rows, columns: (0..columns).map(column).collect() }
     }
 
-    /// Goes as many steps of the chain as it takes to forget where it was: [`STEPS`] for each cell.
+    /// Makes the next sample: goes [`STEPS`] steps for each cell, which is enough to forget the old
+    /// table.
     pub(super) fn next_sample(&mut self, draw: &mut Draw) {
         let cells = u64::from(self.rows) * self.columns.len() as u64;
         self.swap(STEPS * cells, draw);
     }
 
-    /// Goes so many steps of the chain.
+    /// Goes `steps` steps of the chain.
     pub(super) fn swap(&mut self, steps: u64, draw: &mut Draw) {
         let (rows, columns) = (u64::from(self.rows), self.columns.len() as u64);
         for _ in 0..steps {
-            // Places are not quite equally probable, by some millionths. They are the same for a
-            // step and its reverse, which is all that counts.
+            // Places differ in probability by some millionths. That does no harm, because a step
+            // and its reverse draw the same places.
             let (a, b) = (draw.next(), draw.next());
             let (i, j) = (place(a >> 32, columns), place(a & 0xffff_ffff, columns));
             let cells = (1u64 << place(b >> 32, rows)) | (1 << place(b & 0xffff_ffff, rows));
-            // The cells of both columns that differ; a checkerboard if both do, and are not alike.
+            // The cells are a checkerboard if the columns differ in both rows, and neither column
+            // has two equal cells there.
             let (a, b) = (self.columns[i] & cells, self.columns[j] & cells);
             if a ^ b == cells && a != 0 && b != 0 {
                 self.columns[i] ^= cells;
@@ -64,14 +67,15 @@ impl Table {
     }
 }
 
-/// The place among `n` for which a number of 32 bits stands.
+/// Maps a number of 32 bits to a place among `n`.
 fn place(drawn: u64, n: u64) -> usize {
     ((drawn * n) >> 32) as usize
 }
 
-/// Whether sites evolve together: how often two columns have a one in the same row, in a table of
-/// several bands, and in samples of it. Counts the pairs that have more in common than in any
-/// sample: from the first column of `from` with all after it, and so on.
+/// Counts the pairs of columns that evolve together. Two columns have a row in common if both have
+/// a one there. A pair counts if it has more rows in common in the observed table than in any
+/// sample; a table may consist of several bands. The first column of a pair is in `from`, and the
+/// second is any column after it.
 pub(super) fn coevolved(
     observed: &[Table],
     samples: &[Vec<Table>],
@@ -81,7 +85,7 @@ pub(super) fn coevolved(
         bands.iter().map(|band| (band.columns[i] & band.columns[j]).count_ones()).sum()
     };
     let observed: Vec<&Table> = observed.iter().collect();
-    // Of each band there are as many samples; the first ones are a table, and so on.
+    // The bands have equally many samples. The n-th samples of all bands form the n-th table.
     let count = samples.iter().map(Vec::len).min().unwrap_or(0);
     let nth = |n: usize| samples.iter().map(|bands| &bands[n]).collect();
     let samples: Vec<Vec<&Table>> = (0..count).map(nth).collect();
@@ -109,7 +113,7 @@ mod tests {
         ((0..table.rows).map(row).collect(), columns)
     }
 
-    /// All tables with the margins of this one.
+    /// Returns all tables with the same margins as `table`.
     fn all_like(table: &Table) -> Vec<Vec<u64>> {
         let (rows, count) = (table.rows, table.columns.len() as u32);
         let column = |cells: u64, nth: u32| cells >> (nth * rows) & ((1 << rows) - 1);
@@ -121,16 +125,16 @@ mod tests {
             .collect()
     }
 
-    /// What chi-square with so many degrees of freedom exceeds with a probability of 0.1 %
-    /// (Wilson and Hilferty, 1931).
+    /// Returns the value that chi-square with `freedom` degrees of freedom exceeds with a
+    /// probability of 0.1 % (Wilson and Hilferty, 1931).
     fn critical(freedom: usize) -> f64 {
         let k = freedom as f64;
         let part = 2.0 / (9.0 * k);
         k * (1.0 - part + 3.0902 * part.sqrt()).powi(3)
     }
 
-    /// What chi-square comes to if tables with the margins of this one are drawn many times; and
-    /// what it exceeds with a probability of 0.1 % only if they are equally probable.
+    /// Draws tables with the margins of `first` 40,000 times. Returns their chi-square, and the
+    /// limit that it exceeds with a probability of only 0.1 % if all tables are equally probable.
     fn chi_square(first: &Table, mut next: impl FnMut(&mut Table)) -> (f64, f64) {
         const DRAWN: usize = 40_000;
         let (mut table, all) = (first.clone(), all_like(first));
@@ -164,7 +168,8 @@ mod tests {
             let (chi, limit) = chi_square(&table, |table| table.next_sample(&mut draw));
             assert!(chi < limit, "{columns:?}: {chi} of {limit}");
         }
-        // From a table: 0.1 % of chi-square with 1, 9 and 89 degrees of freedom are above these.
+        // From a printed table: chi-square with 1, 9 and 89 degrees of freedom exceeds these values
+        // with a probability of 0.1 %.
         for (freedom, wanted) in [(1, 10.83), (9, 27.88), (89, 135.98)] {
             assert!((critical(freedom) / wanted - 1.0).abs() < 0.04, "{freedom}");
         }
@@ -173,7 +178,7 @@ mod tests {
     #[test]
     fn a_chain_that_prefers_some_tables_is_noticed() {
         let table = Table { rows: 4, columns: vec![0b0001, 0b0011, 0b0111, 0b0100] };
-        // It goes back every other time from where the first column has a one in the first row.
+        // When the first column loses the one in its first row, every other such step is undone.
         let mut draw = Draw(1);
         let (chi, limit) = chi_square(&table, |table| {
             for _ in 0..STEPS * 16 {
@@ -185,7 +190,7 @@ mod tests {
             }
         });
         assert!(chi > 2.0 * limit, "{chi} of {limit}");
-        // One step is not enough to forget where the chain was.
+        // One step is not enough to forget the old table.
         let near = chi_square(&table, |table| table.swap(1, &mut draw));
         assert!(near.0 > near.1, "{near:?}");
     }
@@ -205,7 +210,7 @@ mod tests {
     fn pairs_that_have_more_in_common_than_in_samples_are_found() {
         let band = |columns: &[u64]| Table { rows: 4, columns: columns.to_vec() };
         let observed = [band(&[0b0011, 0b0011, 0b0100]), band(&[0b0001, 0b0001, 0b0001])];
-        // In common: 3 and 1 and 1; in the samples at most 2, 1 and 0.
+        // The pairs have 3, 1 and 1 rows in common; in the samples at most 2, 1 and 0.
         let samples = [
             vec![band(&[0b0011, 0b0001, 0b0010]), band(&[0b0011, 0b0011, 0b1100])],
             vec![band(&[0b0001, 0b0001, 0b0000]), band(&[0b0001, 0b0010, 0b0100])],

@@ -1,24 +1,24 @@
-//! What peers send each other, as bytes.
+//! The messages between peers, as bytes.
 
 use super::table::Table;
 
 /// The number of a peer.
 pub(super) type Name = usize;
 
-/// A message; it comes with the name of who has sent it.
+/// A message, which is sent together with the name of its sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    /// Asks whether a peer is there.
+    /// A heartbeat.
     Ping(u32),
-    /// Answers that.
+    /// The answer to a heartbeat.
     Pong(u32),
-    /// It is your turn to have a round.
+    /// Passes the turn: the recipient begins this round.
     Begin(u32),
-    /// A part of the data of a round, of which samples are wanted.
+    /// A part of a round's data, for the recipient to sample.
     Part { round: u32, part: u32, band: Table },
-    /// Samples of a part.
+    /// The samples of a part.
     Samples { round: u32, part: u32, samples: Vec<Table> },
-    /// What a round has come to.
+    /// The score of a round.
     Score { round: u32, score: u64 },
 }
 
@@ -41,7 +41,7 @@ impl Message {
         bytes
     }
 
-    /// Who has sent it, and what it is; `None` if it is none.
+    /// Parses a message and its sender; returns `None` if the bytes are not a message.
     pub(super) fn parse(bytes: &[u8]) -> Option<(Name, Message)> {
         let (head, rest) = bytes.split_first_chunk::<HEAD>()?;
         let head = u64::from_le_bytes(*head);
@@ -74,7 +74,7 @@ impl Message {
     }
 }
 
-/// Tables of one size, behind the round and the part that they belong to.
+/// Encodes tables of one size, after the round and the part that they belong to.
 fn tables(round: u32, part: u32, tables: &[&Table]) -> Vec<u64> {
     let rows = tables.first().map_or(0, |table| table.rows);
     let mut words = vec![round.into(), part.into(), rows.into(), tables.len() as u64];

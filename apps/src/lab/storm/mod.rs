@@ -1,4 +1,4 @@
-//! `dapple lab storm`: random programs under seeds, and the rules that they must not break.
+//! `dapple lab storm`: runs random programs under seeds, and checks the rules.
 
 mod programs;
 
@@ -11,10 +11,10 @@ use dapple::sim::{self, Config, Reached};
 
 use self::programs::Program;
 
-/// Seeds that are run between two looks at the clock.
+/// The number of seeds that run between two checks of the time limit.
 const PART: u64 = 20;
 
-/// Steps of one program at most.
+/// The most steps that one program may take.
 const MOST_STEPS: u64 = 4_000_000;
 
 pub(super) fn command() -> Command {
@@ -77,15 +77,15 @@ pub(super) fn main(args: &ArgMatches) -> Result<(), String> {
     let mut seed = first;
     let last = first.saturating_add(most);
     if first == last {
-        return Err(format!("there is no seed behind {first}"));
+        return Err(format!("there is no seed after {first}"));
     }
     while seed < last && !storm.is_over() {
         let part = seed..last.min(seed.saturating_add(PART));
         seed = part.end;
         let run = programs.clone();
-        // Programs count their panics themselves.
+        // The programs count their panics themselves.
         let config = Config::new().seeds(part).most_steps(MOST_STEPS).allow_panics();
-        // What the runtime warns of is meant to happen.
+        // The runtime's warnings are expected here.
         let quiet = tracing::subscriber::NoSubscriber::default();
         let explored = tracing::subscriber::with_default(quiet, || {
             sim::explore(&config, move |sim| {
@@ -110,7 +110,7 @@ pub(super) fn main(args: &ArgMatches) -> Result<(), String> {
     }
 }
 
-/// What was run until now.
+/// The results until now.
 struct Storm {
     began: Instant,
     limit: Option<Duration>,
@@ -151,7 +151,7 @@ impl Storm {
         }
     }
 
-    /// One line that is written again and again: how far it is.
+    /// Draws the progress on one line, which is written again and again.
     fn show(&self) {
         const WIDTH: usize = 30;
         let by_seeds = self.seeds as f64 / self.most as f64;
@@ -167,7 +167,7 @@ impl Storm {
         let _ = std::io::stderr().write_all(line.as_bytes());
     }
 
-    /// The line is over.
+    /// Ends the line of the progress.
     fn ends(&self) {
         if self.shown.is_some() {
             self.show();
@@ -180,7 +180,7 @@ impl Storm {
         all.filter(|name| !self.reached.contains_key(*name)).collect()
     }
 
-    /// Says what was run and reached, and answers what was not.
+    /// Prints what was run and reached, and returns the names of what was not reached.
     fn report(&self) -> Vec<&'static str> {
         let seconds = self.began.elapsed().as_secs_f64().max(1e-9);
         let (seeds, events) = (self.seeds, self.events);

@@ -1,4 +1,4 @@
-//! Random programs: what they do is drawn from the seed, whatever the schedule is.
+//! Random programs, whose actions depend on the seed and not on the schedule.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -11,30 +11,30 @@ use dapple::{
 
 use super::super::draw::Draw;
 
-/// What a program is made of.
+/// A kind of program, by the acts of its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Program {
-    /// Events of colors, exclusive and shared, and such without.
+    /// Events of colors, exclusive and shared, and uncolored events.
     Posts,
     /// Events of several colors, of all classes.
     Sets,
-    /// Tasks that sleep and wait for blocking work.
+    /// Tasks that sleep, and tasks that wait for blocking work.
     Tasks,
     /// Timers, some of which are cancelled.
     Timers,
-    /// Events that take as long as 50 ms, and what waits behind them.
+    /// Events that take up to 50 ms, and events that wait behind them.
     Blocked,
     /// Many events that are worth stealing, and many that are not.
     Busy,
-    /// Events of domains: whole ones, and such of several steps.
+    /// Events of domains, with one step or several.
     Domains,
-    /// Colors that may have few events, and colors of keys, which come and go.
+    /// Bounded colors, and colors of keys, which come and go.
     Bounds,
-    /// Events that panic, also in domains.
+    /// Events that panic, some of them in domains.
     Panics,
-    /// All of these.
+    /// All acts but chains and panics.
     Mixed,
-    /// All of these, and a shutdown before they are over.
+    /// All acts but chains and panics, and a shutdown before the events are over.
     Shutdown,
 }
 
@@ -69,7 +69,7 @@ impl Program {
         }
     }
 
-    /// What its events do.
+    /// Returns the acts of the program's events; an act that is listed twice is twice as frequent.
     fn acts(self) -> &'static [Act] {
         use Act::*;
         match self {
@@ -97,38 +97,38 @@ enum Act {
     Here,
     Shared,
     Uncolored,
-    /// It computes for a while.
+    /// Computes for 1 us to 256 us.
     Work,
-    /// It computes for so long that others are helped.
+    /// Computes for 5 ms to 50 ms, so that other workers help.
     Block,
-    /// It posts up to 200 events, more than a turn runs, to its own color or another one.
+    /// Posts up to 200 events, more than a turn runs, to the event's own color or to another one.
     Many,
-    /// A chain of events, each of which is worth a steal, or none of which is.
+    /// Posts eight chains of events. The events of a chain are all worth stealing, or none is.
     Busy,
     Set,
     Task,
     Offload,
     Timer,
-    /// A timer that somebody cancels, perhaps in time.
+    /// Starts a timer that another event cancels, perhaps in time.
     Cancelled,
     Global,
     Anon,
     NoneOnly,
-    /// An event of a domain in several steps.
+    /// Posts an event of a domain in several steps.
     Steps,
-    /// One that is to be alone.
+    /// Posts an event of a domain that gets exclusive access.
     Alone,
-    /// A post to a color that may be full.
+    /// Posts to a color that may be full.
     TryPost,
-    /// A post to the color of a key.
+    /// Posts to the color of a key.
     Keyed,
-    /// An event that panics.
+    /// Posts an event that panics.
     Panic,
-    /// An event that panics in global, and one that repairs the domain.
+    /// Posts an event that panics in a domain, and one that repairs the domain.
     PanicInside,
 }
 
-/// What the events of one run share.
+/// The state that the events of one run share.
 struct World {
     program: Program,
     handle: Handle,
@@ -136,15 +136,15 @@ struct World {
     domains: Vec<Domain<u64>>,
     bounded: Vec<Color>,
     keys: Palette<u64>,
-    /// Events that have panicked on purpose.
+    /// The number of events that have panicked on purpose.
     panics: AtomicU64,
-    /// Events that were posted in such a way that they will run, and those that have run.
+    /// The number of posted events that must run; `ran` counts those that have run.
     planned: AtomicU64,
     ran: AtomicU64,
 }
 
 impl World {
-    /// Panics on purpose; nobody is told.
+    /// Panics on purpose, without a call of the panic hook.
     fn panic(&self) {
         self.panics.fetch_add(1, SeqCst);
         std::panic::resume_unwind(Box::new("on purpose"));
@@ -156,19 +156,19 @@ impl World {
 struct Node {
     world: Arc<World>,
     draw: Draw,
-    /// How many generations may follow.
+    /// The number of generations of events that may follow.
     depth: u32,
 }
 
 impl Node {
-    /// One that runs later; it is planned.
+    /// Makes an event for later, and counts it as planned.
     fn child(&self, draw: &mut Draw) -> Node {
         self.world.planned.fetch_add(1, SeqCst);
         let depth = self.depth.saturating_sub(1);
         Node { world: Arc::clone(&self.world), draw: draw.child(), depth }
     }
 
-    /// It runs as an event.
+    /// Runs the event.
     fn run(self, cx: &mut Cx) {
         self.world.ran.fetch_add(1, SeqCst);
         let mut draw = self.draw;
@@ -231,7 +231,8 @@ impl Node {
         }
     }
 
-    /// An event of a domain that panics somewhere, and one that repairs the domain.
+    /// Posts an event of a domain that panics in one of four places, and one that repairs the
+    /// domain.
     fn panic_inside(&self, draw: &mut Draw) {
         let (domain, world, next) = (self.domain(draw), Arc::clone(&self.world), self.child(draw));
         match draw.below(4) {
@@ -247,7 +248,7 @@ impl Node {
                 cx.defer(move |cx| next.run(cx));
                 world.panic();
             }),
-            // What was deferred in global runs.
+            // The actions that were deferred in global still run.
             2 => domain.global_then(move |mut cx| {
                 *cx.state_mut() += 1;
                 sim::wrote("state", cx.state());
@@ -258,7 +259,7 @@ impl Node {
                     cx.commit()
                 })
             }),
-            // A sub-event.
+            // The panic is in a sub-event.
             _ => domain.global_then(move |mut cx| {
                 cx.defer(move |cx| next.run(cx));
                 cx.commit_then(move |cx| {
@@ -281,7 +282,7 @@ impl Node {
         });
     }
 
-    /// To a color that may be full, or to that of a key.
+    /// Posts to a color that may be full, or to the color of a key.
     fn post_elsewhere(&self, act: Act, draw: &mut Draw, cx: &mut Cx) {
         let (color, next) = (draw.one(&self.world.bounded), self.child(draw));
         if let Act::Keyed = act {
@@ -293,7 +294,7 @@ impl Node {
         }
     }
 
-    /// An event that runs, and then panics.
+    /// Posts an event that runs, and then panics.
     fn post_panic(&self, draw: &mut Draw, cx: &mut Cx) {
         let (next, world) = (self.child(draw), Arc::clone(&self.world));
         let (color, other) = (self.color(draw), self.color(draw));
@@ -348,7 +349,7 @@ impl Node {
         }
     }
 
-    /// An event of a chain that takes so long each.
+    /// Runs one event of a chain, which takes `nanos`, and posts the next.
     fn go_on(self, nanos: u64, left: u32, cx: &mut Cx) {
         sim::work(Duration::from_nanos(nanos));
         match left {
@@ -371,7 +372,7 @@ impl Node {
         });
         if aborts {
             task.abort();
-            // Whether that came in time is known when the task is over.
+            // Whether the abort came in time is known when the task is over.
             let handle = self.world.handle.clone();
             drop(handle.clone().spawn(&handle.default_color(), async move {
                 if task.await.is_err() {
@@ -381,7 +382,7 @@ impl Node {
         }
     }
 
-    /// An event of a domain.
+    /// Posts an event of a domain.
     fn enter(&self, act: Act, draw: &mut Draw) {
         let (domain, next) = (self.domain(draw), self.child(draw));
         let (adds, micros, deferred) = (draw.below(100), draw.below(200), self.child(draw));
@@ -429,7 +430,7 @@ impl Node {
     }
 }
 
-/// What an event of several steps does.
+/// Runs an event of several steps, in the way that `how` selects.
 fn steps(cx: NoneCx<u64, MayGlobal>, adds: u64, micros: u64, how: u64, deferred: Node) -> Done {
     let works = move || sim::work(Duration::from_micros(micros));
     match how {
@@ -474,13 +475,13 @@ fn steps(cx: NoneCx<u64, MayGlobal>, adds: u64, micros: u64, how: u64, deferred:
     }
 }
 
-/// A runtime, and what a program has of it.
+/// Starts a runtime with what a program needs.
 fn start(program: Program, draw: &mut Draw) -> (Runtime, Arc<World>) {
     let policy = *draw.one(&[StealPolicy::CostAware, StealPolicy::CostAware, StealPolicy::Eager]);
     let workers = 1 + draw.below(4) as usize;
-    // Events that take long, and tickets that wait for them, are meant to be there.
+    // Long events, and tickets that wait for them, are intended.
     let quiet = Runtime::builder().on_stall(|_| ()).on_ticket_stall(|_| ());
-    // A worker may be paused for long in one event, again and again.
+    // The schedule may pause a worker for a long time in one event, again and again.
     let quiet = quiet.stuck_after(Duration::from_secs(1_000));
     let rt = quiet.workers(workers).steal_policy(policy).build().expect("fibers");
     let handle = rt.handle();
@@ -514,7 +515,7 @@ fn start(program: Program, draw: &mut Draw) -> (Runtime, Arc<World>) {
     (rt, Arc::new(world))
 }
 
-/// Runs the program that a seed stands for, and checks it.
+/// Runs a program with the seed of `sim`, and checks it.
 pub(super) fn run(program: Program, sim: &Sim) {
     let history = sim.history();
     let mut draw = Draw(sim.seed());
@@ -533,7 +534,7 @@ pub(super) fn run(program: Program, sim: &Sim) {
         history.check_ended();
         return;
     }
-    // Timers and sleeping tasks are not waited for.
+    // `wait_idle` does not wait for timers and sleeping tasks.
     for _ in 0..100 {
         rt.wait_idle();
         if world.planned.load(SeqCst) == world.ran.load(SeqCst) {
@@ -544,11 +545,11 @@ pub(super) fn run(program: Program, sim: &Sim) {
     rt.wait_idle();
     history.check_at_rest();
     let (planned, ran) = (world.planned.load(SeqCst), world.ran.load(SeqCst));
-    // What was deferred by an event that poison covers does not run.
+    // Actions deferred by an event of a poisoned domain may not run.
     let is_right = if program == Program::Panics { ran <= planned } else { ran == planned };
-    assert!(is_right, "{ran} events have run, and {planned} were to run");
+    assert!(is_right, "{ran} events ran, but {planned} were planned");
     let (panics, counted) = (world.panics.load(SeqCst), rt.metrics().panics());
-    assert_eq!(counted, panics, "so many panics were counted, and so many were meant");
+    assert_eq!(counted, panics, "the number of panics counted differs from the number intended");
     let drained = rt.shutdown(Duration::from_secs(1));
     let none_dropped = drained.dropped_events == 0 || program == Program::Panics;
     assert!(drained.drained && none_dropped, "{drained:?}");

@@ -1,16 +1,16 @@
 //! `dapple lab stream`: signed messages that go through trees of nodes, as in section 7.2 of the
 //! paper on InContext.
 //!
-//! Each node has a domain, and gets its messages over TCP. All nodes multicast at once; a node that
+//! Each node has a domain, and gets its messages over TCP. All nodes multicast at once. A node that
 //! gets a message counts it, verifies its signature, and sends it on to its children in the group's
-//! tree. In which contexts that is done, and how many verifications go on at a time, is what is
-//! varied.
+//! tree. The experiment varies the contexts in which that is done, and the number of concurrent
+//! verifications.
 //!
-//! * [`tree`]: who forwards what to whom;
-//! * [`wire`]: messages as bytes; [`sign`]: what is done with a message before it goes on;
-//! * [`node`]: a node's state and events; [`network`]: all of them, and runs;
-//! * [`record`]: what has happened, and whether that is as the rules say;
-//! * [`waits`], [`rates`]: what is measured.
+//! * [`tree`]: the trees by which messages are forwarded;
+//! * [`wire`]: messages as bytes; [`sign`]: the work on a message before it is sent on;
+//! * [`node`]: a node's state and events; [`network`]: all nodes, and runs;
+//! * [`record`]: the effects of events, and whether they keep the rules;
+//! * [`waits`], [`rates`]: the measurements.
 
 mod network;
 mod node;
@@ -34,9 +34,9 @@ use super::progress::{Ended, Progress};
 use super::report::{Report, Verdict};
 use crate::common::process::raise_descriptor_limit;
 
-/// Verifications at a time in each node.
+/// The numbers of concurrent verifications in each node.
 const PERMITS: [usize; 6] = [1, 2, 4, 8, 16, 32];
-/// Nodes beside the members, which come and go.
+/// The number of nodes that are not members, and join and leave groups all the time.
 const VISITORS: Name = 4;
 
 pub(super) fn command() -> Command {
@@ -68,14 +68,15 @@ pub(super) fn command() -> Command {
         )
 }
 
-/// What is measured.
+/// The measurements to make.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     nodes: Name,
     wait: Duration,
     rounds: u32,
     permits: Vec<usize>,
-    /// Messages of each node in a run without signatures, and with real ones.
+    /// The messages of each node in a run without signatures; `signed` is that with real
+    /// signatures.
     unsigned: u32,
     signed: u32,
 }
@@ -114,12 +115,12 @@ impl Plan {
         Plan { nodes, wait, rounds, ..Plan::full() }
     }
 
-    /// Seconds that it is expected to take.
+    /// Returns the expected duration, in seconds.
     pub(super) fn seconds(&self) -> f64 {
         waits::seconds(self) + rates::seconds(self)
     }
 
-    /// Messages that are delivered if each node sends so many.
+    /// Returns the number of deliveries if each node sends `messages` messages.
     fn deliveries(&self, messages: u32) -> f64 {
         f64::from(self.nodes) * f64::from(self.nodes) * f64::from(messages)
     }
@@ -141,7 +142,7 @@ pub(super) fn run(args: &ArgMatches) -> Result<Report, String> {
     Ok(experiment(&plan, &mut progress))
 }
 
-/// What all networks have shown beside their delays.
+/// The findings about all networks, apart from their delays.
 #[derive(Default)]
 struct Checked {
     networks: u32,
@@ -151,7 +152,7 @@ struct Checked {
 }
 
 impl Checked {
-    /// A network has had all its runs.
+    /// Ends a network after its last run, and adds its findings.
     fn end(&mut self, network: Network) -> Result<(), String> {
         self.networks += 1;
         self.runs += network.runs();
@@ -165,10 +166,10 @@ impl Checked {
         let Checked { networks, runs, changes, broken } = self;
         let measured = match &broken[..] {
             [] => format!(
-                "so it was in all {runs} runs of {networks} networks, while somebody joined or \
-                 left {changes} times"
+                "true in all {runs} runs of {networks} networks, while nodes joined or left \
+                 {changes} times"
             ),
-            [first, ..] => format!("{} times it was otherwise, as: {first}", broken.len()),
+            [first, ..] => format!("violated {} times, for example: {first}", broken.len()),
         };
         let expected = "effects come in the order of tickets, each message goes to those who were \
                         children at its ticket, all of them get it, and nothing is lost or doubled";
@@ -188,11 +189,13 @@ pub(super) fn experiment(plan: &Plan, progress: &mut Progress) -> Report {
         ..Report::default()
     };
     report.complete(progress, |report, progress| {
-        // Both ends of all connections are in this process. It fails now, and not after minutes.
+        // Both ends of all connections are in this process. Too low a limit is an error now, not
+        // after minutes of measurement.
         let needed = rates::most_networks(plan) * network::descriptors(*nodes, VISITORS) + 100;
         let allowed = raise_descriptor_limit();
         if allowed < needed {
-            let message = format!("it needs {needed} descriptors, and may have {allowed}");
+            let message =
+                format!("the experiment needs {needed} descriptors, but the limit is {allowed}");
             return Err(Ended::Failed(message));
         }
         let mut checked = Checked::default();
@@ -255,6 +258,6 @@ mod tests {
         checked.broken.push("node 3: lost".to_owned());
         let verdict = checked.verdict();
         assert_eq!(verdict.outcome, super::super::report::Outcome::Fails);
-        assert_eq!(verdict.measured, "1 times it was otherwise, as: node 3: lost");
+        assert_eq!(verdict.measured, "violated 1 times, for example: node 3: lost");
     }
 }

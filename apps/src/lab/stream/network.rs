@@ -1,4 +1,4 @@
-//! Nodes that are connected, joined to all groups, and multicast at once.
+//! A network of nodes that are connected, join all groups, and multicast at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -16,37 +16,37 @@ use super::sign::{Keys, Work};
 use super::tree::{Name, Overlay};
 use super::wire::Message;
 
-/// How large an experiment is, and what is done in it.
+/// The size of an experiment, and the work that is done in it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setting {
     pub(super) nodes: Name,
-    /// Nodes beside those, which join groups and leave them all the time.
+    /// The number of further nodes, which join and leave groups all the time.
     pub(super) visitors: Name,
     pub(super) way: Way,
     pub(super) work: Work,
-    /// Verifications at a time in each node.
+    /// The number of concurrent verifications in each node.
     pub(super) permits: usize,
     pub(super) workers: usize,
-    /// Messages of each node in a run.
+    /// The number of messages that each node sends in a run.
     pub(super) messages: u32,
 }
 
-/// What a run has come to.
+/// The results of a run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Delays {
-    /// Until the last recipient has the last message.
+    /// The time until the last recipient has the last message.
     pub(super) last: Duration,
-    /// Until the last recipient has messages from a majority of the others.
+    /// The time until the last recipient has messages from a majority of the others.
     pub(super) majority: Duration,
-    /// CPU time of the process meanwhile.
+    /// The CPU time that the process used meanwhile.
     pub(super) cpu: Duration,
 }
 
-/// What all runs of a network have shown.
+/// The findings about all runs of a network.
 pub(super) struct Findings {
-    /// How often somebody joined or left meanwhile.
+    /// The number of times that a visitor joined or left.
     pub(super) changes: usize,
-    /// Rules that were broken; none, if all is well.
+    /// Descriptions of broken rules; empty if all is well.
     pub(super) broken: Vec<String>,
 }
 
@@ -56,15 +56,16 @@ pub(super) struct Network {
     nodes: Vec<Arc<Node>>,
     checkers: Vec<Checker>,
     sent: u32,
-    /// Rules that were broken.
+    /// Descriptions of broken rules.
     broken: Vec<String>,
-    /// Odd while visitors come and go.
+    /// A counter that is odd while visitors come and go.
     visits: Arc<AtomicU32>,
     listeners: Vec<Listener>,
     runtimes: Vec<Runtime>,
 }
 
-/// How many descriptors a network takes: both ends of all connections, and listeners.
+/// Returns the number of descriptors that a network takes, for listeners and both ends of all
+/// connections.
 pub(super) fn descriptors(nodes: Name, visitors: Name) -> u64 {
     let overlay = Overlay::new(nodes);
     let neighbors = |node: Name| overlay.neighbors(node).len() + usize::from(visitors);
@@ -73,16 +74,18 @@ pub(super) fn descriptors(nodes: Name, visitors: Name) -> u64 {
 }
 
 impl Network {
-    /// Connects all nodes over TCP on the loopback, and has each join all groups.
+    /// Connects all nodes over TCP on the loopback interface, and makes each member join all
+    /// groups.
     ///
     /// # Errors
     ///
-    /// What the system says, or that it took too long.
+    /// Returns a message if a runtime, a key or a connection fails, or if the nodes cannot join
+    /// within [`LIMIT`].
     pub(super) fn new(setting: Setting) -> Result<Network, String> {
         let failed = |e: std::io::Error| format!("the nodes of the network: {e}");
         let overlay = Overlay::new(setting.nodes);
         let all = setting.nodes + setting.visitors;
-        // A sequential node that waits in global takes a worker of its own for that.
+        // A sequential node waits in global, which blocks a worker, so each node gets its own.
         let waits = matches!(setting.work, Work::Wait(_));
         let blocks = setting.way.order == Order::Sequential && waits;
         let (count, workers) = if blocks { (all.into(), 1) } else { (1, setting.workers) };
@@ -147,19 +150,19 @@ impl Network {
         for node in &self.nodes[..usize::from(self.setting.nodes)] {
             overlay.all().for_each(|group| node.join(group));
         }
-        // All members but the root have a parent.
+        // Each member but the root joins at its parent.
         let nodes = u64::from(self.setting.nodes);
         wait_until(|| self.common.joins.load(Ordering::Relaxed) >= nodes * (nodes - 1))
             .ok_or("the nodes could not join their groups in time")?;
         Ok(())
     }
 
-    /// All nodes multicast at once, while visitors come and go; waits until every node has all
-    /// messages.
+    /// Lets all members multicast at once, while visitors come and go, and waits until every member
+    /// has all messages.
     ///
     /// # Errors
     ///
-    /// That it took too long.
+    /// Returns a message if that takes longer than [`LIMIT`].
     pub(super) fn run(&mut self) -> Result<Delays, String> {
         let nodes = u64::from(self.setting.nodes);
         let messages = self.setting.messages;
@@ -183,7 +186,7 @@ impl Network {
         Ok(Delays { cpu, ..self.delays(began, first) })
     }
 
-    /// Visitors join and leave groups until the run is over.
+    /// Starts the visitors, which join and leave groups until the run is over.
     fn visit(&self) {
         let time = self.visits.fetch_add(1, Ordering::Relaxed) + 1;
         for node in &self.nodes[usize::from(self.setting.nodes)..] {
@@ -199,7 +202,7 @@ impl Network {
         }
     }
 
-    /// Checks what has happened since it was last checked; answers that, node by node.
+    /// Checks what the nodes have recorded since the last check, and returns it, node by node.
     fn check(&mut self) -> Vec<Vec<RecordedEffect>> {
         let mut records = Vec::new();
         for (node, checker) in self.nodes.iter().zip(&mut self.checkers) {
@@ -211,14 +214,14 @@ impl Network {
         records
     }
 
-    /// The delays of a run whose messages have these numbers and higher ones.
+    /// Returns the delays of a run whose messages have the number `first` and higher ones.
     fn delays(&mut self, began: Instant, first: u32) -> Delays {
         let nodes = usize::from(self.setting.nodes);
         let majority = (nodes - 1) / 2 + 1;
         let mut delays = Delays::default();
         let records = self.check();
         for (name, record) in (0..self.setting.nodes).zip(&records) {
-            // When the last message of each group has come.
+            // The time at which the last message of each group came.
             let mut ends = vec![Duration::ZERO; nodes];
             for entry in record {
                 if let Effect::Forwarded { group, number, at, .. } = entry.effect
@@ -227,7 +230,7 @@ impl Network {
                     ends[usize::from(group)] = at - began;
                 }
             }
-            // What it has sent itself does not count.
+            // The node's own messages do not count.
             ends.remove(name.into());
             ends.sort();
             delays.last = delays.last.max(ends[nodes - 2]);
@@ -236,18 +239,19 @@ impl Network {
         delays
     }
 
-    /// How many runs it has had.
+    /// Returns the number of runs.
     pub(super) fn runs(&self) -> u32 {
         self.sent / self.setting.messages.max(1)
     }
 
-    /// Ends the network, and says what all its runs have shown.
+    /// Ends the network, and returns the findings about all its runs.
     ///
     /// # Errors
     ///
-    /// That something panicked, or that a message was refused.
+    /// Returns a message if an event panicked, or if a node refused a message.
     pub(super) fn end(mut self) -> Result<Findings, String> {
-        // What is under way to visitors comes, and what should not be.
+        // Wait for messages on the way to visitors, and leave time for messages that should not
+        // come.
         let began = clock::now();
         self.check();
         while self.lost_visitor().is_some() && clock::now() - began < LIMIT {
@@ -269,12 +273,12 @@ impl Network {
         self.broken.extend(found.into_iter().flatten());
         let nodes = usize::from(self.setting.nodes);
         let changes = self.checkers.iter().map(Checker::changes).sum::<usize>();
-        // Members have joined before.
+        // The first joins of the members do not count.
         let changes = changes.saturating_sub(nodes * (nodes - 1));
         Ok(Findings { changes, broken: self.broken })
     }
 
-    /// A visitor that has not got what was sent to it.
+    /// Looks for a visitor that has not received exactly what was sent to it.
     fn lost_visitor(&self) -> Option<String> {
         let (members, visitors) = self.checkers.split_at(self.setting.nodes.into());
         let is_wrong = |(name, checker): &(Name, &Checker)| {
@@ -286,10 +290,10 @@ impl Network {
             sent != got
         };
         let (name, _) = (self.setting.nodes..).zip(visitors).find(is_wrong)?;
-        Some(format!("visitor {name} has not got what was sent to it"))
+        Some(format!("visitor {name} did not receive exactly what was sent to it"))
     }
 
-    /// A member that has not got each message once, in the order of its stream.
+    /// Looks for a member that has not received each message once, in the order of its stream.
     fn lost_message(&self) -> Option<String> {
         let expected: Vec<u32> = (0..self.sent).collect();
         for (name, checker) in (0..self.setting.nodes).zip(&self.checkers) {
@@ -307,10 +311,10 @@ impl Network {
         None
     }
 
-    /// A member that has counted something else in global than what has come.
+    /// Looks for a member whose count, made in global, differs from the number of messages.
     fn lost_count(&self) -> Option<String> {
         for (name, node) in (0..self.setting.nodes).zip(&self.nodes) {
-            // Of its own group what it has sent, and what has come back.
+            // A node counts each message of its own group twice: when sent, and when it comes back.
             let sent = u64::from(self.sent);
             let expected = |group| if group == name { 2 * sent } else { sent };
             let counts = node.counts();
@@ -322,19 +326,19 @@ impl Network {
     }
 }
 
-/// A node that joins some group or leaves it, every few milliseconds.
+/// A node that joins or leaves some group every 2 ms to 10 ms.
 struct Visitor {
     node: Arc<Node>,
     overlay: Overlay,
     color: Color,
     visits: Arc<AtomicU32>,
-    /// What `visits` is as long as it goes on.
+    /// The value of `visits` while this visitor may go on.
     time: u32,
     draw: Draw,
 }
 
 impl Visitor {
-    /// Does the next act; the first one is to join.
+    /// Joins or leaves a group, and posts the next act; the first act is to join.
     fn act(mut self, nth: u64) {
         if self.visits.load(Ordering::Relaxed) != self.time {
             return;

@@ -1,4 +1,4 @@
-//! A node: its state, and what it does with messages, in the contexts of a configuration.
+//! A node: its state, and how it handles messages in the contexts of a configuration.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
@@ -11,16 +11,16 @@ use super::sign::{Job, Keys, Letter, Step, Verifier, Work};
 use super::tree::{Name, Overlay};
 use super::wire::Message;
 
-/// In which contexts a message is handled.
+/// The contexts in which a message is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
-    /// All in global: one message after the other.
+    /// Everything is done in global, one message after the other.
     Sequential,
-    /// Counting in global, the rest in anon after a downgrade: the routes are those that global
-    /// left.
+    /// The message is counted in global. The rest is done in anon after a downgrade, so it sees the
+    /// routes that global left.
     Anon,
-    /// Counting in global, and a commit; when the message has been verified another event, in anon:
-    /// the routes are those of that time.
+    /// The message is counted in global, and the event commits. After the verification another
+    /// event sends the message in anon, with the routes of that time.
     Commit,
 }
 
@@ -38,7 +38,7 @@ impl Way {
     pub(super) const SNAPSHOT_COMMIT: Way = Way { order: Order::Commit, mode: Mode::Snapshot };
     pub(super) const LOCK_COMMIT: Way = Way { order: Order::Commit, mode: Mode::ReadWrite };
 
-    /// All but the sequential one.
+    /// All configurations but the sequential one.
     pub(super) const PARALLEL: [Way; 4] =
         [Way::SNAPSHOT_ANON, Way::LOCK_ANON, Way::SNAPSHOT_COMMIT, Way::LOCK_COMMIT];
 
@@ -53,19 +53,19 @@ impl Way {
     }
 }
 
-/// What the events of a node read and write.
+/// The state of a node, which its events read and write.
 #[derive(Clone)]
 struct State {
-    /// By group. A copy of the state shares what nobody changes.
+    /// The routes by group. A copy of the state shares them until one copy changes.
     routes: Arc<Vec<Route>>,
-    /// Messages of each group that have come.
+    /// The number of messages of each group that have come.
     counts: Vec<u64>,
 }
 
 #[derive(Clone, Default)]
 struct Route {
     children: Children,
-    /// The node has asked its parent for the group's messages.
+    /// Whether the node has asked its parent for the group's messages.
     is_joined: bool,
 }
 
@@ -88,17 +88,17 @@ impl State {
     }
 }
 
-/// What all nodes have in common.
+/// The state that all nodes share.
 pub(super) struct Common {
     pub(super) overlay: Overlay,
     pub(super) way: Way,
     pub(super) work: Work,
     pub(super) keys: Arc<Keys>,
-    /// How often a wish to join has arrived at a parent, and how many messages were delivered to
-    /// members, among them who sent them.
+    /// The number of join requests that have arrived at a parent. `deliveries` counts messages that
+    /// were delivered to members, including their senders.
     pub(super) joins: AtomicU64,
     pub(super) deliveries: AtomicU64,
-    /// Messages that were not understood, not genuine, or could not be sent.
+    /// The number of messages that were malformed, not genuine, or could not be sent.
     pub(super) refused: AtomicU64,
 }
 
@@ -107,7 +107,7 @@ pub(super) struct Node {
     common: Arc<Common>,
     domain: Domain<State>,
     verifier: Verifier,
-    /// The connection to each node that it sends to.
+    /// The connections to the nodes that this node sends to.
     links: OnceLock<Links>,
     record: Mutex<Vec<RecordedEffect>>,
 }
@@ -141,17 +141,18 @@ impl Node {
         self.name
     }
 
-    /// From now on it can send.
+    /// Sets the connections, so that the node can send.
     pub(super) fn connect(&self, links: Links) {
         let _ = self.links.set(links);
     }
 
-    /// What has happened here since this was last asked.
+    /// Takes the effects that were recorded since the last call.
     pub(super) fn take_record(&self) -> Vec<RecordedEffect> {
         std::mem::take(&mut *self.record.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How many messages of each group were counted in global.
+    /// Returns the number of messages of each group that were counted in global; `None` after
+    /// [`LIMIT`].
     pub(super) fn counts(&self) -> Option<Vec<u64>> {
         let (tx, rx) = mpsc::channel();
         self.domain.anon(move |a| _ = tx.send(a.state().counts.clone()));
@@ -165,13 +166,14 @@ impl Node {
 
     fn send(&self, to: Name, bytes: &[u8]) {
         let link = self.links.get().and_then(|links| links.get(usize::from(to))?.as_ref());
-        // Nobody goes away before the end.
+        // All links stay open until the end, so a failed send is an error.
         if link.is_none_or(|link| link.send(bytes).is_err()) {
             self.common.refused.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// A message has come, in the step that dequeued it: so tickets are in the order of the stream.
+    /// Handles a message, in the step that dequeued it, so that tickets are in the order of the
+    /// stream.
     pub(super) fn receive(self: &Arc<Self>, bytes: &[u8]) {
         let groups = self.common.overlay.nodes();
         match Message::parse(bytes) {
@@ -190,7 +192,7 @@ impl Node {
         self.domain.global(move |g| node.ask_parent(g, group));
     }
 
-    /// Asks the parent for the messages of a group, unless that was done.
+    /// Asks the parent for the messages of a group, unless the node has done so before.
     fn ask_parent(self: Arc<Self>, g: &mut InGlobal<State>, group: Name) {
         let Some(parent) = self.common.overlay.parent(self.name, group) else { return };
         let route = g.state_mut().route_mut(group);
@@ -222,7 +224,7 @@ impl Node {
         });
     }
 
-    /// Joins or leaves a group at one of its nodes, as a visitor does.
+    /// Sends a visitor's message: joins or leaves a group at one of its nodes.
     pub(super) fn visit(&self, parent: Name, message: Message) {
         self.send(parent, &message.to_bytes());
     }
@@ -233,7 +235,7 @@ impl Node {
         self.handle(Job { letter, group: self.name, step: Step::Sign });
     }
 
-    /// An event for a message: it is counted; signed or verified; and sent on.
+    /// Starts an event for a message, which counts it, signs or verifies it, and sends it on.
     fn handle(self: &Arc<Self>, job: Job) {
         let node = Arc::clone(self);
         let (group, step) = (job.group, job.step);
@@ -254,8 +256,8 @@ impl Node {
             }),
             (Order::Anon, _) => drop(self.domain.spawn(move |n| async move {
                 let ((), mut a) = n.global(move |g| g.state_mut().count(group)).await?;
-                // A timer that stands for a computation may be awaited in anon (I15), and so may a
-                // permit for that: its holder waits for nothing else.
+                // An event may await a timer that stands for a computation in anon (I15). It may
+                // also await a permit, because the holder of a permit waits for nothing else.
                 let letter = node.verifier.run(job).await;
                 let (ticket, to) = (a.ticket().number(), a.state().children(group));
                 a.defer(move |_| node.pass_on(ticket, letter, step, to));
@@ -286,7 +288,7 @@ impl Node {
         }
     }
 
-    /// Delivers a message here and sends it on, if it is genuine; a deferred action.
+    /// Delivers a genuine message and sends it on; called in a deferred action.
     fn pass_on(&self, ticket: u64, letter: Option<Letter>, step: Step, to: Children) {
         let Common { overlay, deliveries, refused, .. } = &*self.common;
         let message = letter.as_deref().and_then(Message::parse);

@@ -1,4 +1,4 @@
-//! What a node did, as its deferred actions tell it; and whether that is as the rules say.
+//! The effects of a node's events, as its deferred actions record them, and a check of the rules.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use super::tree::Name;
 
-/// Who gets the messages of a group from a node.
+/// The nodes that get the messages of a group from a node.
 pub(super) type Children = Arc<BTreeSet<Name>>;
 
 /// An effect of an event.
 #[derive(Clone, Debug)]
 pub(super) struct RecordedEffect {
-    /// The event's, or that of the sub-event which has the effect.
+    /// The ticket of the event, or of the sub-event that has the effect.
     pub(super) ticket: u64,
     pub(super) effect: Effect,
 }
@@ -27,7 +27,7 @@ pub(super) enum Effect {
         group: Name,
         who: Name,
     },
-    /// A message was delivered here, and sent on.
+    /// A message was delivered to the node, and sent on to its children.
     Forwarded {
         group: Name,
         number: u32,
@@ -36,22 +36,22 @@ pub(super) enum Effect {
     },
 }
 
-/// A node's effects, checked one by one.
+/// A checker of one node's effects.
 #[derive(Debug, Default)]
 pub(super) struct Checker {
     last: Option<u64>,
     children: BTreeMap<Name, BTreeSet<Name>>,
-    /// The numbers of each group's messages, as they were delivered.
+    /// The numbers of each group's messages, in the order of delivery.
     delivered: BTreeMap<Name, Vec<u32>>,
-    /// What was sent to each child: groups and numbers.
+    /// The groups and numbers of the messages that were sent to each child.
     sent: BTreeMap<Name, Vec<(Name, u32)>>,
-    /// How often the set of a group's children changed.
+    /// The number of times that the set of a group's children changed.
     changes: usize,
 }
 
 impl Checker {
-    /// Takes the next effects, in the order in which they came. Says which of them are out of the
-    /// order of tickets (I7), or were decided from another state than that of their event (I5).
+    /// Takes the next effects, in the order in which they came. Returns a line for each effect that
+    /// is out of ticket order (I7), or was decided from another state than that of its event (I5).
     pub(super) fn add(&mut self, entries: &[RecordedEffect]) -> Vec<String> {
         let mut broken = Vec::new();
         for RecordedEffect { ticket, effect } in entries {
@@ -86,17 +86,17 @@ impl Checker {
         broken
     }
 
-    /// How often the set of a group's children changed.
+    /// Returns the number of times that the set of a group's children changed.
     pub(super) fn changes(&self) -> usize {
         self.changes
     }
 
-    /// The numbers of a group's messages, as they were delivered.
+    /// Returns the numbers of a group's messages, in the order of delivery.
     pub(super) fn delivered(&self, group: Name) -> &[u32] {
         self.delivered.get(&group).map_or(&[], Vec::as_slice)
     }
 
-    /// All messages that were delivered: groups and numbers.
+    /// Returns the groups and numbers of all messages that were delivered.
     pub(super) fn all_delivered(&self) -> Vec<(Name, u32)> {
         let of = |(group, numbers): (&Name, &Vec<u32>)| {
             let group = *group;
@@ -105,7 +105,7 @@ impl Checker {
         self.delivered.iter().flat_map(of).collect()
     }
 
-    /// What was sent to a child: groups and numbers.
+    /// Returns the groups and numbers of the messages that were sent to a child.
     pub(super) fn sent_to(&self, child: Name) -> &[(Name, u32)] {
         self.sent.get(&child).map_or(&[], Vec::as_slice)
     }

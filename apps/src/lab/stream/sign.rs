@@ -1,5 +1,5 @@
-//! What is done with a message before it goes on: nothing, a wait that stands for a signature, or a
-//! signature.
+//! The work on a message before it is sent on: nothing, a wait that stands for a signature, or a
+//! real signature.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use self::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use super::tree::Name;
 use super::wire;
 
-/// What stands for a signature, and for its verification.
+/// The work that signs or verifies a message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Work {
     Nothing,
-    /// A wait of this length, on no core.
+    /// A wait of this length, which takes no core.
     Wait(Duration),
-    /// Ed25519.
+    /// A signature with Ed25519.
     Ed25519,
 }
 
@@ -33,11 +33,11 @@ pub(super) type Letter = Arc<[u8]>;
 pub(super) struct Keys(Vec<Ed25519KeyPair>);
 
 impl Keys {
-    /// Keys that are the same each time.
+    /// Makes keys, which are the same in each run.
     ///
     /// # Errors
     ///
-    /// A message, if the library refuses to make keys.
+    /// Returns a message if the library refuses to make a key.
     pub(super) fn new(nodes: Name) -> Result<Keys, String> {
         let key = |node: Name| {
             let mut seed = [7; 32];
@@ -60,11 +60,11 @@ impl Keys {
     }
 }
 
-/// What is to be done with a message.
+/// A message, and the work to do on it.
 #[derive(Clone)]
 pub(super) struct Job {
     pub(super) letter: Letter,
-    /// Whose group it is for.
+    /// The group of the message, whose number is also that of its sender.
     pub(super) group: Name,
     pub(super) step: Step,
 }
@@ -76,7 +76,8 @@ pub(super) enum Step {
 }
 
 impl Job {
-    /// Does it at once; `None` for a message that is not genuine. Work that waits blocks.
+    /// Does the work at once, and returns `None` for a message that is not genuine. Waiting work
+    /// blocks.
     pub(super) fn run(self, work: Work, keys: &Keys) -> Option<Letter> {
         match work {
             Work::Nothing => Some(self.letter),
@@ -92,7 +93,7 @@ impl Job {
     }
 }
 
-/// The verifications of one node, of which only so many go on at a time.
+/// The verifications of one node, of which only a fixed number run at the same time.
 #[derive(Clone)]
 pub(super) struct Verifier {
     work: Work,
@@ -102,7 +103,7 @@ pub(super) struct Verifier {
 
 type Begin = Box<dyn FnOnce(&mut Cx) + Send>;
 
-/// How many more may begin, and who waits for that.
+/// The free permits, and the jobs that wait for one.
 struct Permits {
     free: usize,
     waiting: VecDeque<Begin>,
@@ -114,7 +115,7 @@ impl Verifier {
         Verifier { work, keys, permits }
     }
 
-    /// Calls `begin` when there is a permit, which is to be given back.
+    /// Calls `begin` when there is a permit. The callee must release the permit.
     fn acquire(&self, begin: impl FnOnce(&mut Cx) + Send + 'static) {
         self.permits.post(move |permits, cx| match permits.free.checked_sub(1) {
             Some(left) => {

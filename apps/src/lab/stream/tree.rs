@@ -1,28 +1,30 @@
-//! Who forwards what to whom: routing by prefixes, as in Bamboo, and a tree for each group, as
-//! Scribe builds them from the routes of those who join.
+//! The trees by which messages are forwarded: prefix routing, as in Bamboo, and one tree for each
+//! group, built from the routes of those who join, as in Scribe.
 //!
-//! A node's name is its number, in digits of two bits. A step of a route puts right the first digit
-//! that differs from the destination's. A group has the name of the node that it belongs to, and a
-//! *root*, which is another node; the routes of all members to the root are the tree.
+//! A node's name is its number, in digits of two bits. Each step of a route corrects the first
+//! digit that differs from the destination's. A group has the name of the node that it belongs to,
+//! and a *root*, which is another node. The routes of all members to the root form the tree.
 
 use std::collections::BTreeSet;
 
 /// The number of a node, or of the group that belongs to it.
 pub(super) type Name = u16;
 
-/// Bits of a digit.
+/// The number of bits in a digit.
 const DIGIT: u32 = 2;
 
-/// The overlay of so many nodes, a power of two.
+/// An overlay network whose number of nodes is a power of two.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Overlay {
     nodes: Name,
 }
 
 impl Overlay {
+    /// Makes an overlay of `nodes` nodes.
+    ///
     /// # Panics
     ///
-    /// When `nodes` is not a power of two, or less than 8.
+    /// Panics if `nodes` is not a power of two, or is less than 8.
     pub(super) fn new(nodes: Name) -> Overlay {
         assert!(nodes.is_power_of_two() && nodes >= 8, "{nodes} nodes");
         Overlay { nodes }
@@ -32,41 +34,42 @@ impl Overlay {
         self.nodes
     }
 
-    /// All nodes.
+    /// Returns all nodes.
     pub(super) fn all(self) -> impl Iterator<Item = Name> + Clone {
         0..self.nodes
     }
 
-    /// Where the messages of a group start from: a node other than the one that it belongs to, so
-    /// that a message takes at least two hops to all but the root. Different groups have different
-    /// roots.
+    /// Returns the root of a group, where its messages start. The root is not the node that the
+    /// group belongs to, so a message takes at least two hops to every node but the root. Different
+    /// groups have different roots.
     pub(super) fn root(self, group: Name) -> Name {
-        // The difference to the group is odd, and so not zero.
+        // The difference from the group is odd, and so it is not zero.
         (group.wrapping_mul(13).wrapping_add(5)) % self.nodes
     }
 
-    /// The next node on the way to another one.
+    /// Returns the next node on the route to another one.
     pub(super) fn next_hop(self, from: Name, to: Name) -> Name {
         let bits = self.nodes.trailing_zeros();
-        // Digits from the first on; the last one is whole.
+        // The low bits of the digits, from the first digit to the last.
         let lows = (0..bits.div_ceil(DIGIT)).rev().map(|nth| nth * DIGIT);
         let low = lows.into_iter().find(|low| from >> low != to >> low).unwrap_or(0);
         let lower = (1 << low) - 1;
         (to & !lower) | (from & lower)
     }
 
-    /// From whom a node gets the messages of a group; `None` for its root.
+    /// Returns the node that sends a node the messages of a group; `None` for the root.
     pub(super) fn parent(self, node: Name, group: Name) -> Option<Name> {
         let root = self.root(group);
         (node != root).then(|| self.next_hop(node, root))
     }
 
-    /// All members that a node sends to; visitors, who have higher names, send to all of them.
+    /// Returns the members that a node sends to. Visitors, which have higher numbers, send to all
+    /// members.
     pub(super) fn neighbors(self, node: Name) -> BTreeSet<Name> {
         if node >= self.nodes {
             return self.all().collect();
         }
-        // Up the trees, down, and to the root of its own.
+        // Up the trees, down the trees, and to the root of the node's own group.
         let parents = self.all().filter_map(|group| self.parent(node, group));
         let is_child = |other: &Name| self.all().any(|g| self.parent(*other, g) == Some(node));
         let mut neighbors: BTreeSet<Name> =

@@ -1,4 +1,4 @@
-//! Delays where a wait stands for a signature: figures 5 and 6 of the paper.
+//! Measures delays where a wait stands for a signature: figures 5 and 6 of the paper.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ struct Runs {
 }
 
 impl Runs {
-    /// The slowest run counts: seconds.
+    /// Returns the figure of the slowest run, in seconds.
     fn slowest(&self, of: Figure) -> f64 {
         self.delays.iter().map(of).max().unwrap_or_default().as_secs_f64()
     }
@@ -31,8 +31,8 @@ type Figure = fn(&Delays) -> Duration;
 const LAST: Figure = |delays| delays.last;
 const MAJORITY: Figure = |delays| delays.majority;
 
-/// Seconds of one run: each node verifies a message of each group, so many at a time, behind those
-/// that come before it on its way.
+/// Returns the expected seconds of one run. Each node verifies a message of each group, `at_a_time`
+/// at once, after the verifications that come before it on the message's way.
 fn one_run(plan: &Plan, way: Way, permits: usize) -> f64 {
     let at_a_time = match (way.order, way.mode) {
         (Order::Sequential, _) | (Order::Anon, Mode::ReadWrite) => 1,
@@ -42,14 +42,14 @@ fn one_run(plan: &Plan, way: Way, permits: usize) -> f64 {
     batches * plan.wait.as_secs_f64() + 0.02
 }
 
-/// All configurations, with as many permits as they are run with.
+/// Returns all configurations, each with the numbers of permits that it runs with.
 fn configurations(plan: &Plan) -> impl Iterator<Item = (Way, usize)> {
     let parallel = Way::PARALLEL.into_iter();
     let parallel = parallel.flat_map(|way| plan.permits.iter().map(move |permits| (way, *permits)));
     parallel.chain([(Way::SEQUENTIAL, 1)])
 }
 
-/// Seconds that all this is expected to take.
+/// Returns the expected seconds of all measurements of delays.
 pub(super) fn seconds(plan: &Plan) -> f64 {
     let runs = configurations(plan).map(|(way, permits)| one_run(plan, way, permits));
     f64::from(plan.rounds) * runs.sum::<f64>()
@@ -104,7 +104,7 @@ fn run_all(
     Ok(())
 }
 
-/// The runs of a configuration, from the fewest permits to the most.
+/// Returns the runs of a configuration, from the fewest permits to the most.
 fn of_way(all: &[Runs], way: Way) -> impl Iterator<Item = &Runs> {
     all.iter().filter(move |runs| runs.way == way)
 }
@@ -132,7 +132,7 @@ fn chart(name: &str, title: &str, all: &[Runs], of: Figure) -> Chart {
 }
 
 fn verdicts(plan: &Plan, all: &[Runs]) -> Vec<Verdict> {
-    // There is less to gain if there are fewer messages.
+    // With fewer messages there is less to gain.
     let least = 6.0 * f64::from(plan.nodes.min(32)) / 32.0;
     let verdict = |way: Way| {
         let runs: Vec<&Runs> = of_way(all, way).collect();
@@ -140,7 +140,7 @@ fn verdicts(plan: &Plan, all: &[Runs]) -> Vec<Verdict> {
         let gain = first.slowest(LAST) / last.slowest(LAST);
         let (measured, name, most) = (format!("{gain:.1} x"), way.name(), last.permits);
         Some(if way == Way::LOCK_ANON {
-            let expected = format!("{name}: {most} at a time bring nothing (0.8 to 1.25 x)");
+            let expected = format!("{name}: {most} at a time gain nothing (0.8 to 1.25 x)");
             Verdict::of(&expected, measured, || (0.8..1.25).contains(&gain))
         } else {
             let expected = format!(

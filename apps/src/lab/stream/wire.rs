@@ -1,8 +1,8 @@
-//! What nodes send each other, as bytes.
+//! The messages between nodes, as bytes.
 
 use super::tree::Name;
 
-/// Bytes of what a stream's message says, and of its signature.
+/// The bytes of the content of a stream's message; `SIGNATURE` is the size of its signature.
 const CONTENT: usize = 128;
 pub(super) const SIGNATURE: usize = 64;
 const HEAD: usize = 9;
@@ -11,14 +11,14 @@ const DATA: u8 = 0;
 const JOIN: u8 = 1;
 const LEAVE: u8 = 2;
 
-/// A message that has come.
+/// A message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Message {
-    /// One of a group's stream, and its number there.
+    /// A message of a group's stream, and its number there.
     Data { group: Name, number: u32 },
-    /// Somebody is to get the messages of a group from now on.
+    /// A request of `who` to get the messages of a group from now on.
     Join { group: Name, who: Name },
-    /// Somebody is no longer to get them.
+    /// A request of `who` to get the messages of a group no longer.
     Leave { group: Name, who: Name },
 }
 
@@ -36,7 +36,7 @@ impl Message {
         }
     }
 
-    /// As it is sent; a message of a stream has no signature yet.
+    /// Encodes the message. The signature of a stream's message is zero at first.
     pub(super) fn to_bytes(self) -> Vec<u8> {
         let (kind, group, who, number) = match self {
             Message::Data { group, number } => (DATA, group, 0, number),
@@ -55,7 +55,7 @@ impl Message {
     }
 }
 
-/// What is signed of a message of a stream, and the signature.
+/// Splits a message of a stream into the signed content and the signature.
 pub(super) fn split(bytes: &[u8]) -> (&[u8], &[u8]) {
     bytes.split_at(bytes.len() - SIGNATURE)
 }

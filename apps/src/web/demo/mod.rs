@@ -1,4 +1,4 @@
-//! What is served when no folder is named: a page that shows the server's live figures.
+//! The site that is served when no folder is named, which shows the server's live figures.
 
 use std::collections::HashMap;
 use std::io;
@@ -36,7 +36,7 @@ impl Demo {
         Demo(FILES.iter().map(entry).collect())
     }
 
-    /// The file of a path; `None`: it is a folder.
+    /// Returns the file at a path, or `None` if the path is a folder.
     pub(super) fn find(&self, path: &[u8]) -> io::Result<Option<Arc<Cached<Page>>>> {
         match self.0.get(path) {
             Some(entry) => Ok(Some(Arc::clone(entry))),

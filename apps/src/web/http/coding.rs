@@ -1,4 +1,4 @@
-//! Content codings: in which ones a client takes a response (RFC 9110, section 12.5.3).
+//! Content codings, and the ones that a client accepts (RFC 9110, section 12.5.3).
 
 use crate::common::conditions::tokens;
 
@@ -12,10 +12,10 @@ pub(in crate::web) enum Coding {
 }
 
 impl Coding {
-    /// All of them, the one that makes text shortest first.
+    /// All codings, from the one that makes text shortest.
     pub(in crate::web) const ALL: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 
-    /// Its name in fields.
+    /// Returns the coding's name in fields.
     pub(in crate::web) fn name(self) -> &'static str {
         match self {
             Coding::Brotli => "br",
@@ -24,7 +24,7 @@ impl Coding {
         }
     }
 
-    /// What the name of a file that is encoded so ends with.
+    /// Returns the ending of a file's name that marks the coding.
     pub(in crate::web) fn ending(self) -> &'static str {
         match self {
             Coding::Brotli => ".br",
@@ -33,25 +33,25 @@ impl Coding {
         }
     }
 
-    /// A bit of its own.
+    /// Returns the bit that stands for the coding in a set.
     pub(in crate::web) fn bit(self) -> u8 {
         self as u8
     }
 }
 
-/// The codings that a client takes: a bit for each.
+/// The codings that a client accepts, as sets of bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::web) struct Accepted {
     taken: u8,
-    /// The codings of which the client said something.
+    /// The codings that the client's `Accept-Encoding` names.
     named: u8,
-    /// Whether the client takes codings of which it said nothing.
+    /// Whether the client accepts codings that it does not name.
     others: bool,
 }
 
 impl Accepted {
-    /// By Accept-Encoding, of which there may be several. Weights decide between yes and no only:
-    /// who takes several of them gets the one that is best for us.
+    /// Adds the value of an `Accept-Encoding` field, of which there may be several. A weight only
+    /// decides between yes and no: among the accepted codings, the server chooses.
     pub(in crate::web) fn add(&mut self, list: &[u8]) {
         for element in tokens(list) {
             let mut parts = element.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
@@ -84,7 +84,7 @@ impl Accepted {
     }
 }
 
-/// Says whether a parameter is a weight of zero.
+/// Returns `true` if a parameter is a weight of zero.
 fn is_zero(parameter: &[u8]) -> bool {
     let Some((b"q" | b"Q", weight)) = parameter.split_at_checked(1) else { return false };
     let Some(digits) = weight.trim_ascii_start().strip_prefix(b"=") else { return false };

@@ -11,8 +11,8 @@ struct Now {
     text: String,
 }
 
-/// The current date. It is made once a second on each thread; `stamp` says when to look at the
-/// clock at all.
+/// Passes the current date to `f`. Each thread formats the date once per second, and reads the
+/// clock only if `stamp` differs from the last call's.
 fn with_now<R>(stamp: u64, f: impl FnOnce(&Now) -> R) -> R {
     thread_local! {
         static NOW: RefCell<Now> =
@@ -32,12 +32,12 @@ fn with_now<R>(stamp: u64, f: impl FnOnce(&Now) -> R) -> R {
     })
 }
 
-/// Appends the current date.
+/// Appends the current date; for `stamp`, see [`with_now`].
 pub(in crate::web) fn write_now(out: &mut Vec<u8>, stamp: u64) {
     with_now(stamp, |now| out.extend_from_slice(now.text.as_bytes()));
 }
 
-/// Says whether a time is later than the date of a response.
+/// Returns `true` if a time, in seconds, is later than the date of a response.
 pub(in crate::web) fn is_ahead(second: i64, stamp: u64) -> bool {
     with_now(stamp, |now| second > now.second)
 }

@@ -1,9 +1,9 @@
-//! Rules for requests of any bytes.
+//! Checks of the request parser, for arbitrary input.
 
 use super::request::{MOST_HEAD, MOST_LINE, Parsed, parse};
 use crate::common::host;
 
-/// Checks what a request, or the start of one, is taken for.
+/// Parses a request, or the start of one, and checks the result.
 pub fn request(input: &[u8]) {
     match parse(input) {
         Parsed::Request(_, len) => {
@@ -14,14 +14,14 @@ pub fn request(input: &[u8]) {
                 said,
                 "what follows is not looked at"
             );
-            // A head comes in pieces, and none of them is refused.
+            // No start of a valid head is refused.
             let step = (len / 64).max(1);
             for end in (0..len).step_by(step) {
                 let piece = parse(&input[..end]);
                 assert!(matches!(piece, Parsed::Partial), "{end} bytes of it are {piece:?}");
             }
         }
-        // What is refused stays refused, whatever comes.
+        // More input does not make a refused request valid.
         Parsed::Bad(_) => {
             for more in [&b"\r\n\r\n"[..], b"x", b"\r\nHost: x\r\n\r\n"] {
                 let longer = [input, more].concat();
@@ -29,10 +29,10 @@ pub fn request(input: &[u8]) {
                 assert!(matches!(again, Parsed::Bad(_)), "with {more:?} it is {again:?}");
             }
         }
-        // More than this is held for nobody.
+        // The parser never waits for more than this.
         Parsed::Partial => assert!(input.len() <= MOST_HEAD),
     }
-    // What is of a later version is read as HTTP/1.1 is.
+    // A later version than HTTP/1.1 is parsed like HTTP/1.1.
     let as_one_one = later_version(input).map(|at| {
         let mut bytes = input.to_vec();
         bytes[at] = b'1';
@@ -44,7 +44,7 @@ pub fn request(input: &[u8]) {
     }
 }
 
-/// Where the first line says which 1.x it is, of those after 1.1.
+/// Returns the place of the version's last digit, if the first line names HTTP/1.2 to HTTP/1.9.
 fn later_version(input: &[u8]) -> Option<usize> {
     let begin = behind_blank_lines(input);
     let line = begin.split(|b| *b == b'\n').next().filter(|line| line.len() < begin.len())?;
@@ -53,14 +53,14 @@ fn later_version(input: &[u8]) -> Option<usize> {
     is_later.then_some(input.len() - begin.len() + rest.len())
 }
 
-/// What begins with the first line: blank ones before it do not count.
+/// Returns the input from the first line on, without blank lines before it.
 fn behind_blank_lines(input: &[u8]) -> &[u8] {
     let start = input.iter().position(|b| !matches!(b, b'\r' | b'\n'));
     &input[start.unwrap_or(input.len())..]
 }
 
-/// Whether a request is to be accepted, by httparse alone and RFC 9112 read once more; `None`: that
-/// is not told, as it is not complete, or of another version.
+/// Decides whether a request is valid, from httparse alone and a second reading of RFC 9112.
+/// Returns `None` if the request is incomplete, or of another version.
 fn opinion(input: &[u8]) -> Option<bool> {
     let mut fields = [httparse::EMPTY_HEADER; 100];
     let mut raw = httparse::Request::new(&mut fields);
@@ -107,8 +107,8 @@ fn opinion(input: &[u8]) -> Option<bool> {
     Some(is_host && is_length && is_coding && is_target && is_short)
 }
 
-/// What is to be told beside other parsers' verdicts: accepted (with its length and target),
-/// refused, or incomplete.
+/// Returns the verdict in a form that can be compared with other parsers: accepted (with its length
+/// and target), refused, or incomplete.
 #[cfg(dapple_fuzzing)]
 pub fn verdict(input: &[u8]) -> String {
     match parse(input) {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::date;
 
-/// The statuses that this server gives.
+/// The statuses that this server uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub(in crate::web) enum Status {
@@ -57,7 +57,7 @@ impl Status {
     }
 }
 
-/// Begins a head; the caller adds fields, then [`finish`].
+/// Begins a head; the caller adds fields, and then calls [`finish`].
 pub(in crate::web) fn begin(out: &mut Vec<u8>, status: Status) {
     match status {
         Status::Ok => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
@@ -65,22 +65,22 @@ pub(in crate::web) fn begin(out: &mut Vec<u8>, status: Status) {
     }
 }
 
-/// Adds to a head, or to a body.
+/// Appends formatted text to a head or a body.
 pub(in crate::web) fn text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("a vector takes everything");
 }
 
-/// What becomes of the connection after a response.
+/// What happens to the connection after a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::web) enum KeepAlive {
-    /// The connection stays, as HTTP/1.1 has it.
+    /// The connection stays open, which is the default of HTTP/1.1.
     Yes,
-    /// It stays, which a client of HTTP/1.0 has to be told.
+    /// The connection stays open, and a client of HTTP/1.0 has to be told.
     Told,
     No,
 }
 
-/// Ends a head. `stamp`: see [`date::write_now`].
+/// Ends a head; for `stamp`, see [`date::write_now`].
 pub(in crate::web) fn finish(out: &mut Vec<u8>, keep_alive: KeepAlive, stamp: u64) {
     out.extend_from_slice(b"Date: ");
     date::write_now(out, stamp);

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as far as a server of files needs it (RFC 9110, RFC 9112).
+//! HTTP/1.1, as far as a server of files needs it (RFC 9110, RFC 9112).
 //!
 //! * [`request`]: parsing, with limits.
 //! * [`head`]: writing the head of a response.

@@ -1,26 +1,26 @@
-//! Parsing a request. It borrows from the input; nothing is copied.
+//! Parses requests, which borrow from the input without a copy.
 
 use super::coding::Accepted;
 use super::head::{KeepAlive, Status};
 use crate::common::conditions::{Conditions, tokens};
 use crate::common::host;
 
-/// Bytes of a request line, at most; more is 414.
+/// The maximum length of a request line, in bytes; a longer line gets 414.
 pub(in crate::web) const MOST_LINE: usize = 8 * 1024;
 
-/// Bytes of a head, at most; more is 431.
+/// The maximum length of a head, in bytes; a longer head gets 431.
 pub(in crate::web) const MOST_HEAD: usize = 16 * 1024;
 
-/// Fields of a head, at most; more is 431.
+/// The maximum number of fields in a head; more get 431.
 const MOST_FIELDS: usize = 100;
 
-/// The part of a request that decides its answer.
+/// The parts of a request that decide its answer.
 #[derive(Debug)]
 pub(in crate::web) struct Request<'a> {
     pub(in crate::web) method: Method,
     pub(in crate::web) target: &'a str,
     pub(in crate::web) keep_alive: KeepAlive,
-    /// A body may come in chunks: the client speaks HTTP/1.1.
+    /// Whether the response's body may come in chunks, because the client speaks HTTP/1.1.
     pub(in crate::web) takes_chunks: bool,
     pub(in crate::web) conditions: Conditions<'a>,
     pub(in crate::web) host: Option<&'a [u8]>,
@@ -28,9 +28,9 @@ pub(in crate::web) struct Request<'a> {
     pub(in crate::web) authorization: Option<&'a [u8]>,
     pub(in crate::web) referer: Option<&'a [u8]>,
     pub(in crate::web) agent: Option<&'a [u8]>,
-    /// The content codings that the client takes.
+    /// The content codings that the client accepts.
     pub(in crate::web) codings: Accepted,
-    /// A proxy says that it asks for somebody else.
+    /// Whether a proxy says that it forwards the request of another client.
     pub(in crate::web) is_forwarded: bool,
 }
 
@@ -39,7 +39,7 @@ pub(in crate::web) enum Method {
     Get,
     Head,
     Options,
-    /// One that HTTP defines, and that is not for files.
+    /// A method that HTTP defines, but files do not support.
     Other,
     Unknown,
 }
@@ -56,19 +56,19 @@ impl Method {
     }
 }
 
-/// What the input holds.
+/// The result of parsing the input.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "nearly all of them are requests, and none is kept")]
 pub(in crate::web) enum Parsed<'a> {
-    /// A request, and how many bytes its head has.
+    /// A request, and the length of its head in bytes.
     Request(Request<'a>, usize),
-    /// The start of one.
+    /// The start of a request.
     Partial,
-    /// Something that gets an answer and the end of the connection.
+    /// An invalid request, which gets this status and ends the connection.
     Bad(Status),
 }
 
-/// Looks at the start of the input.
+/// Parses the request at the start of the input.
 pub(in crate::web) fn parse(input: &[u8]) -> Parsed<'_> {
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let mut raw = httparse::Request::new(&mut fields);
@@ -99,21 +99,21 @@ pub(in crate::web) fn parse(input: &[u8]) -> Parsed<'_> {
     }
 }
 
-/// The first line, or what there is of it.
+/// Returns the first line, or as much of it as has come.
 pub(in crate::web) fn first_line(input: &[u8]) -> &[u8] {
     let input = input.trim_ascii_start();
     let end = input.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
     &input[..end.unwrap_or(input.len())]
 }
 
-/// Says whether it is HEAD, as far as can be seen. A response to it has no body, whatever else is
-/// wrong.
+/// Returns `true` if the method is HEAD, as far as that can be seen. A response to HEAD has no
+/// body, even if the request is otherwise invalid.
 pub(in crate::web) fn is_head(input: &[u8]) -> bool {
     input.trim_ascii_start().starts_with(b"HEAD ")
 }
 
-/// A request of neither HTTP/1.0 nor HTTP/1.1. One of a later 1.x is served as one of HTTP/1.1 (RFC
-/// 9110, section 2.5).
+/// Parses a request of neither HTTP/1.0 nor HTTP/1.1. A request of a later 1.x is served like one
+/// of HTTP/1.1 (RFC 9110, section 2.5).
 fn of_other_version(input: &[u8]) -> Parsed<'_> {
     if let Some(status) = too_long(input) {
         return Parsed::Bad(status);
@@ -139,7 +139,7 @@ fn of_other_version(input: &[u8]) -> Parsed<'_> {
     }
 }
 
-/// A request line of some other version.
+/// Parses a request line of another version.
 fn line_of(line: &[u8]) -> Result<Line<'_>, Status> {
     let line = std::str::from_utf8(line).map_err(|_| Status::BadRequest)?;
     let mut parts = line.split(' ');
@@ -170,11 +170,11 @@ fn is_token(name: &str) -> bool {
 struct Line<'a> {
     method: &'a str,
     target: &'a str,
-    /// It is of HTTP/1.1, or a later 1.x, and not of HTTP/1.0.
+    /// Whether the version is HTTP/1.1 or a later 1.x, and not HTTP/1.0.
     one_one: bool,
 }
 
-/// Says whether the first line is too long.
+/// Returns the status 414 if the first line is too long.
 fn too_long(input: &[u8]) -> Option<Status> {
     let start = input.iter().position(|b| !matches!(b, b'\r' | b'\n'))?;
     let line = &input[start..];
@@ -213,7 +213,7 @@ fn understand<'a>(line: Line<'a>, fields: &[httparse::Header<'a>]) -> Result<Req
     if framing.keep && !one_one {
         request.keep_alive = KeepAlive::Told;
     }
-    // A body is never wanted here. It is not read: the connection ends after the answer.
+    // A body is never expected here. It is not read; the connection ends after the answer.
     if framing.close || has_body {
         request.keep_alive = KeepAlive::No;
     }
@@ -221,7 +221,7 @@ fn understand<'a>(line: Line<'a>, fields: &[httparse::Header<'a>]) -> Result<Req
 }
 
 impl<'a> Request<'a> {
-    /// Notes what a field says of the answer.
+    /// Notes a field that the answer depends on.
     fn read(&mut self, field: &httparse::Header<'a>) {
         let value = Some(field.value);
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
@@ -240,14 +240,14 @@ impl<'a> Request<'a> {
             15 if is("accept-encoding") => self.codings.add(field.value),
             17 if is("if-modified-since") => conditions.if_modified_since = value,
             19 if is("if-unmodified-since") => conditions.if_unmodified_since = value,
-            // Proxies' own: X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto and the like.
+            // Fields of proxies, such as X-Forwarded-For, X-Forwarded-Host and X-Forwarded-Proto.
             _ if starts_with(field.name, "x-forwarded-") => self.is_forwarded = true,
             _ => {}
         }
     }
 }
 
-/// What the fields say of where the request ends, and whether another one may follow.
+/// The fields that tell where the request ends, and whether another request may follow.
 #[derive(Default)]
 struct Framing<'a> {
     hosts: usize,
@@ -259,7 +259,7 @@ struct Framing<'a> {
 }
 
 impl<'a> Framing<'a> {
-    /// Says whether this is such a field, and notes what it says.
+    /// Notes a framing field; returns `false` for any other field.
     fn read(&mut self, field: &httparse::Header<'a>) -> Result<bool, Status> {
         let value = field.value;
         let is = |name: &str| field.name.eq_ignore_ascii_case(name);
@@ -278,7 +278,7 @@ impl<'a> Framing<'a> {
                 }
             }
             14 if is("content-length") => {
-                // Two are an attack on a proxy that reads only one of them.
+                // A second length would be an attack on proxies that read only one of them.
                 if self.length.is_some() || !is_number(value) {
                     return Err(Status::BadRequest);
                 }
@@ -295,7 +295,8 @@ impl<'a> Framing<'a> {
         if self.hosts > 1 || (one_one && self.hosts == 0) {
             return Err(Status::BadRequest);
         }
-        // Which of the two holds is what an attack hopes to be decided otherwise by somebody else.
+        // Request smuggling relies on two parsers that disagree about which of the two fields
+        // counts.
         if encoded && (self.length.is_some() || !one_one) {
             return Err(Status::BadRequest);
         }
@@ -303,13 +304,13 @@ impl<'a> Framing<'a> {
     }
 }
 
-/// What Transfer-Encoding says (RFC 9112, sections 6.1 and 6.3).
+/// The transfer codings of a request (RFC 9112, sections 6.1 and 6.3).
 #[derive(Default)]
 struct Encoding {
     is_there: bool,
-    /// How often it is in chunks.
+    /// The number of times that `chunked` is named.
     chunked: usize,
-    /// Whether there is a coding that is not known.
+    /// Whether an unknown coding is named.
     is_unknown: bool,
 }
 
@@ -323,8 +324,8 @@ impl Encoding {
         }
     }
 
-    /// Says whether there is a body, which is in chunks and nothing else; an error: it is in
-    /// something that is not known, or malformed.
+    /// Returns whether there is a body in chunks. The error is 501 for an unknown coding, and 400
+    /// for malformed fields.
     fn is_chunked(&self) -> Result<bool, Status> {
         match self {
             Encoding { is_there: false, .. } => Ok(false),

@@ -1,4 +1,4 @@
-//! dapple: a color per key, defaults apart from the policy.
+//! dapple: a color per key. Everything but the steal policy has its default.
 
 use dapple::{Color, Handle, Runtime, StealPolicy};
 
@@ -8,11 +8,11 @@ use crate::openloop::schedule::KEYS;
 struct Dapple {
     handle: Handle,
     colors: Vec<Color>,
-    /// Ends when it is dropped.
+    /// The runtime, which ends when it is dropped.
     _runtime: Runtime,
 }
 
-/// Starts a runtime with this policy.
+/// Starts a runtime with a worker on each of these cores and the given steal policy.
 pub fn start(cores: &[usize], policy: StealPolicy) -> Box<dyn System> {
     let builder = Runtime::builder().cores(cores.iter().copied()).steal_policy(policy);
     let runtime = builder.build().expect("a runtime");

@@ -1,7 +1,7 @@
 //! rayon: a spawned closure per request in FIFO order, and a mutex per key.
 //!
-//! A worker that finds the key taken blocks; and requests of one key may be served in another order
-//! than they arrived in. The other systems promise more.
+//! A worker that finds a key locked blocks. Requests of one key may be served in another order than
+//! that of their arrival. The other systems promise more.
 
 use std::sync::Mutex;
 
@@ -10,14 +10,14 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::{Job, System};
 use crate::openloop::{pin, schedule::KEYS};
 
-/// Static, so that no request has to count references to them.
+/// The locks of the keys, which are static so that no request has to count references to them.
 static LOCKS: [Mutex<()>; KEYS] = [const { Mutex::new(()) }; KEYS];
 
 struct Rayon {
     pool: ThreadPool,
 }
 
-/// Starts a pool.
+/// Starts a thread pool with a thread on each of these cores.
 pub fn start(cores: &[usize]) -> Box<dyn System> {
     let (workers, cores) = (cores.len(), cores.to_vec());
     let builder = ThreadPoolBuilder::new().num_threads(workers);

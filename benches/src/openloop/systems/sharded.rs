@@ -1,5 +1,5 @@
-//! The simplest system: a thread per core, each with a channel of its own, and the key tells which
-//! one. No request ever moves to an idle worker.
+//! The simplest system: a thread per core, each with a channel of its own, which the key selects.
+//! No request ever moves to an idle worker.
 
 use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -12,7 +12,7 @@ struct Sharded {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Starts the threads.
+/// Starts a thread on each of these cores.
 pub fn start(cores: &[usize]) -> Box<dyn System> {
     let mut system = Sharded { channels: Vec::new(), threads: Vec::new() };
     for &core in cores {

@@ -10,11 +10,11 @@ use crate::openloop::{pin, schedule::KEYS};
 
 struct Tokio {
     actors: Vec<UnboundedSender<Job>>,
-    /// Ends when it is dropped.
+    /// The runtime, which ends when it is dropped.
     _runtime: Runtime,
 }
 
-/// Starts a multi-threaded runtime.
+/// Starts a multi-threaded runtime with a worker on each of these cores.
 pub fn start(cores: &[usize]) -> Box<dyn System> {
     let (workers, cores, started) = (cores.len(), cores.to_vec(), AtomicUsize::new(0));
     let pin_next = move || pin(cores[started.fetch_add(1, Ordering::Relaxed) % cores.len()]);

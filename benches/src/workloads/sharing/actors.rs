@@ -1,5 +1,6 @@
-//! By actors on tokio. A transfer takes two accounts and an audit all of them at one moment, so one
-//! actor owns the bank; a fork is an actor that grants itself to one philosopher at a time.
+//! The sharing workloads by actors on tokio. A transfer needs two accounts and an audit needs all
+//! accounts at one moment, so one actor owns the bank. A fork is an actor that grants itself to one
+//! philosopher at a time.
 
 use std::collections::VecDeque;
 
@@ -12,7 +13,7 @@ use super::{change, check_audit, dictionary, look_up};
 use crate::openloop::service::spin;
 use crate::workloads::{BURST, GENERATORS};
 
-/// A run of so many rounds, or meals per seat.
+/// Runs a workload for `rounds` rounds, or meals per seat.
 pub(in crate::workloads) async fn run(sharing: Sharing, rounds: usize) {
     match sharing {
         Sharing::Bank(bank) => {
@@ -43,7 +44,7 @@ pub(in crate::workloads) async fn run(sharing: Sharing, rounds: usize) {
 
 type Message<S> = Box<dyn FnOnce(&mut S) + Send>;
 
-/// An actor that owns a state, and ends when nobody can send to it.
+/// Starts an actor that owns a state. The actor ends when all senders are dropped.
 fn owner<S: Send + 'static>(mut state: S) -> (UnboundedSender<Message<S>>, JoinHandle<()>) {
     let (tx, mut rx) = unbounded_channel::<Message<S>>();
     let ends = tokio::spawn(async move {
@@ -76,7 +77,7 @@ async fn generators<S: Send + 'static>(
     ends.await.expect("an actor does not panic");
 }
 
-/// What a fork is told.
+/// A message to a fork.
 enum Fork {
     Take(oneshot::Sender<()>),
     Put,

@@ -1,4 +1,4 @@
-//! By color sets and shared events.
+//! The sharing workloads by color sets and shared events.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::{change, check_audit, dictionary, look_up};
 use crate::openloop::service::spin;
 use crate::workloads::{BURST, GENERATORS};
 
-/// Posts the first events of a run of so many rounds, or meals per seat.
+/// Posts the first events of a run of `rounds` rounds, or meals per seat.
 pub(in crate::workloads) fn start(h: &Handle, sharing: Sharing, rounds: usize) {
     match sharing {
         Sharing::Bank(bank) => {

@@ -1,4 +1,5 @@
-//! By locks of the standard library, taken in one order, in closures on rayon.
+//! The sharing workloads by locks of the standard library, taken in one order, in closures on
+//! rayon.
 
 use std::sync::{Mutex, RwLock};
 
@@ -9,7 +10,7 @@ use super::{change, check_audit, dictionary, look_up};
 use crate::openloop::service::spin;
 use crate::workloads::{BURST, GENERATORS};
 
-/// A run of so many rounds, or meals per seat.
+/// Runs a workload for `rounds` rounds, or meals per seat.
 pub(in crate::workloads) fn run(pool: &rayon::ThreadPool, sharing: Sharing, rounds: usize) {
     match sharing {
         Sharing::Bank(bank) => {

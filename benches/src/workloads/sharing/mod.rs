@@ -3,15 +3,19 @@
 //! | workload | what it is | what counts as an event |
 //! | --- | --- | --- |
 //! | bank | each of 64 generators posts 64 transfers between random ones of 1,000 accounts, then itself; every 1,000th is an audit instead, which reads all accounts at one moment | a transfer or audit |
-//! | bank-plain | the same without audits | a transfer |
-//! | bank-100ns .. bank-3us | each transfer computes, too: see [`Sharing::SWEEP`] | a transfer |
-//! | philosophers | 20 of them in a ring, each eats again and again, with the forks on both sides | a meal |
+//! | bank-plain | the bank without audits | a transfer |
+//! | bank-100ns .. bank-3us | bank-plain with work, see [`Sharing::SWEEP`] | a transfer |
+//! | philosophers | 20 in a ring, each eats repeatedly with the forks on both sides | a meal |
 //! | dictionary | each of 64 generators posts 64 operations on one hash map of 10,000 keys, then itself: 90 % look up 8 keys, 10 % change 8 | an operation |
 //!
-//! dapple uses color sets and shared events; `rayon-mutex` closures that take mutexes (of the
-//! dictionary: a readers-writer lock) of the standard library, in one order; `tokio-spawn` a task
-//! per event, and tokio's `RwLock`s in one order; `tokio-actor` actors: one that owns all accounts,
-//! one per fork, one that owns the dictionary.
+//! The systems run these workloads in different ways:
+//!
+//! * dapple uses color sets and shared events.
+//! * `rayon-mutex` uses closures that take mutexes of the standard library in one order, or its
+//!   readers-writer lock for the dictionary.
+//! * `tokio-spawn` uses a task per event, or per philosopher, and tokio's `RwLock`s in one order.
+//! * `tokio-actor` uses actors: one that owns all accounts, one per fork, and one that owns the
+//!   dictionary.
 
 pub mod actors;
 pub mod dapple;
@@ -24,46 +28,47 @@ use std::sync::OnceLock;
 use super::Keys;
 use crate::openloop::service::Speed;
 
-/// Accounts of a bank.
+/// The number of accounts of a bank.
 pub const ACCOUNTS: usize = super::KEYS;
-/// One in so many is an audit.
+/// The number of events of a generator per audit.
 pub const AUDIT_EVERY: usize = 1_000;
-/// Philosophers, and forks.
+/// The number of philosophers, and of forks.
 pub const SEATS: usize = 20;
-/// Keys of `dictionary`.
+/// The number of keys of `dictionary`.
 pub const WORDS: u64 = 10_000;
-/// Keys that an operation of it touches.
+/// The number of keys that an operation of `dictionary` touches.
 pub const TOUCHED: u64 = 8;
 
-/// One of these workloads.
+/// A workload whose events need several things, or read one thing together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sharing {
-    /// See the module.
+    /// Transfers between accounts.
     Bank(Bank),
-    /// See the module.
+    /// Philosophers in a ring, who eat with the forks on both sides.
     Philosophers,
-    /// See the module.
+    /// Operations on one hash map.
     Dictionary,
 }
 
-/// Which bank it is.
+/// A variant of the bank.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bank {
-    /// With audits.
+    /// The bank with audits.
     Audited,
-    /// Without.
+    /// The bank without audits.
     Plain,
-    /// Without, and each transfer computes for so many nanoseconds.
+    /// The bank without audits, where each transfer computes for this number of nanoseconds.
     Work(u64),
 }
 
 impl Sharing {
-    /// Transfers that compute, for so many nanoseconds each.
+    /// The computing times of the `bank-..` workloads, in nanoseconds per transfer.
     pub const SWEEP: [u64; 5] = [100, 300, 600, 1_000, 3_000];
 }
 
 impl Bank {
-    /// How many steps of [`spin`](crate::openloop::service::spin) a transfer computes.
+    /// Returns the number of steps of [`spin`](crate::openloop::service::spin) that a transfer
+    /// computes.
     pub(super) fn steps(self) -> u64 {
         static SPEED: OnceLock<Speed> = OnceLock::new();
         match self {
@@ -73,14 +78,14 @@ impl Bank {
     }
 }
 
-/// What an event of a bank does.
+/// The action of an event of a bank.
 pub(super) enum Deal {
-    /// From the first to the second account, which are not the same.
+    /// A transfer from the first account to the second one. They differ.
     Transfer(usize, usize),
     Audit,
 }
 
-/// What a generator posts.
+/// The stream of actions that a generator posts.
 pub(super) struct Deals {
     keys: Keys,
     count: usize,
@@ -88,7 +93,7 @@ pub(super) struct Deals {
 }
 
 impl Deals {
-    /// Of a generator of the dictionary, or of a bank without audits.
+    /// Creates the stream of a generator of the dictionary, or of a bank without audits.
     pub(super) fn of(generator: usize) -> Self {
         Deals { keys: Keys::of(generator), count: generator * 37, audits: false }
     }
@@ -107,7 +112,7 @@ impl Deals {
         Deal::Transfer(from, to)
     }
 
-    /// The first key of an operation on the dictionary, and whether it writes.
+    /// Returns the first key of an operation on the dictionary, and whether the operation writes.
     pub(super) fn word(&mut self) -> (u64, bool) {
         self.count += 1;
         let first = (self.keys.draw() * 31 + self.keys.draw()) as u64 % WORDS;
@@ -132,7 +137,7 @@ pub(super) fn change(words: &mut Dictionary, first: u64) {
     }
 }
 
-/// Money is neither made nor lost.
+/// Checks that no money was made or lost.
 pub(super) fn check_audit(total: i64) {
     assert_eq!(total, 0, "an audit sees all accounts at one moment");
 }

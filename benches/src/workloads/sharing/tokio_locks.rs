@@ -1,5 +1,5 @@
-//! By tokio's `RwLock`s, taken in one order, a task per event (per philosopher: one that yields
-//! after each meal).
+//! The sharing workloads by tokio's `RwLock`s, taken in one order. There is a task per event, or a
+//! task per philosopher, which yields after each meal.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::workloads::{BURST, GENERATORS, OpensWhenDropped};
 
 type Last = Arc<OpensWhenDropped>;
 
-/// Starts a run of so many rounds, or meals per seat.
+/// Starts a run of `rounds` rounds, or meals per seat.
 pub(in crate::workloads) fn start(sharing: Sharing, rounds: usize, last: Last) {
     match sharing {
         Sharing::Bank(bank) => {

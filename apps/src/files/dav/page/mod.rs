@@ -1,9 +1,9 @@
-//! The page of a folder, for browsers: its members, sorted; uploads, new folders, and all of it as
-//! a zip.
+//! The page of a folder, for browsers: its members, sorted, with uploads, new folders, and the
+//! folder as a zip.
 //!
-//! What the page may do is said by a policy of its own: its one script and its one style, by their
-//! hashes, and requests to this server. What strangers have put into the folder has another policy;
-//! see [`get`](super::get).
+//! The page has a Content-Security-Policy of its own. It allows one script and one style sheet, by
+//! their hashes, and requests to this server. The files that users have stored in the folder have
+//! another policy: see [`get`](super::get).
 
 mod tree;
 
@@ -34,14 +34,16 @@ use crate::files::share::{Found, Share};
 const STYLE: &str = listing::STYLE;
 const SCRIPT: &str = include_str!("page.js");
 
-/// Bytes of a page that are made at once.
+/// The size of a piece of a page, in bytes.
 const PIECE: usize = 32 * 1024;
 
-/// Bytes that the members of a folder take while they are sorted, at most; more follow in no order.
+/// The maximum memory use of the members that are sorted, in bytes. Further members follow
+/// unsorted.
 const MOST_SORTED: usize = 4 * 1024 * 1024;
 
 impl Dav {
-    /// A page with links to the members of a folder; or the folder as a zip.
+    /// Answers a GET of a folder: with a page that links to its members, or with a zip of the
+    /// folder.
     pub(super) async fn page(&self, call: &Call) -> Outcome {
         if !call.is_folder {
             let mut response = empty(StatusCode::MOVED_PERMANENTLY);
@@ -53,7 +55,8 @@ impl Dav {
         let body = match is_head(call) {
             true => Body::Empty,
             false => {
-                // Each holds more than other answers do, as long as its client likes.
+                // Each page or zip uses more memory than other responses do, for as long as its
+                // client likes.
                 let pass = self.gates.pages.enter(&call.client.user).await;
                 let pass = pass.ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
                 let (share, call) = (Arc::clone(&self.share), call.clone());
@@ -85,7 +88,7 @@ impl Dav {
     }
 }
 
-/// What the page may do.
+/// Returns the Content-Security-Policy of the page.
 fn policy() -> &'static str {
     static POLICY: OnceLock<String> = OnceLock::new();
     POLICY.get_or_init(|| {
@@ -99,13 +102,14 @@ fn policy() -> &'static str {
     })
 }
 
+/// The page of a folder, which is made piece by piece.
 struct Page {
     share: Arc<Share>,
     folder: DavPath,
-    /// The user may change something.
+    /// Whether the user may change something.
     is_writable: bool,
     sorted: std::vec::IntoIter<Member>,
-    /// What comes behind them. `None`: all is said.
+    /// The members after the sorted ones, or `None` when the page is complete.
     walk: Option<Walk>,
     begun: bool,
     is_empty: bool,
@@ -187,7 +191,7 @@ fn begin(out: &mut String, folder: &DavPath, is_writable: bool) {
          <style>{STYLE}</style></head>\n<body><main>\n<h1>",
         escaped(&shown)
     );
-    // The way here, each part a link.
+    // The path to this folder, each part as a link.
     let mut way: Vec<DavPath> = folder.upwards().collect();
     way.reverse();
     for part in &way {

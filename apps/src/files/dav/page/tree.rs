@@ -1,4 +1,4 @@
-//! What a zip of a folder has in it.
+//! The contents of a zip of a folder.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use crate::files::path::DavPath;
 use crate::files::share::walk::{Depth, Walk};
 use crate::files::share::{Found, How, Share, is_missing};
 
-/// A folder that is walked through.
+/// A walk through a folder, whose members are put into a zip.
 pub(super) struct Walked {
     share: Arc<Share>,
     folder: DavPath,

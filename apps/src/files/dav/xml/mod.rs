@@ -1,8 +1,8 @@
-//! XML as WebDAV uses it: small documents in, parsed into a tree; elements out.
+//! XML as WebDAV uses it: small documents are parsed into a tree, and elements are written.
 //!
-//! There is no document type: no entities but the five of XML itself, so nothing expands and
-//! nothing is fetched. Depth and size are bounded. What is written declares the namespaces that it
-//! uses on each element, so a stored property can be put into any document.
+//! Document types are refused, and with them all entities except the five of XML itself. So nothing
+//! expands, and nothing is fetched. Depth and size are limited. Each written element declares the
+//! namespaces that it uses, so a stored property can be put into any document.
 
 mod parse;
 mod strict;
@@ -14,10 +14,10 @@ use quick_xml::name::NamespaceError;
 
 pub(in crate::files) use self::parse::parse;
 
-/// Bytes of a document that brings properties, at most.
+/// The maximum size of a document that sets properties, in bytes.
 pub(in crate::files) const MOST_BYTES: usize = 512 * 1024;
 
-/// And of one that only asks.
+/// The maximum size of a document that only asks for something, in bytes.
 pub(in crate::files) const MOST_ASKED: usize = 64 * 1024;
 
 /// The namespace of WebDAV.
@@ -38,12 +38,13 @@ impl Name {
         Name { space: space.to_owned(), local: local.to_owned() }
     }
 
-    /// Says whether it is this one of WebDAV's own.
+    /// Returns `true` if this is the name `local` in WebDAV's namespace.
     pub(in crate::files) fn is_dav(&self, local: &str) -> bool {
         self.space == DAV && self.local == local
     }
 }
 
+/// An element with its attributes and its children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::files) struct Element {
     pub(in crate::files) name: Name,
@@ -51,13 +52,14 @@ pub(in crate::files) struct Element {
     pub(in crate::files) children: Vec<Node>,
 }
 
+/// A child of an element.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::files) enum Node {
     Element(Element),
     Text(String),
 }
 
-/// Why a document is refused.
+/// The reason why a document is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::files) struct BadXml(pub(in crate::files) &'static str);
 
@@ -65,9 +67,9 @@ impl<E: Into<quick_xml::Error>> From<E> for BadXml {
     fn from(error: E) -> Self {
         match error.into() {
             quick_xml::Error::Namespace(NamespaceError::TooManyBindings(_)) => {
-                BadXml("it has too many namespaces")
+                BadXml("the document has too many namespaces")
             }
-            _ => BadXml("it is not well-formed"),
+            _ => BadXml("the document is not well-formed"),
         }
     }
 }
@@ -89,12 +91,12 @@ impl Element {
         })
     }
 
-    /// The first child of this name of WebDAV's.
+    /// Returns the first child that has the name `local` in WebDAV's namespace.
     pub(in crate::files) fn child(&self, local: &str) -> Option<&Element> {
         self.elements().find(|element| element.name.is_dav(local))
     }
 
-    /// Its language, unless it says so itself, is this.
+    /// Sets the language, unless the element states one itself.
     fn inherit_language(&mut self, language: Option<&str>) {
         let name = Name::new(XML, "lang");
         if let Some(language) = language
@@ -109,7 +111,7 @@ impl Element {
         self.attributes.iter().find(|(name, _)| is_language(name)).map(|(_, value)| value.as_str())
     }
 
-    /// Writes it so that it can stand anywhere.
+    /// Writes the element so that it is valid anywhere in a document of this server.
     pub(in crate::files) fn write(&self, out: &mut String) {
         let name = &self.name;
         let prefix = open(out, name);
@@ -133,7 +135,7 @@ impl Element {
         let _ = write!(out, "</{prefix}{}>", name.local);
     }
 
-    /// Writes what is in it.
+    /// Writes the contents of the element.
     pub(in crate::files) fn write_children(&self, out: &mut String) {
         for child in &self.children {
             match child {
@@ -144,18 +146,18 @@ impl Element {
     }
 }
 
-/// A value of an attribute, as it is read again: white space other than blanks would be taken for
-/// blanks (XML, 3.3.3).
+/// Escapes the value of an attribute so that it is read back unchanged. A parser would take white
+/// space other than blanks for blanks (XML, 3.3.3).
 fn escape_attribute(value: &str) -> String {
     escape(value).replace('\t', "&#9;").replace('\n', "&#10;").replace('\r', "&#13;")
 }
 
-/// Begins a tag, declares its namespace, and says its prefix with the colon.
+/// Begins a tag and declares its namespace. Returns its prefix with the colon.
 fn open(out: &mut String, name: &Name) -> &'static str {
     let prefix = match name.space.as_str() {
-        // No document of ours has a default namespace.
+        // No document of this server has a default namespace.
         "" => "",
-        // Every document of ours declares it.
+        // Every document of this server declares this prefix.
         DAV => "D:",
         _ => "x:",
     };
@@ -166,18 +168,18 @@ fn open(out: &mut String, name: &Name) -> &'static str {
     prefix
 }
 
-/// An element without contents.
+/// Writes an element without contents.
 pub(in crate::files) fn write_empty(out: &mut String, name: &Name) {
     open(out, name);
     out.push_str("/>");
 }
 
-/// Text as the contents of an element.
+/// Writes a text as the contents of an element.
 pub(in crate::files) fn write_text(out: &mut String, text: &str) {
     out.push_str(&escape(text));
 }
 
-/// Says whether XML can carry this text.
+/// Returns `true` if XML can represent this text.
 pub(in crate::files) fn is_text(text: &str) -> bool {
     let is_space = |c| matches!(c, '\t' | '\n' | '\r');
     let is_text = |c| matches!(c, ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);

@@ -1,4 +1,4 @@
-//! What the reader of XML lets pass, and XML does not.
+//! Checks that XML demands and the reader does not make.
 
 use quick_xml::events::BytesDecl;
 
@@ -7,13 +7,13 @@ use super::BadXml;
 /// The white space of XML.
 pub(super) const SPACE: [char; 4] = [' ', '\t', '\r', '\n'];
 
-/// Checks the declaration (XML 1.0, productions 23 to 32 and 80 to 81).
+/// Checks the XML declaration (XML 1.0, productions 23 to 32 and 80 to 81).
 pub(super) fn check_declaration(
     declaration: &BytesDecl<'_>,
     bytes: &[u8],
     text: &str,
 ) -> Result<(), BadXml> {
-    let bad = || BadXml("its declaration is not well-formed");
+    let bad = || BadXml("the document's declaration is not well-formed");
     let said: &str = declaration;
     let rest = said.strip_prefix("xml").ok_or_else(bad)?;
     let (name, version, mut rest) = pseudo_attribute(rest).ok_or_else(bad)?;
@@ -21,12 +21,12 @@ pub(super) fn check_declaration(
         return Err(bad());
     }
     if !version.strip_prefix("1.").is_some_and(is_digits) {
-        return Err(BadXml("its version of XML is not supported"));
+        return Err(BadXml("the document's version of XML is not supported"));
     }
     let mut names = ["encoding", "standalone"].into_iter();
     while !rest.trim_matches(SPACE).is_empty() {
         let (name, value, behind) = pseudo_attribute(rest).ok_or_else(bad)?;
-        // In this order.
+        // The pseudo-attributes must have this order.
         if !names.any(|known| known == name) {
             return Err(bad());
         }
@@ -41,18 +41,18 @@ pub(super) fn check_declaration(
     Ok(())
 }
 
-/// Checks what is said of the encoding, as far as that makes a difference.
+/// Checks the declared encoding, as far as it makes a difference.
 fn check_encoding(name: &str, bytes: &[u8], text: &str) -> Result<(), BadXml> {
     let name = name.to_ascii_lowercase();
     let is_so = match name.as_str() {
         "utf-8" | "utf8" => wide(bytes).is_none(),
         "utf-16" | "utf-16le" | "utf-16be" => wide(bytes).is_some(),
-        // Text in ASCII is the same in all of these.
+        // ASCII text is the same in all of these encodings.
         name => wide(bytes).is_none() && text.is_ascii() && has_ascii(name),
     };
     match is_so {
         true => Ok(()),
-        false => Err(BadXml("it has an encoding that is not UTF-8 or UTF-16")),
+        false => Err(BadXml("the document has an encoding that is not UTF-8 or UTF-16")),
     }
 }
 
@@ -62,15 +62,16 @@ fn has_ascii(encoding: &str) -> bool {
     encoding == "us-ascii" || FAMILIES.iter().any(|family| encoding.starts_with(family))
 }
 
-/// Checks for whom an instruction is (XML 1.0, production 17; no colon, by Namespaces in XML).
+/// Checks the target of a processing instruction (XML 1.0, production 17; no colon, by Namespaces
+/// in XML).
 pub(super) fn check_instruction(target: &str) -> Result<(), BadXml> {
     match is_name(target) && !target.eq_ignore_ascii_case("xml") {
         true => Ok(()),
-        false => Err(BadXml("it has a processing instruction without a target")),
+        false => Err(BadXml("the document has a processing instruction without a target")),
     }
 }
 
-/// A name, its value without the quotes, and what is behind it.
+/// Splits off a pseudo-attribute: its name, its value without the quotes, and the rest.
 fn pseudo_attribute(text: &str) -> Option<(&str, &str, &str)> {
     let trimmed = text.trim_start_matches(SPACE);
     let (name, rest) = trimmed.split_once('=').filter(|_| trimmed.len() < text.len())?;
@@ -89,11 +90,11 @@ fn is_encoding(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.bytes().all(is_part)
 }
 
-/// How the units of UTF-16 are made of bytes.
+/// A function that makes a unit of UTF-16 from two bytes.
 pub(super) type Unit = fn([u8; 2]) -> u16;
 
-/// The units of a document in UTF-16, and its bytes behind the mark; `None`: its first bytes do not
-/// say that it is.
+/// Returns how to read a document in UTF-16, and its bytes after the byte order mark. Returns
+/// `None` if it has no such mark.
 pub(super) fn wide(bytes: &[u8]) -> Option<(Unit, &[u8])> {
     match bytes {
         [0xfe, 0xff, wide @ ..] => Some((u16::from_be_bytes, wide)),
@@ -102,7 +103,7 @@ pub(super) fn wide(bytes: &[u8]) -> Option<(Unit, &[u8])> {
     }
 }
 
-/// Says whether attributes have white space between them (XML 1.0, production 40).
+/// Returns `true` if the attributes have white space between them (XML 1.0, production 40).
 pub(super) fn are_apart(mut raw: &str) -> bool {
     while let Some((_, quoted)) = raw.split_once(['"', '\'']) {
         let quote = raw.as_bytes()[raw.len() - quoted.len() - 1];
@@ -116,10 +117,10 @@ pub(super) fn are_apart(mut raw: &str) -> bool {
 }
 
 pub(super) fn bad_name() -> BadXml {
-    BadXml("it has a name that XML does not allow")
+    BadXml("the document has a name that XML does not allow")
 }
 
-/// Says whether it is a name without a colon (Namespaces in XML 1.0, NCName).
+/// Returns `true` if the text is a name without a colon (Namespaces in XML 1.0, NCName).
 pub(super) fn is_name(text: &str) -> bool {
     let is_start = |c: char| {
         matches!(

@@ -15,7 +15,8 @@ fn refused(text: &str) -> &'static str {
     }
 }
 
-/// Within a document that declares WebDAV's namespace, as all of ours do.
+/// Writes an element into a document that declares WebDAV's namespace, as all documents of this
+/// server do, and parses it.
 fn again(element: &Element) -> Element {
     let text = format!("<D:r xmlns:D=\"DAV:\">{element}</D:r>");
     parsed(&text).elements().next().cloned().unwrap()
@@ -128,7 +129,7 @@ fn bad_documents_are_refused() {
 
 #[test]
 fn documents_are_read_as_other_parsers_read_them() {
-    // White space in values means blanks.
+    // White space in attribute values counts as blanks.
     let e = parsed("<p:a xmlns:p='u:\r\nb\t&#9;'/>");
     assert_eq!(e.name.space, "u: b \t");
     assert!(parsed("<a><![CDATA[]]></a>").children.is_empty());
@@ -136,13 +137,13 @@ fn documents_are_read_as_other_parsers_read_them() {
     parsed("<?xml version='1.0' encoding='ISO-8859-1'?><a/>");
 }
 
-/// A reference with many zeros means one character, and costs what it takes.
+/// A reference with many zeros stands for one character, and costs as much as its length.
 #[test]
 fn long_namespaces_cost_little() {
     let zeros = "0".repeat(32_000);
     let many = format!("<a xmlns='&#x{zeros}41;'>{}</a>", "<b/>".repeat(8_000));
     assert!(refused(&many).contains("too many"));
-    // As long as it is when it is written.
+    // The length of a namespace counts without the escapes.
     let quotes = "'".repeat(1_000);
     let element = parsed(&format!("<p:a xmlns:p=\"{quotes}\"/>"));
     assert_eq!(again(&element), element);
@@ -174,12 +175,13 @@ fn utf_16_is_read() {
 }
 
 proptest! {
-    /// Whatever comes is parsed or refused; what is parsed survives being written.
+    /// Any bytes are parsed or refused without a panic.
     #[test]
     fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = parse(&bytes);
     }
 
+    /// A document that was parsed is parsed to the same tree after it was written.
     #[test]
     fn likely_documents(text in r#"(<[ab:/?!x]{0,4}( [abx:]{1,5}="[a&;<]{0,3}")?/?>|[a-z&;#\]]{0,5}){0,12}"#) {
         if let Ok(element) = parse(text.as_bytes()) {

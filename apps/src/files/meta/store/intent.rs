@@ -1,20 +1,23 @@
-//! What is about to be done to the folder, as it is written down first.
+//! Changes of the folder that are about to be made, as the store records them first.
 
 use crate::files::path::DavPath;
 use crate::files::share::Found;
 
-/// What is about to happen to a resource and all below it. Done is it when ...
+/// A change that is about to be made to a resource and everything below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::files) enum Intent {
-    /// ... `path` is no longer `inode`.
+    /// A deletion. It was made if `path` is no longer `inode`.
     Delete { path: DavPath, inode: u64 },
-    /// ... `to` is `inode`. Without `deep`, what is below is not copied.
+    /// A copy. It was made if `to` is `inode`. Without `deep`, the members of a folder are not
+    /// copied.
     Copy { from: DavPath, to: DavPath, inode: u64, deep: bool },
-    /// ... `to` is `inode`; then `left`, if there is one, may still be at `from`, and has to go.
+    /// A move. It was made if `to` is `inode`. Then `left`, if there is one, may still be at
+    /// `from`, and has to be deleted.
     Move { from: DavPath, to: DavPath, inode: u64, left: Option<Left> },
 }
 
-/// What a move may leave at its source: it is deleted only if it is exactly this.
+/// The resource that a move may leave at its source. It is deleted only if inode and modification
+/// time match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::files) struct Left {
     pub(super) inode: u64,

@@ -1,16 +1,18 @@
-//! Dead properties on disk, and what is about to become of them.
+//! Dead properties on disk, and the changes of the folder that concern them.
 //!
-//! The store is redb: a B-tree in one file, copy on write, with one writer and readers that see a
-//! version each. It is in Rust throughout and needs nothing of the system; a commit is on the disk
-//! when it returns, and a process that is killed leaves the last commit.
+//! The store is redb: a copy-on-write B-tree in one file, with one writer and with readers that
+//! each see one version. It is written in Rust and needs nothing else on the system. A commit is on
+//! the disk when it returns, and a process that is killed leaves the last commit.
 //!
 //! A property belongs to a path. The folder and the store are two places, and no change spans both
-//! at once. So a change that moves, copies or deletes what has properties writes down first what it
-//! is about to do, an [`Intent`], and by which inode one can tell afterwards whether it was done.
-//! What a killed server has left is finished, or forgotten, at the next start: files and their
-//! properties are both the old or both the new ones.
+//! atomically. So a change that moves, copies or deletes a resource with properties first records
+//! an [`Intent`]: what it is about to do, and the inode by which one can tell afterwards whether it
+//! was done. After a server was killed, the next start finishes or forgets these changes. So a file
+//! and its properties are both old or both new.
 //!
-//! * [`intent`]: what is about to be done. [`view`]: reading. [`tables`]: what a transaction does.
+//! * [`intent`]: the recorded changes.
+//! * [`view`]: reading.
+//! * [`tables`]: the transactions.
 
 mod intent;
 mod tables;
@@ -33,17 +35,17 @@ pub(in crate::files) use self::{
 use crate::files::dav::xml::Name;
 use crate::files::path::DavPath;
 
-/// Memory for pages, in bytes.
+/// The size of redb's page cache, in bytes.
 const CACHE: usize = 16 * 1024 * 1024;
 
-/// Why the store could not be used.
+/// The reason why the store could not be used.
 #[derive(Debug)]
 pub(in crate::files) enum StoreError {
-    /// Another server has the store.
+    /// Another server uses the store.
     InUse,
-    /// There is no room: on the disk, or for so large properties.
+    /// The disk is full, or the properties of the resource are too large.
     Full,
-    /// After an error of the disk; see [`Store::reopen`].
+    /// A disk error has made the store unusable; see [`Store::reopen`].
     Broken,
     Failed(redb::Error),
 }
@@ -72,34 +74,38 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// See the module.
+/// The store of dead properties. See the module.
 ///
-/// After an error of the disk redb does nothing any more. Then the store is
-/// [broken](Self::is_broken), and has to be reopened.
+/// After a disk error redb refuses all calls. Then the store is [broken](Self::is_broken), and has
+/// to be reopened.
 #[derive(Debug)]
 pub(in crate::files) struct Store {
-    /// `None`: it is in memory, as nothing can be written.
+    /// The file, or `None` if the store is in memory because nothing can be written.
     file: Option<PathBuf>,
     db: RwLock<Option<Database>>,
-    /// One for each time that it was opened: a view of before says nothing of what is now.
+    /// Whether the store is broken. Each opening has a flag of its own, because an error of an
+    /// older view says nothing about the store as it is now.
     broken: ArcSwap<AtomicBool>,
-    /// What could not be written down, in its order.
+    /// The records that could not be written, in their order.
     unsettled: Mutex<Vec<Unsettled>>,
-    /// None has been set here, and what was opened had none, so there is none to look for.
+    /// Whether the store is known to have no properties: it had none when it was opened, and none
+    /// has been set since.
     is_unused: AtomicBool,
 }
 
+/// A record that has to be written when the store has been reopened.
 #[derive(Debug, PartialEq, Eq)]
 enum Unsettled {
     /// The outcome of a change of the folder.
     Outcome(u64, Intent, bool),
-    /// There is nothing at this path any more, or something else.
+    /// The resource at this path is gone, or is another one.
     Gone(DavPath),
-    /// It was not begun, as it could not be written down; but it may have been.
+    /// The change was not begun, because the intent could not be written. The failed commit may
+    /// have written it nevertheless.
     Never(Intent),
 }
 
-/// A property: its name, and the element.
+/// A property: its name, and its element as text.
 pub(in crate::files) type Property = (Name, String);
 
 impl Store {
@@ -110,7 +116,7 @@ impl Store {
         Ok(store)
     }
 
-    /// One that holds nothing, for a folder that cannot be changed.
+    /// Creates an empty store in memory, for a folder that cannot be changed.
     pub(in crate::files) fn in_memory() -> Result<Store> {
         let db = RwLock::new(Some(in_memory()?));
         Ok(Store::new(None, db))
@@ -129,7 +135,8 @@ impl Store {
         let is_of_the_disk = |error: &StoreError| match error {
             StoreError::Broken => true,
             StoreError::Failed(redb::Error::Io(_)) => true,
-            // Of the disk, not the limit of one resource: redb says so at the next call.
+            // Either the disk is full, or the properties of one resource are too large. After a
+            // disk error redb fails at the next call.
             StoreError::Full => self.with_is_broken(),
             _ => false,
         };
@@ -154,7 +161,7 @@ impl Store {
         self.broken.load().store(true, Ordering::Relaxed);
     }
 
-    /// Is done when the store has been reopened.
+    /// Queues a record that is written when the store has been reopened.
     fn put_off(&self, what: Unsettled) {
         let mut unsettled = self.unsettled();
         if !unsettled.contains(&what) {
@@ -164,7 +171,7 @@ impl Store {
         self.mark_broken();
     }
 
-    /// Tries to make it whole again. Views of before are good for nothing then.
+    /// Reopens the store if it is broken. Views that were taken before are useless afterwards.
     pub(in crate::files) fn reopen(&self) -> Result<()> {
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
         if !self.is_broken() {
@@ -175,7 +182,7 @@ impl Store {
             Some(file) => open(file)?,
             None => in_memory()?,
         };
-        // Nobody uses it before it knows what has happened meanwhile.
+        // The queued records are written before anybody uses the store.
         let mut unsettled = self.unsettled();
         tables::catch_up(&opened, &unsettled)?;
         unsettled.clear();
@@ -188,21 +195,22 @@ impl Store {
         self.unsettled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What there is now.
+    /// Returns a view of the current properties.
     pub(in crate::files) fn view(&self) -> Result<View> {
         self.with(|db| Ok(View { txn: Some(db.begin_read()?), broken: self.broken.load_full() }))
     }
 
-    /// Says whether the resource, or anything below it, has a property.
+    /// Returns `true` if the resource, or anything below it, has a property.
     pub(in crate::files) fn has_within(&self, path: &DavPath) -> Result<bool> {
-        // A change that sets one of this path, or moves one to it, has had a claim of it before.
+        // Every change that sets a property of this path, or moves one to it, has had a claim on
+        // the path before.
         if self.is_unused.load(Ordering::Relaxed) {
             return Ok(false);
         }
         self.view()?.has_within(path)
     }
 
-    /// Sets properties of a resource, and removes those without an element.
+    /// Sets the properties of a resource that have an element, and removes those without one.
     pub(in crate::files) fn patch(
         &self,
         path: &DavPath,
@@ -212,7 +220,7 @@ impl Store {
         self.with(|db| tables::patch(db, path, changes))
     }
 
-    /// Writes down what is about to be done, and says under which number.
+    /// Records a change that is about to be made. Returns the number of the record.
     pub(in crate::files) fn intend(&self, intent: &Intent) -> Result<u64> {
         let number = self.with(|db| tables::intend(db, intent));
         if number.is_err() {
@@ -221,8 +229,8 @@ impl Store {
         number
     }
 
-    /// It was done: the properties follow. Or it was not: nothing does. If that cannot be written
-    /// down now, it is when the store has been reopened.
+    /// Records that a change was made or not. If it was made, the properties follow. If this cannot
+    /// be written now, it is written when the store has been reopened.
     pub(in crate::files) fn settle(&self, number: u64, intent: &Intent, done: bool) -> Result<()> {
         let settled = self.with(|db| tables::settle(db, number, intent, done));
         if settled.is_err() {
@@ -231,8 +239,9 @@ impl Store {
         settled
     }
 
-    /// There is nothing at a path any more, or something else: its properties are forgotten, if not
-    /// now, then when the store has been reopened. True: there were some, or there may have been.
+    /// Forgets the properties of a path whose resource is gone or is another one. If that cannot be
+    /// written now, it is written when the store has been reopened. Returns `true` if there were
+    /// properties, or may have been.
     pub(in crate::files) fn forget(&self, path: &DavPath) -> bool {
         let forgotten = self.has_within(path).and_then(|has_some| {
             if has_some {
@@ -247,7 +256,7 @@ impl Store {
         })
     }
 
-    /// What a server that was killed has left.
+    /// Returns the recorded changes whose outcome is not known, because the server was killed.
     pub(in crate::files) fn intents(&self) -> Result<Vec<(u64, Intent)>> {
         self.with(|db| {
             let table = db.begin_read()?.open_table(INTENTS)?;
@@ -262,7 +271,8 @@ impl Store {
 }
 
 fn open(file: &Path) -> Result<Database> {
-    // Killed while it was made: redb writes its magic number, nine bytes, last.
+    // If the server was killed while it made the file, the magic number is missing: redb writes
+    // these 9 bytes last.
     let has_begun = std::fs::File::open(file).and_then(|mut file| {
         let mut magic = [0; 9];
         file.read_exact(&mut magic).map(|()| magic != [0; 9])
@@ -272,7 +282,7 @@ fn open(file: &Path) -> Result<Database> {
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             std::fs::remove_file(file)?
         }
-        // It is there, or not; or redb says what is wrong with it.
+        // The file is valid, or it does not exist, or redb reports what is wrong with it.
         _ => {}
     }
     let mut builder = Database::builder();

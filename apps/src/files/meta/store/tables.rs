@@ -1,4 +1,4 @@
-//! The tables, and what is done to them in one transaction each.
+//! The tables, and the changes of them, each of which is one transaction.
 
 use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 
@@ -7,36 +7,37 @@ use super::{Property, Result, StoreError, Unsettled};
 use crate::files::dav::xml::Name;
 use crate::files::path::DavPath;
 
-/// Path, namespace, name: the element.
+/// The properties: from path, namespace and name to the element.
 pub(super) const PROPERTIES: TableDefinition<'_, Key<'static>, &str> =
     TableDefinition::new("properties");
 
-/// Number: what is about to be done.
+/// The recorded changes, by number.
 pub(super) const INTENTS: TableDefinition<'_, u64, Record<'static>> =
     TableDefinition::new("intents");
 
-/// Kind, from, to, the inode that tells whether it was done; of what was replaced the inode and the
-/// time of its modification.
+/// A recorded change: its kind, its two paths, the inode that tells whether it was made, and the
+/// inode and the modification time of what it may have left.
 pub(super) type Record<'a> = (u8, &'a [u8], &'a [u8], u64, u64, u64);
 
-/// Bytes of the properties of one resource, at most.
+/// The maximum total size of the properties of one resource, in bytes.
 pub(super) const MOST_BYTES: usize = 256 * 1024;
 
 pub(super) type Key<'a> = (&'a [u8], &'a str, &'a str);
 
-/// What comes behind all keys of one path: no path has a zero byte.
+/// Returns a key that follows all keys of a path, because no path has a zero byte.
 pub(super) fn after(path: &DavPath) -> Vec<u8> {
     [path.as_bytes(), b"\0"].concat()
 }
 
-/// The keys of one path.
+/// Returns the range of the keys of one path.
 pub(super) fn keys<'a>(path: &'a DavPath, after: &'a [u8]) -> std::ops::Range<Key<'a>> {
     (path.as_bytes(), "", "")..(after, "", "")
 }
 
 type Entries = Vec<(DavPath, Property)>;
 
-/// The properties of a resource and of all below it; they may be removed.
+/// Returns the properties of a resource and of everything below it, and removes them if `remove` is
+/// set.
 fn take_within(
     table: &mut redb::Table<'_, Key<'static>, &'static str>,
     path: &DavPath,
@@ -73,7 +74,7 @@ fn take_within(
 
 type Entry<'a> = (redb::AccessGuard<'a, Key<'static>>, redb::AccessGuard<'a, &'static str>);
 
-/// What was found at `from` is at `to`.
+/// Inserts properties that were found at `from` at the same places below `to`.
 fn put(
     table: &mut redb::Table<'_, Key<'static>, &'static str>,
     found: Entries,
@@ -88,7 +89,7 @@ fn put(
     Ok(())
 }
 
-/// No inode has this number.
+/// A number that no inode has.
 const NONE: u64 = 0;
 
 pub(super) fn record(intent: &Intent) -> Record<'_> {
@@ -156,7 +157,7 @@ pub(super) fn intend(db: &Database, intent: &Intent) -> Result<u64> {
     Ok(number)
 }
 
-/// What could not be written down before, in its order and at once.
+/// Writes the queued records in their order, in one transaction.
 pub(super) fn catch_up(db: &Database, all: &[Unsettled]) -> Result<()> {
     let txn = db.begin_write()?;
     for one in all {
@@ -183,7 +184,7 @@ pub(super) fn settle(db: &Database, number: u64, intent: &Intent, done: bool) ->
 
 fn settle_in(txn: &WriteTransaction, number: u64, intent: &Intent, done: bool) -> Result<()> {
     let mut intents = txn.open_table(INTENTS)?;
-    // A commit may have been made though it was reported to have failed.
+    // A commit may have succeeded although it was reported as failed.
     if intents.get(number)?.is_none_or(|known| known.value() != record(intent)) {
         return Ok(());
     }

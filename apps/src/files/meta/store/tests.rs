@@ -110,7 +110,7 @@ fn a_store_whose_making_was_cut_off_is_made_again() {
         std::fs::write(&file, contents).unwrap();
         set(&Store::open(&file).unwrap(), "f", "value");
     }
-    // All is there but the magic number.
+    // The file is complete except for the magic number.
     let mut whole = std::fs::read(&file).unwrap();
     whole[..9].fill(0);
     std::fs::write(&file, whole).unwrap();
@@ -131,13 +131,13 @@ fn what_could_not_be_settled_is_when_it_is_reopened() {
     assert!(store.is_broken() && store.forget(&path("gone")));
     store.reopen().unwrap();
     assert_eq!(get(&store, "gone"), None);
-    // What was not begun is not finished at the next start.
+    // A change that was not begun is not finished at the next start.
     let never = Intent::Delete { path: path("never"), inode: 2 };
     store.intend(&never).unwrap();
     store.put_off(Unsettled::Never(never));
     store.reopen().unwrap();
     assert!(store.intents().unwrap().is_empty());
-    // What was settled already is not settled again.
+    // A change that was settled already is not settled again.
     set(&store, "a", "another");
     store.settle(number, &intent, true).unwrap();
     assert_eq!(get(&store, "a").as_deref(), Some("another"));
@@ -149,7 +149,7 @@ fn what_could_not_be_settled_is_when_it_is_reopened() {
     store.reopen().unwrap();
     let _ = before.of(&path("b"));
     assert!(!store.is_broken(), "a view of before says nothing of what is now");
-    // What was there before does not keep it.
+    // The error of an older view does not affect the reopened store.
     drop(before);
     set(&store, "b", "value");
     assert_eq!(get(&store, "b").as_deref(), Some("value"));

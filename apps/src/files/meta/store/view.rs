@@ -1,4 +1,4 @@
-//! Reading the properties as they were at one time.
+//! Views of the properties at one time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,14 +10,14 @@ use super::{Property, Result};
 use crate::files::dav::xml::Name;
 use crate::files::path::DavPath;
 
-/// The properties as they were at one time; nothing while the store is broken.
+/// The properties as they were at one time. It is empty while the store is broken.
 pub(in crate::files) struct View {
     pub(super) txn: Option<ReadTransaction>,
     pub(super) broken: Arc<AtomicBool>,
 }
 
 impl View {
-    /// A view for the time in which the store cannot be read: it has nothing.
+    /// Returns an empty view, for the time in which the store cannot be read.
     pub(in crate::files) fn emptied(&self) -> View {
         View { txn: None, broken: Arc::clone(&self.broken) }
     }
@@ -27,7 +27,7 @@ impl View {
         f(txn).inspect_err(|_| self.broken.store(true, Ordering::Relaxed))
     }
 
-    /// Says whether any resource has a property.
+    /// Returns `true` if any resource has a property.
     pub(in crate::files) fn has_some(&self) -> Result<bool> {
         use redb::ReadableTableMetadata;
         self.read(|txn| Ok(!txn.open_table(PROPERTIES)?.is_empty()?))
