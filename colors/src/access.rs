@@ -27,7 +27,7 @@ pub enum Access {
 }
 
 /// The outcome of [`Readers::exclude`]: whether an exclusive event may start.
-#[must_use = "who waits must let the color go"]
+#[must_use = "a holder that waits must let the color go"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Excluded {
     /// The color has no readers.
@@ -37,7 +37,7 @@ pub enum Excluded {
 }
 
 /// The outcome of [`Readers::leave`]: whether the reader inherits the color.
-#[must_use = "who inherits the color has to queue it"]
+#[must_use = "the reader that inherits the color has to queue it"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Left {
     /// The reader has nothing more to do with the color.

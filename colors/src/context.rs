@@ -84,6 +84,15 @@ impl fmt::Display for Context {
 }
 
 /// A step that the rules do not allow.
+///
+/// # Examples
+///
+/// ```
+/// use dapple_colors::Context::{Anon, Global, None};
+/// let error = None.passage(Global, Anon).unwrap_err();
+/// assert_eq!((error.from(), error.to()), (None, Global));
+/// assert!(error.is_undeclared());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IllegalStep {
     from: Context,
@@ -113,7 +122,7 @@ impl fmt::Display for IllegalStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "an event cannot go from {} to {}", self.from, self.to)?;
         match self.declared {
-            Some(highest) => write!(f, ": it has declared {highest} as its highest context"),
+            Some(highest) => write!(f, ": its highest declared context is {highest}"),
             Option::None => Ok(()),
         }
     }

@@ -61,6 +61,14 @@ pub enum Finished<E> {
 
 impl<E> Finished<E> {
     /// Applies `f` to the next event, if there is one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_colors::Finished;
+    /// assert_eq!(Finished::Next("abc").map(str::len), Finished::Next(3));
+    /// assert_eq!(Finished::<&str>::Gap.map(str::len), Finished::Gap);
+    /// ```
     #[inline]
     pub fn map<T>(self, f: impl FnOnce(E) -> T) -> Finished<T> {
         match self {
@@ -132,6 +140,20 @@ impl<E: Copy> Mailbox<E> {
     ///
     /// A post that finds the color idle is complete with this step. For any other post,
     /// [`link`](Self::link) has to follow.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_colors::{Finished, Mailbox, Posted};
+    /// let mut m = Mailbox::new();
+    /// assert_eq!(m.take_place("a").1, Posted::BecameRunnable);
+    /// let (place, posted) = m.take_place("b");
+    /// assert_eq!(posted, Posted::Behind);
+    /// assert_eq!(m.begin(), Finished::Next("a"));
+    /// assert_eq!(m.finish(), Finished::Gap);                // "b" is not linked yet
+    /// m.link(place, "b");
+    /// assert_eq!(m.begin(), Finished::Next("b"));
+    /// ```
     pub fn take_place(&mut self, event: E) -> (Reserved, Posted) {
         let place = Reserved(self.places);
         self.places += 1;
@@ -145,7 +167,8 @@ impl<E: Copy> Mailbox<E> {
         }
     }
 
-    /// Links an event to its place: the second step of a post that was [`Posted::Behind`].
+    /// Links an event to its place: the second step of a post that was [`Posted::Behind`]. See
+    /// [`take_place`](Self::take_place) for an example.
     ///
     /// # Panics
     ///
@@ -159,7 +182,7 @@ impl<E: Copy> Mailbox<E> {
         *slot = Slot::Linked(event);
     }
 
-    /// Posts an event: both steps at once.
+    /// Posts an event: both steps at once. See the [type](Self) for an example.
     pub fn post(&mut self, event: E) -> Posted {
         let (place, posted) = self.take_place(event);
         if posted == Posted::Behind {
@@ -176,6 +199,20 @@ impl<E: Copy> Mailbox<E> {
     /// # Panics
     ///
     /// Panics if the color is not running.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_colors::{Finished, Mailbox, Posted};
+    /// let mut m = Mailbox::new();
+    /// assert_eq!(m.post("a"), Posted::BecameRunnable);
+    /// assert_eq!(m.begin(), Finished::Next("a"));
+    /// assert!(m.keep("b"));                                 // nobody is behind "a"
+    /// assert_eq!(m.post("c"), Posted::Behind);
+    /// assert!(!m.keep("d"));                                // "d" has to go behind "c"
+    /// assert_eq!(m.finish(), Finished::Next("b"));
+    /// assert_eq!(m.finish(), Finished::Next("c"));
+    /// ```
     #[must_use = "an event that was not kept has to be posted"]
     pub fn keep(&mut self, event: E) -> bool {
         assert_eq!(self.state, State::Running, "only a running color posts to itself");
@@ -189,7 +226,8 @@ impl<E: Copy> Mailbox<E> {
     /// Begins the turn of a worker that took the color out of a run queue, and returns the event to
     /// run.
     ///
-    /// If the last turn ended at a gap, returns what [`finish`](Self::finish) would return now.
+    /// If the last turn ended at a gap, returns what [`finish`](Self::finish) would return now. See
+    /// the [type](Self) for an example.
     ///
     /// # Panics
     ///
@@ -206,7 +244,8 @@ impl<E: Copy> Mailbox<E> {
         }
     }
 
-    /// Ends the event that runs, and returns what is behind it.
+    /// Ends the event that runs, and returns what is behind it. See the [type](Self) for an
+    /// example.
     ///
     /// # Panics
     ///
@@ -252,6 +291,18 @@ impl<E: Copy> Mailbox<E> {
     /// # Panics
     ///
     /// Panics if the color is not running.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_colors::{Finished, Mailbox};
+    /// let mut m = Mailbox::new();
+    /// _ = (m.post("a"), m.post("b"));
+    /// assert_eq!(m.begin(), Finished::Next("a"));
+    /// assert_eq!(m.finish(), Finished::Next("b"));
+    /// m.yield_turn();                                       // "b" has not run
+    /// assert_eq!(m.begin(), Finished::Next("b"));           // perhaps on another worker
+    /// ```
     pub fn yield_turn(&mut self) {
         assert_eq!(self.state, State::Running, "only a running color can yield");
         self.state = State::Queued;

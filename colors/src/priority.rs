@@ -27,6 +27,14 @@ impl Priority {
     }
 
     /// Returns the higher one of the two classes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_colors::Priority;
+    /// assert_eq!(Priority::Low.or_higher(Priority::High), Priority::High);
+    /// assert!(Priority::Normal.is_higher_than(Priority::Low));
+    /// ```
     pub fn or_higher(self, other: Priority) -> Priority {
         if other.is_higher_than(self) { other } else { self }
     }

@@ -29,6 +29,8 @@
 use crate::access::Access;
 
 /// A color that an event wants, and the access to it.
+///
+/// [`arrange`] has an example, in which a pair of a key and an access is one.
 pub trait Want {
     /// The identity of a color, with the one order of all colors.
     type Key: Ord;
@@ -93,6 +95,16 @@ pub enum Arrived {
 }
 
 /// The number of requests of a set that have not arrived.
+///
+/// # Examples
+///
+/// ```
+/// use dapple_colors::{Arrived, Gathering};
+/// let mut set = Gathering::new(3);
+/// assert_eq!(set.arrive_at_once(1), Arrived::Waits);    // one of the colors was idle
+/// assert_eq!(set.arrive(), Arrived::Waits);
+/// assert_eq!(set.arrive(), Arrived::Complete);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gathering(usize);
 

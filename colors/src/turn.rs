@@ -47,6 +47,13 @@ pub enum Pace {
 
 impl Pace {
     /// Returns the pace of events with this average length in nanoseconds; 0 means unknown.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_colors::Pace;
+    /// assert_eq!([100, 1_000, 5_000].map(Pace::of), [Pace::Short, Pace::Unknown, Pace::Long]);
+    /// ```
     #[inline]
     pub fn of(event_nanos: u32) -> Pace {
         match event_nanos {
@@ -101,7 +108,8 @@ impl Turn {
         Turn { budget, pace, events: 0, timed_from: 0, next_look }
     }
 
-    /// Counts an event that has ended. `posts` is the number of all posts of this turn so far.
+    /// Counts an event that has ended. `posts` is the number of all posts of this turn so far. See
+    /// the [type](Self) for an example.
     #[inline]
     pub fn after_event(&mut self, posts: u32) -> TurnStep {
         self.events += 1;
@@ -115,13 +123,29 @@ impl Turn {
     }
 
     /// Starts the timing of the turn, when the clock was read for the first time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_colors::{Pace, Turn, TurnBudget, TurnStep};
+    /// let budget = TurnBudget { events: 64, posts: 64, nanos: 200_000 };
+    /// let mut turn = Turn::new(budget, Pace::Unknown);
+    /// for _ in 0..3 {
+    ///     assert_eq!(turn.after_event(0), TurnStep::Continue);
+    /// }
+    /// assert_eq!(turn.after_event(0), TurnStep::ReadClock);
+    /// assert_eq!(turn.start_timing(), TurnStep::Continue);  // the clock is read
+    /// assert_eq!(turn.after_event(0), TurnStep::ReadClock);
+    /// assert_eq!(turn.at(250_000), TurnStep::End);          // it is read 250 us later
+    /// ```
     pub fn start_timing(&mut self) -> TurnStep {
         self.timed_from = self.events;
         self.next_look = self.events + 1;
         TurnStep::Continue
     }
 
-    /// Decides by the time: the turn has lasted `elapsed` nanoseconds since its timing started.
+    /// Decides by the time: the turn has lasted `elapsed` nanoseconds since its timing started. See
+    /// [`start_timing`](Self::start_timing) for an example.
     pub fn at(&mut self, elapsed: u64) -> TurnStep {
         let events = u64::from((self.events - self.timed_from).max(1));
         if elapsed / events >= u64::from(LONG_EVENT_NANOS) {

@@ -302,7 +302,7 @@ fn i9_alone_without_a_wait() {
         .event("slow", |s| s.none(|e| e.defer("slow")))
         .event("asks", |s| s.alone(|e| e.act("asked")));
     let violation = finds::<AloneAtOnce>(Rule::I9, &slow);
-    assert_eq!(violation.what(), "it is to be alone, and ticket 1 is there");
+    assert_eq!(violation.what(), "it is let be alone while ticket 1 is in the way");
     let own = Scenario::new(Mode::Snapshot, 0)
         .event("asks", |s| s.none(|e| e.defer("first")).alone(|e| e.act("asked")));
     let violation = finds::<AloneAtOnce>(Rule::I9, &own);

@@ -9,7 +9,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Returns the time that timers go by.
 #[inline]
-#[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
+#[allow(clippy::disallowed_methods, reason = "the one allowed call")]
 pub fn now() -> Instant {
     #[cfg(feature = "sim")]
     if let Some(now) = crate::sync::seam::with(|simulation| simulation.now()) {
@@ -19,7 +19,7 @@ pub fn now() -> Instant {
 }
 
 /// Returns the time of day.
-#[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
+#[allow(clippy::disallowed_methods, reason = "the one allowed call")]
 pub fn wall() -> SystemTime {
     #[cfg(feature = "sim")]
     if let Some(now) = crate::sync::seam::with(|simulation| simulation.wall()) {

@@ -68,6 +68,26 @@ impl Cx {
     /// Two callbacks on one worker that see the same number belong to the same batch of readiness.
     /// What the first one learned about the outside world after the batch began is as fresh for the
     /// second.
+    ///
+    /// # Examples
+    ///
+    /// A directory that is looked at once for all callbacks of a batch:
+    ///
+    /// ```
+    /// use dapple::{Colored, Runtime};
+    /// let rt = Runtime::new()?;
+    /// let looked = Colored::new(&rt.handle().new_color(), None);
+    /// for _ in 0..10 {
+    ///     looked.post(|looked, cx| {
+    ///         let batch = (cx.worker(), cx.poll_count());
+    ///         if looked.as_ref().is_none_or(|(last, _)| *last != batch) {
+    ///             *looked = Some((batch, std::fs::metadata(".")));
+    ///         }
+    ///     });
+    /// }
+    /// assert!(looked.call(|looked, _| matches!(looked, Some((_, Ok(_))))).join().unwrap());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn poll_count(&self) -> u64 {
         self.local().scheduler.polls.get()
     }

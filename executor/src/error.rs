@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 
 /// The reason why a `try_` method did not accept a closure, which is handed back in it.
+///
+/// See [`into_inner`](Self::into_inner) for an example.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TryPostError<F> {
@@ -15,6 +17,22 @@ pub enum TryPostError<F> {
 
 impl<F> TryPostError<F> {
     /// Returns the closure that was not accepted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let here = dapple::Runtime::builder().workers(1).build_here()?;
+    /// let h = here.handle();
+    /// let color = h.color_builder().capacity(1).build();
+    /// color.post(|_| println!("takes the room"));
+    /// let refused = h.try_post(&color, |_| println!("is posted later")).unwrap_err();
+    /// assert!(refused.is_full());
+    /// here.wait_idle();                           // makes room
+    /// h.try_post(&color, refused.into_inner()).unwrap();
+    /// here.wait_idle();
+    /// assert_eq!(here.metrics().events(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn into_inner(self) -> F {
         match self {
             TryPostError::Full(f) | TryPostError::Closed(f) => f,
@@ -48,7 +66,7 @@ impl<F> fmt::Debug for TryPostError<F> {
 impl<F> fmt::Display for TryPostError<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            TryPostError::Full(_) => "the limit is reached",
+            TryPostError::Full(_) => "the limit has been reached",
             TryPostError::Closed(_) => "the runtime is shutting down",
         })
     }

@@ -22,6 +22,24 @@ pub struct PanicReport<'a> {
 
 impl PanicReport<'_> {
     /// Returns the message if the payload is text, as that of `panic!` is.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// let (tx, rx) = mpsc::channel();
+    /// let rt = dapple::Runtime::builder()
+    ///     .on_panic(move |report| {
+    ///         let message = report.message().unwrap_or("not a text");
+    ///         let site = report.site.expect("a callback has a site");
+    ///         tx.send(format!("{message} (posted in line {})", site.line())).unwrap();
+    ///     })
+    ///     .build()?;
+    /// let line = line!() + 1;
+    /// rt.handle().post_default(|_| panic!("page {} is missing", 7));
+    /// assert_eq!(rx.recv().unwrap(), format!("page 7 is missing (posted in line {line})"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn message(&self) -> Option<&str> {
         let text = self.payload.downcast_ref::<&'static str>().copied();
         text.or_else(|| self.payload.downcast_ref::<String>().map(String::as_str))
@@ -69,7 +87,9 @@ impl std::fmt::Display for StallReport<'_> {
         let (label, millis) = (self.label.unwrap_or("none"), self.running.as_millis());
         write!(f, "{}: an event (label: {label}) ", self.site)?;
         match self.events {
-            None => write!(f, "runs, and its worker has looked at nothing else for {millis} ms"),
+            None => {
+                write!(f, "has been running for {millis} ms, and its worker has done nothing else")
+            }
             Some(0 | 1) => write!(f, "took {millis} ms"),
             Some(n) => write!(f, "and {} more that ran with it took {millis} ms", n - 1),
         }
@@ -103,7 +123,7 @@ impl std::fmt::Display for TicketStall<'_> {
         let TicketStall { site, ticket, doing, uncommitted, .. } = self;
         write!(f, "{site}: ticket {ticket} (domain: {label}), {doing}, has not committed for")?;
         write!(f, " {millis} ms,")?;
-        write!(f, " and {} wait for it", uncommitted.saturating_sub(1))
+        write!(f, " and {} other events wait for it", uncommitted.saturating_sub(1))
     }
 }
 

@@ -108,6 +108,22 @@ impl<T: Send + 'static> fmt::Debug for Sequencer<T> {
 ///
 /// A place that is dropped completes without a value, so that it does not block the places behind
 /// it.
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Runtime, Sequencer};
+/// let rt = Runtime::new()?;
+/// let (tx, answers) = std::sync::mpsc::channel();
+/// let sequencer = Sequencer::new(&rt.handle().new_color(), move |n, _| tx.send(n).unwrap());
+/// let [first, second, third] = [(); 3].map(|()| sequencer.reserve());
+/// third.complete(3);
+/// first.complete(1);
+/// drop(second);                           // completes without a value
+/// rt.wait_idle();
+/// assert!(answers.try_iter().eq([1, 3]));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use = "a place that is dropped completes without a value"]
 pub struct Place<T: Send + 'static> {
     shared: Arc<Shared<T>>,

@@ -363,7 +363,7 @@ impl Drop for Slab {
             unsafe { lock(magazine).empty_into(self) };
         }
         let inner = self.inner.get_mut().unwrap_or_else(|e| e.into_inner());
-        debug_assert!(inner.open.is_null(), "everything has been given back");
+        debug_assert!(inner.open.is_null(), "all slots have been freed");
         for chunk in inner.spare.drain(..) {
             // SAFETY: a spare chunk has no slot in use, and was allocated with this layout.
             unsafe { dealloc(chunk.as_ptr().cast(), Chunk::LAYOUT) };

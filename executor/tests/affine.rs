@@ -250,6 +250,6 @@ fn e18_a_local_task_is_spawned_where_its_color_is_bound() {
     for color in [b, h.new_color()] {
         let called = a.call(move |cx| panics(|| drop(cx.spawn_local(&color, async {}))));
         let message = called.join().unwrap();
-        assert!(message.contains("not bound to worker 0"), "{message}");
+        assert!(message.contains("not bound to this worker (0)"), "{message}");
     }
 }

@@ -45,7 +45,7 @@ fn c8_a_full_color_hands_the_closure_back() {
     assert!(color.try_post(counts(10)).is_ok());
     let refused = h.try_post(&color, counts(100)).unwrap_err();
     assert!(refused.is_full() && !refused.is_closed());
-    assert_eq!(refused.to_string(), "the limit is reached");
+    assert_eq!(refused.to_string(), "the limit has been reached");
     let f = refused.into_inner();
     assert_eq!((color.occupancy(), rt.metrics().over_limit()), (Some(3), 0));
     drop(blocked);

@@ -85,7 +85,7 @@ fn c13_aliasing_and_foreign_colors_panic_at_the_place() {
     let mut reports = reports.lock().unwrap().clone();
     reports.sort();
     let expected = [
-        "by reference already",
+        "already has a reference to this value",
         "does not run on the color",
         "does not run on the color",
         "poison",

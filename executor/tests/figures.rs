@@ -168,7 +168,7 @@ fn e12_a_stall_is_written_to_standard_error_if_there_is_no_subscriber() {
     let told = told_by("stalls");
     let line = told.lines().find(|line| line.starts_with("dapple: ")).unwrap_or_default();
     assert!(line.contains(file!()) && line.contains("label: default"), "{told}");
-    assert!(line.ends_with(" ms"), "{told}");
+    assert!(line.contains(" ms"), "{told}");
 }
 
 #[test]

@@ -130,8 +130,8 @@ fn e1_workers_are_pinned_and_named() {
 fn e1_bad_settings_are_clear_errors() {
     let _alone = alone();
     let error = |b: dapple::Builder| b.build().unwrap_err().to_string();
-    assert_eq!(error(Runtime::builder().workers(0)), "a runtime has at least one worker");
-    assert_eq!(error(Runtime::builder().cores([])), "a runtime runs on at least one core");
+    assert_eq!(error(Runtime::builder().workers(0)), "a runtime needs at least one worker");
+    assert_eq!(error(Runtime::builder().cores([])), "a runtime needs at least one core");
     let first = core_ids()[0];
     assert_eq!(
         error(Runtime::builder().cores([first, first])),

@@ -186,7 +186,7 @@ fn e9_blocking_work_is_not_pinned_where_a_worker_is() {
 #[test]
 fn e1_no_thread_for_blocking_work_is_a_clear_error() {
     let error = Runtime::builder().offload_threads(0).build().unwrap_err();
-    assert_eq!(error.to_string(), "blocking work runs on at least one thread");
+    assert_eq!(error.to_string(), "blocking work needs at least one thread");
 }
 
 /// Work may wait for other work, nested deeper than there are threads.

@@ -219,7 +219,10 @@ fn c13_aliasing_in_a_set_panics_at_the_place() {
         (Colored::new(&color, 1), Colored::new(&color, 2), Colored::new(&h.new_color(), 3));
     let again = a.clone();
     let twice = std::panic::catch_unwind(|| (a.exclusive(), again.shared()).post(|_, _| {}));
-    assert_eq!(*twice.unwrap_err().downcast::<&str>().unwrap(), "a set names one value twice");
+    assert_eq!(
+        *twice.unwrap_err().downcast::<&str>().unwrap(),
+        "a set must not name a value twice"
+    );
 
     // Two values of one color: the set has the color exclusively, but it has the value `b` by
     // shared reference.
@@ -238,9 +241,9 @@ fn c13_aliasing_in_a_set_panics_at_the_place() {
     assert_eq!(
         *messages.lock().unwrap(),
         [
-            "the event has this value by reference already",
-            "the event shares the color of this value with others",
-            "the event has this value by reference already",
+            "the event already has a reference to this value",
+            "the event has only shared access to the color of this value",
+            "the event already has a reference to this value",
         ]
     );
     // Another set can reach the values.

@@ -163,9 +163,9 @@ fn c13_a_shared_event_reads_other_values_of_its_color_and_writes_none() {
     assert_eq!(
         *messages.lock().unwrap(),
         [
-            "the event shares the color of this value with others",
+            "the event has only shared access to the color of this value",
             "the event does not run on the color of this value",
-            "the event has this value by reference already",
+            "the event already has a reference to this value",
         ]
     );
 }

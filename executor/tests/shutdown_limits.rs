@@ -155,7 +155,8 @@ fn e11_a_circle_of_drops_does_not_keep_a_shutdown() {
         .collect();
     let begin = Instant::now();
     all.into_iter().for_each(|one| one.join().unwrap());
-    assert!(begin.elapsed() < 60_000 * MS, "{:?}", begin.elapsed());
+    // Ten million links take 20 s in a debug build, and a multiple of that on a busy machine.
+    assert!(begin.elapsed() < 300_000 * MS, "{:?}", begin.elapsed());
 }
 
 /// A long chain of drops, each of which posts the next, is followed to its end.

@@ -325,7 +325,7 @@ fn c12_sleeps_are_never_early_and_timeouts_drop_what_is_late() {
         };
         limits.timeout(Duration::from_millis(5), late).await
     });
-    assert_eq!(task.join().unwrap().unwrap_err().to_string(), "the time was over");
+    assert_eq!(task.join().unwrap().unwrap_err().to_string(), "the time limit has passed");
     assert!(dropped.load(SeqCst));
     assert_eq!(rt.block_on(h.timeout(LONG, from_a_thread(Duration::ZERO))), Ok(7));
     rt.block_on(h.sleep(Duration::ZERO));
@@ -344,7 +344,10 @@ fn c11_a_call_on_a_poisoned_value_says_so() {
         value.call_shared(|_, _| -> u8 { panic!("a reader's") }).join().unwrap_err().is_panic()
     );
     assert!(value.call(|_, _| -> u8 { panic!("a writer's") }).join().unwrap_err().is_panic());
-    assert!(value.is_poisoned() && rt.metrics().panics() == 2, "who is told finds it done");
+    assert!(
+        value.is_poisoned() && rt.metrics().panics() == 2,
+        "the panic is counted before the outcome is delivered"
+    );
     assert!(value.call(|v, _| *v).join().unwrap_err().is_poisoned());
     assert!(value.call_shared(|v, _| *v).join().unwrap_err().is_poisoned());
     assert_eq!(rt.metrics().dropped(), 2);
@@ -365,7 +368,10 @@ fn e16_join_and_block_on_panic_on_a_worker() {
         let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(join)).unwrap_err();
         *payload.downcast_ref::<&str>().unwrap()
     });
-    assert_eq!(message.join().unwrap(), "join on a worker would block it");
+    assert_eq!(
+        message.join().unwrap(),
+        "`JoinHandle::join` was called on a worker, which it would block"
+    );
 }
 
 #[test]

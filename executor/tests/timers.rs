@@ -160,7 +160,7 @@ fn e8_every_can_be_cancelled_by_its_own_call() {
 }
 
 #[test]
-#[should_panic(expected = "longer than zero")]
+#[should_panic(expected = "must not be zero")]
 fn every_refuses_no_period() {
     let rt = runtime(1);
     rt.handle().every(Duration::ZERO, &rt.handle().default_color(), |_| ());

@@ -35,7 +35,7 @@ fn main() -> io::Result<()> {
     let io = Io::of(&rt.handle());
     let descriptors = inherited()?;
     if descriptors.is_empty() {
-        return Err(io::Error::other("nobody has passed a socket: see systemd-socket-activate(1)"));
+        return Err(io::Error::other("no socket was passed: see systemd-socket-activate(1)"));
     }
     let clients = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&clients);

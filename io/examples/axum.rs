@@ -32,7 +32,7 @@ struct Hello {
 }
 
 async fn hello(Query(hello): Query<Hello>) -> String {
-    format!("hello, {}\n", hello.name.as_deref().unwrap_or("whoever you are"))
+    format!("hello, {}\n", hello.name.as_deref().unwrap_or("stranger"))
 }
 
 async fn read(State(store): State<Store>, Path(key): Path<String>) -> Result<String, StatusCode> {
@@ -102,7 +102,7 @@ fn main() -> io::Result<()> {
         let (app, handle, color) = (app.clone(), handle.clone(), cx.new_color());
         match stream.into_async() {
             Ok(stream) => cx.spawn(&color, serve(stream, app, handle)).detach(),
-            Err(error) => eprintln!("a connection that cannot be served: {error}"),
+            Err(error) => eprintln!("cannot serve a connection: {error}"),
         }
     })?;
     println!("listening on http://{}", listener.local_addr());

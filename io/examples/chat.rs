@@ -66,11 +66,11 @@ impl Guest {
                 let Some(me) = me.upgrade() else { return };
                 return me.with(|guest, conn, _| {
                     guest.name = None;
-                    guest.hears(conn, "* that name is taken: another one?");
+                    guest.hears(conn, "* that name is taken, choose another one");
                 });
             }
             room.0.insert(name.clone(), me);
-            room.tell_all(format!("* {name} comes"));
+            room.tell_all(format!("* {name} has joined"));
         });
     }
 }
@@ -92,7 +92,7 @@ impl Protocol for Guest {
         if let Some(name) = self.name.take() {
             self.room.post(move |room, _| {
                 room.0.remove(&name);
-                room.tell_all(format!("* {name} goes"));
+                room.tell_all(format!("* {name} has left"));
             });
         }
     }

@@ -51,7 +51,7 @@ fn main() -> io::Result<()> {
     let address: SocketAddr = address.parse().map_err(io::Error::other)?;
     let here = dapple_io::runtime().default_here(true).build_here()?;
     let io = Io::of(&here.handle());
-    let fd = here.poll_fd().expect("a reactor has one").as_raw_fd();
+    let fd = here.poll_fd().expect("a runtime with a reactor has a poll descriptor").as_raw_fd();
 
     let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(8));
     let mut listener = TcpListener::bind(address)?;

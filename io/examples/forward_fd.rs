@@ -41,7 +41,7 @@ impl Session {
         let (io, also) = (cx.io(), ends.clone());
         let (pipes, last) = (Default::default(), Instant::now());
         let session = Session { ends, pipes, watched: Vec::new(), idle: None, last };
-        let session = Colored::new(&cx.color().expect("it has one"), session);
+        let session = Colored::new(&cx.color().expect("the event has a color"), session);
         let me = session.clone();
         session.post(move |session, _| {
             for (end, socket) in also.into_iter().enumerate() {

@@ -144,6 +144,6 @@ fn main() -> io::Result<()> {
         supervisor.signal_all(libc::SIGTERM);
     })?;
     let _ = ends.recv();
-    println!("all have ended");
+    println!("all programs have ended");
     Ok(())
 }

@@ -233,6 +233,19 @@ impl Child {
     }
 
     /// Has the child killed when this handle is dropped before the child has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{os::unix::process::ExitStatusExt, process::Command};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let mut child = io.spawn_child(Command::new("sleep").arg("60"))?;
+    /// let end = child.kill_on_drop().wait();
+    /// drop(child);
+    /// assert_eq!(rt.block_on(end)?.signal(), Some(libc::SIGKILL));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn kill_on_drop(&mut self) -> &mut Self {
         self.kills_on_drop = true;
         self
@@ -245,6 +258,19 @@ impl Child {
     /// `f` gets an error only if it is not known how the child has ended: because other code has
     /// waited for it, because the process ignores `SIGCHLD`, or because the runtime has ended
     /// first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{process::Command, sync::mpsc};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let (tell, told) = mpsc::channel();
+    /// let child = io.spawn_child(Command::new("sh").args(["-c", "exit 3"]))?;
+    /// child.on_exit(&rt.handle().new_color(), move |status, _| tell.send(status).unwrap());
+    /// assert_eq!(told.recv().unwrap()?.code(), Some(3));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     #[doc(alias = "chldcb")]
     #[doc(alias = "uv_exit_cb")]
@@ -257,6 +283,8 @@ impl Child {
 
     /// Waits until the child has ended, and returns its exit status.
     ///
+    /// See [`signal`](Self::signal) for an example.
+    ///
     /// # Errors
     ///
     /// Returns an error if it is not known how the child has ended: because other code has waited
@@ -266,6 +294,8 @@ impl Child {
     }
 
     /// Kills the child with `SIGKILL`.
+    ///
+    /// See [`signal`](Self::signal) for an example.
     ///
     /// # Errors
     ///
@@ -282,6 +312,20 @@ impl Child {
     ///
     /// Returns the system's error `ESRCH` if the child has ended and has been waited for, and
     /// `InvalidInput` if `signal` is not the number of a signal.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{os::unix::process::ExitStatusExt, process::Command};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let child = io.spawn_child(Command::new("sleep").arg("60"))?;
+    /// child.signal(libc::SIGTERM)?;
+    /// assert_eq!(rt.block_on(child.wait())?.signal(), Some(libc::SIGTERM));
+    /// // The child has ended, so there is nothing to send a signal to.
+    /// assert_eq!(child.signal(libc::SIGTERM).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[doc(alias = "uv_process_kill")]
     pub fn signal(&self, signal: i32) -> io::Result<()> {
         self.shared.send_signal(signal)
@@ -301,6 +345,8 @@ impl Child {
     /// default the connection ends when the child prints nothing for 60 s, or when one message of
     /// its protocol takes longer than 10 s.
     ///
+    /// See [`Io::spawn_child`] for an example.
+    ///
     /// # Errors
     ///
     /// Returns the system's error, for example if there are too many open descriptors.
@@ -319,6 +365,22 @@ impl Child {
     /// # Errors
     ///
     /// Returns the system's error, for example if there are too many open descriptors.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::process::{Command, Stdio};
+    /// use futures_lite::io::AsyncWriteExt;
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let mut command = Command::new("sh");
+    /// command.args(["-c", "read word; test $word = go"]).stdin(Stdio::piped());
+    /// let mut child = io.spawn_child(&mut command)?;
+    /// let mut stdin = child.take_stdin()?.expect("it is piped").into_async()?;
+    /// rt.block_on(stdin.write_all(b"go\n"))?;
+    /// assert!(rt.block_on(child.wait())?.success());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn take_stdin(&mut self) -> io::Result<Option<Stream>> {
         self.stdin.take().map(|to| self.stream(None, Some(to))).transpose()
     }
@@ -329,11 +391,28 @@ impl Child {
     /// # Errors
     ///
     /// Returns the system's error, for example if there are too many open descriptors.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::process::{Command, Stdio};
+    /// use futures_lite::io::AsyncReadExt;
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let mut child = io.spawn_child(Command::new("echo").arg("hello").stdout(Stdio::piped()))?;
+    /// let mut stdout = child.take_stdout()?.expect("it is piped").into_async()?;
+    /// let mut text = String::new();
+    /// rt.block_on(stdout.read_to_string(&mut text))?;
+    /// assert_eq!(text, "hello\n");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn take_stdout(&mut self) -> io::Result<Option<Stream>> {
         self.stdout.take().map(|from| self.stream(Some(from), None)).transpose()
     }
 
     /// Takes the pipe from the child's standard error, if it was asked for and has not been taken.
+    ///
+    /// See [`take_stdout`](Self::take_stdout) for an example.
     ///
     /// # Errors
     ///
@@ -463,7 +542,8 @@ impl Io {
 impl Shared {
     /// Kills the child, as it cannot be watched.
     fn give_up(&self) {
-        let ended = State::Ended(Err((io::ErrorKind::Other, "nobody watches".to_owned())));
+        let ended =
+            State::Ended(Err((io::ErrorKind::Other, "the child cannot be watched".to_owned())));
         let state = std::mem::replace(&mut *lock(&self.state), ended);
         if let State::Runs(runs) = state {
             give_up(runs.child);

@@ -19,6 +19,22 @@ use crate::sys::{self, TimerAt, TimerClock, TimerTells};
 /// A timer of the system; see [`Io::post_at_wall`] and [`Io::post_after_boot`].
 ///
 /// Dropping this does not cancel the timer: it fires all the same.
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(target_os = "linux")] {
+/// use std::time::Duration;
+/// let rt = dapple_io::runtime().build()?;
+/// let (io, color) = (dapple_io::Io::of(&rt.handle()), rt.handle().new_color());
+/// let hour = Duration::from_secs(3_600);
+/// let timer = io.post_after_boot(hour, &color, |_| println!("an hour is over"))?;
+/// assert!(timer.is_armed());
+/// assert!(timer.cancel());
+/// assert!(!timer.is_armed());
+/// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct ClockTimer {
     waits: Arc<Mutex<Option<Registration>>>,
 }
@@ -93,6 +109,22 @@ impl Io {
     ///
     /// Returns the system's error, for example if there are too many open descriptors;
     /// `Unsupported` on systems other than Linux; and an error if the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")] {
+    /// use std::{sync::mpsc, time::Duration};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (io, color) = (dapple_io::Io::of(&rt.handle()), rt.handle().new_color());
+    /// let (tx, rx) = mpsc::channel();
+    /// io.post_after_boot(Duration::from_millis(5), &color, move |_| {
+    ///     tx.send("the lease has run out").unwrap();
+    /// })?;
+    /// assert_eq!(rx.recv().unwrap(), "the lease has run out");
+    /// # }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     #[doc(alias = "CLOCK_BOOTTIME")]
     pub fn post_after_boot<F>(&self, delay: Duration, color: &Color, f: F) -> io::Result<ClockTimer>
@@ -111,6 +143,22 @@ impl Io {
     ///
     /// Returns the system's error, for example if there are too many open descriptors;
     /// `Unsupported` on systems other than Linux; and an error if the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")] {
+    /// use std::time::SystemTime;
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (io, color) = (dapple_io::Io::of(&rt.handle()), rt.handle().new_color());
+    /// let registration = io.on_clock_set(&color, |_| {
+    ///     println!("the time of day is now {:?}", SystemTime::now());
+    /// })?;
+    /// // The callback ends with its registration.
+    /// registration.end().join().unwrap();
+    /// # }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     #[doc(alias = "TFD_TIMER_CANCEL_ON_SET")]
     pub fn on_clock_set<F>(&self, color: &Color, mut f: F) -> io::Result<Registration>

@@ -84,6 +84,27 @@ pub trait ColoredExt<T: Send + 'static> {
     ///
     /// Returns `InvalidInput` if `signal` is not the number of a signal, or is a signal that cannot
     /// be handled. Otherwise, returns the system's error, or an error if the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use dapple::Colored;
+    /// use dapple_io::{ColoredExt, Io};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (tx, rx) = mpsc::channel();
+    /// let reloads = Colored::new(&rt.handle().new_color(), 0);
+    /// let io = Io::of(&rt.handle());
+    /// let registration = reloads.on_signal(&io, libc::SIGHUP, move |reloads, _| {
+    ///     *reloads += 1;
+    ///     tx.send(*reloads).unwrap();
+    /// })?;
+    /// # // SAFETY: `raise` takes a number only, and the signal has a handler.
+    /// unsafe { libc::raise(libc::SIGHUP) };
+    /// assert_eq!(rx.recv().unwrap(), 1);
+    /// # drop(registration);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     fn on_signal<F>(&self, io: &Io, signal: i32, f: F) -> io::Result<SignalRegistration>
     where
         F: FnMut(&mut T, &mut Cx) + Send + 'static;
@@ -166,6 +187,8 @@ pub trait CxExt {
     /// Takes over a connected stream of the standard library, of TCP or of a Unix socket.
     ///
     /// The worker that runs the callback watches the stream. See [`Io::adopt`].
+    ///
+    /// See [`io`](Self::io) for an example.
     ///
     /// # Errors
     ///

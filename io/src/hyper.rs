@@ -88,6 +88,26 @@ impl Write for AsyncStream {
 /// An executor for hyper that gives each task a color of its own.
 ///
 /// The tasks run in parallel, and no task is polled on two workers at once.
+///
+/// # Examples
+///
+/// ```
+/// use dapple_io::hyper::OnColors;
+/// use hyper::rt::Executor;
+/// use std::sync::{Arc, atomic::{AtomicUsize, Ordering::Relaxed}};
+/// let rt = dapple_io::runtime().build()?;
+/// let tasks = OnColors::of(&rt.handle());
+/// let sum = Arc::new(AtomicUsize::new(0));
+/// for n in 1..=10 {
+///     let sum = Arc::clone(&sum);
+///     tasks.execute(async move { sum.fetch_add(n, Relaxed) });
+/// }
+/// rt.wait_idle();
+/// assert_eq!(sum.load(Relaxed), 55);
+/// // hyper takes the executor, and makes a task of each HTTP/2 stream.
+/// let http = hyper::server::conn::http2::Builder::new(tasks);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct OnColors(Handle);
 
@@ -119,6 +139,28 @@ where
 /// other requests of its connection. Where that work is long, [`OnColors`] runs it on other cores.
 /// A panic in that work ends the connection. A [`Sleep`](dapple::Sleep) that is first polled there
 /// fires behind the work of the connection's color.
+///
+/// # Examples
+///
+/// ```
+/// use dapple_io::hyper::AtOnce;
+/// use hyper::rt::Executor;
+/// let rt = dapple_io::runtime().build()?;
+/// let handle = rt.handle();
+/// let tasks = AtOnce::of(&handle);
+/// let (tx, rx) = std::sync::mpsc::channel();
+/// let later = tx.clone();
+/// tasks.execute(async move { tx.send("from memory").unwrap() });
+/// assert_eq!(rx.try_recv(), Ok("from memory"));      // when `execute` returns
+/// tasks.execute(async move {
+///     handle.sleep(std::time::Duration::from_millis(1)).await;
+///     later.send("from elsewhere").unwrap();
+/// });
+/// assert_eq!(rx.recv(), Ok("from elsewhere"));       // by a color of its own
+/// // hyper takes the executor, and makes a task of each HTTP/2 stream.
+/// let http = hyper::server::conn::http2::Builder::new(tasks);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct AtOnce(OnColors);
 
@@ -145,6 +187,8 @@ where
 }
 
 /// The runtime's timers, for hyper's time limits.
+///
+/// The [module](self) has an example.
 #[derive(Clone, Debug)]
 pub struct Timers(Handle);
 

@@ -74,6 +74,7 @@ pub mod fuzzing;
 pub mod hyper;
 pub mod listen;
 mod reactor;
+mod readiness;
 mod signal;
 mod stdio;
 pub mod stream;

@@ -21,9 +21,9 @@ use dapple::{Color, Cx, Handle};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
-use crate::addr::Addr;
 use crate::connect::Line;
 use crate::fd::entry::FdEntry;
+use crate::readiness::{How, Readiness, Seen};
 use crate::sys;
 
 /// The token of the waker. Entries never have it.
@@ -37,78 +37,6 @@ const KEPT: usize = 1_024;
 
 /// The maximum number of events that one look takes.
 const EVENTS: usize = 256;
-
-/// The system's report about a descriptor.
-///
-/// A direction that is closed counts as ready, and a descriptor in error as both readable and
-/// writable. A read or a write finds out more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Readiness {
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
-    /// The peer has closed its side, or the descriptor is in error.
-    pub(crate) closed: bool,
-    /// The descriptor is in error, for example because the peer has reset the connection.
-    pub(crate) failed: bool,
-    /// The peer has marked a byte as urgent. A read stops there, so a short read does not prove
-    /// that nothing is left.
-    pub(crate) urgent: bool,
-}
-
-/// The look in which a poller found a descriptor ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Seen {
-    /// The number of the look; see [`ReactorShared::looks`].
-    pub(crate) look: u64,
-    pub(crate) how: How,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum How {
-    /// The poller looked with a time limit of zero, and would not have waited.
-    InPassing,
-    /// The poller would have waited. It must not be kept from that by readiness that is already
-    /// known.
-    Waiting,
-}
-
-/// Whether a short read proves that nothing is left (N11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Trust {
-    Proof,
-    /// A read may stop early: the peer has marked a byte as urgent, its end has been announced, or
-    /// the stream is not of TCP.
-    Doubt,
-}
-
-impl Trust {
-    /// Returns the trust in a new stream with this peer. Only a read of TCP is known to take all
-    /// there is. A read of a Unix socket stops at bytes that descriptors go along with, even if the
-    /// reader does not ask for descriptors.
-    pub(crate) fn of(peer: &Addr) -> Trust {
-        match peer.ip() {
-            Some(_) => Trust::Proof,
-            None => Trust::Doubt,
-        }
-    }
-
-    /// Returns the trust that this edge leaves.
-    pub(crate) fn after(edge: Readiness) -> Trust {
-        match edge.closed || edge.urgent {
-            true => Trust::Doubt,
-            false => Trust::Proof,
-        }
-    }
-}
-
-/// Returns the interest that a stream registers with the system.
-pub(crate) fn both_directions() -> Interest {
-    let both = Interest::READABLE | Interest::WRITABLE;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    return both | Interest::PRIORITY;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    both
-}
 
 /// A message of a reactor to its entries, other than readiness.
 #[derive(Clone, Copy, Debug)]
@@ -182,7 +110,7 @@ impl Table {
         self.generations = self.generations.wrapping_add(1);
         let generation = self.generations & 0x7fff_ffff;
         let index = self.entries.insert(Registrant { generation, ready });
-        assert!(index < u32::MAX as usize, "a reactor has less than 2^32 registrations");
+        assert!(index < u32::MAX as usize, "a reactor has fewer than 2^32 registrations");
         Token((generation as usize) << 32 | index)
     }
 
@@ -249,7 +177,7 @@ impl ReactorShared {
     /// Returns an error in a forked child, which must not change its parent's poller.
     pub(crate) fn check_own(&self) -> io::Result<()> {
         match self.is_inherited() {
-            true => Err(io::Error::other("the runtime is of the process that has forked this one")),
+            true => Err(io::Error::other("the runtime belongs to the parent process")),
             false => Ok(()),
         }
     }
@@ -360,7 +288,9 @@ impl Driver for IoDriver {
         });
         let mut reactors = self.reactors.lock().unwrap_or_else(PoisonError::into_inner);
         if reactors.len() != worker {
-            return Err(io::Error::other("a reactor serves one runtime, and was given to another"));
+            return Err(io::Error::other(
+                "a driver serves one runtime only, and this one was given to a second",
+            ));
         }
         reactors.push(Arc::clone(&reactor));
         Ok(Box::new(Reactor {
@@ -518,6 +448,8 @@ impl Park for Reactor {
 }
 
 /// A handle of the reactors of a runtime that was built with [`runtime()`](crate::runtime).
+///
+/// See [`runtime()`](crate::runtime) for an example.
 #[derive(Clone, Debug)]
 pub struct Io {
     handle: Handle,
@@ -547,6 +479,8 @@ impl Io {
     ///
     /// Each of them gets a call of [`Protocol::on_drain`](crate::tcp::Protocol::on_drain). Streams
     /// for tasks are not told: their tasks decide for themselves when to end.
+    ///
+    /// See [`Stream::serve`](crate::stream::Stream::serve) for an example.
     pub fn drain_connections(&self) {
         for reactor in self.driver().reactors() {
             // The entries are told outside the lock, as posting may drop handles.

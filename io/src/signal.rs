@@ -19,9 +19,8 @@ use mio::{Interest, Token};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::callback::Callback;
-use crate::reactor::{
-    Io, News, OrElse, ReactorShared, Readiness, Registered, Seen, runtime_has_ended,
-};
+use crate::reactor::{Io, News, OrElse, ReactorShared, Registered, runtime_has_ended};
+use crate::readiness::{Readiness, Seen};
 
 /// A persistent callback on a signal; see [`Io::on_signal`].
 ///
@@ -42,6 +41,21 @@ impl SignalRegistration {
     ///
     /// Joining or awaiting the handle returns an error if dropping the callback panics, or if the
     /// runtime of its color has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let (tx, rx) = mpsc::channel();
+    /// let color = rt.handle().new_color();
+    /// let registration = io.on_signal(libc::SIGUSR2, &color, move |_| tx.send(()).unwrap())?;
+    /// registration.end().join().unwrap();
+    /// // The callback has been dropped, and its sender with it.
+    /// assert_eq!(rx.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn end(self) -> JoinHandle<()> {
         self.entry.callback.end();
         self.entry.leave();
@@ -99,7 +113,7 @@ impl SignalEntry {
         if !self.reactor.is_inherited() {
             let left = self.reactor.registry().deregister(&mut *self.signals());
             if let Err(error) = left {
-                tracing::debug!(%error, "a signal's pipe is not registered");
+                tracing::debug!(%error, "cannot deregister the pipe of a signal");
             }
         }
         self.is_over();
@@ -135,7 +149,8 @@ impl Registered for SignalEntry {
             News::Draining => {}
             News::Refused => {
                 tracing::warn!(
-                    "the runtime of a signal's color has ended: the signal has no callback any more"
+                    "the runtime of a signal's color has ended: the signal no longer has a \
+                     callback"
                 );
                 self.callback.end();
                 self.leave();
@@ -264,6 +279,34 @@ impl Io {
     ///
     /// Returns `InvalidInput` if `signal` is not the number of a signal, or is a signal that cannot
     /// be handled. Otherwise, returns the system's error, or an error if the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// A function of a library, whose caller is the site:
+    ///
+    /// ```
+    /// use std::{io, sync::mpsc};
+    /// use dapple::{Color, Site};
+    /// use dapple_io::{Io, SignalRegistration};
+    ///
+    /// #[track_caller]
+    /// fn on_reload<F>(io: &Io, color: &Color, mut reload: F) -> io::Result<SignalRegistration>
+    /// where
+    ///     F: FnMut() + Send + 'static,
+    /// {
+    ///     io.on_signal_from(Site::caller(), libc::SIGHUP, color, move |_| reload())
+    /// }
+    ///
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (tx, rx) = mpsc::channel();
+    /// let reload = move || tx.send("reloaded").unwrap();
+    /// let registration = on_reload(&Io::of(&rt.handle()), &rt.handle().new_color(), reload)?;
+    /// # // SAFETY: `raise` takes a number only, and the signal has a handler.
+    /// unsafe { libc::raise(libc::SIGHUP) };
+    /// assert_eq!(rx.recv().unwrap(), "reloaded");
+    /// # drop(registration);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn on_signal_from<F>(
         &self,
         site: Site,

@@ -32,6 +32,8 @@ impl Io {
     /// the connection ends when no input arrives for 60 s, or when a message is incomplete for 10
     /// s.
     ///
+    /// See [`stdio`](Self::stdio) for an example.
+    ///
     /// # Errors
     ///
     /// Returns the system's error, for example if there are too many open descriptors.

@@ -95,6 +95,29 @@ impl AsyncStream {
     ///
     /// Returns `InvalidInput` if `bytes` is empty or there are more than 253 descriptors, and
     /// `Unsupported` for TCP and pipes. Otherwise, returns the system's error.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{fs::File, os::{fd::AsFd, unix::net::UnixStream}};
+    /// use dapple_io::Io;
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (io, (one, other)) = (Io::of(&rt.handle()), UnixStream::pair()?);
+    /// let (one, other) = (io.adopt(one)?.into_async()?, io.adopt(other)?.into_async()?);
+    /// let file = File::open("/proc/version")?;
+    /// rt.block_on(async {
+    ///     one.send_with_fds(b"here", &[file.as_fd()]).await?;
+    ///     let mut bytes = [0; 4];
+    ///     let (n, fds) = other.receive_with_fds(&mut bytes, 1).await?;
+    ///     assert_eq!((n, &bytes), (4, b"here"));
+    ///     for file in fds.into_iter().map(File::from) {
+    ///         let text = std::io::read_to_string(file)?;
+    ///         assert_eq!(text, std::fs::read_to_string("/proc/version")?);
+    ///     }
+    ///     Ok::<_, std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[doc(alias = "SCM_RIGHTS")]
     pub async fn send_with_fds(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
         let socket = self.socket.as_unix_socket()?;
@@ -106,6 +129,8 @@ impl AsyncStream {
     ///
     /// Returns the number of bytes, and the descriptors. Zero bytes mean that the peer has closed
     /// its side.
+    ///
+    /// See [`send_with_fds`](Self::send_with_fds) for an example.
     ///
     /// # Errors
     ///
@@ -175,8 +200,8 @@ impl Conn {
     /// ```
     #[doc(alias = "sendfd")]
     pub fn send_with_fds(&mut self, bytes: &[u8], fds: Vec<OwnedFd>) {
-        assert!(!bytes.is_empty(), "descriptors go along with a byte");
-        assert!(fds.len() <= sys::MOST_FDS, "so many descriptors go along with a byte at most");
+        assert!(!bytes.is_empty(), "descriptors need at least one byte to travel with");
+        assert!(fds.len() <= sys::MOST_FDS, "at most 253 descriptors can be sent at once");
         self.append_with_fds(bytes, fds);
     }
 
@@ -185,6 +210,8 @@ impl Conn {
     /// Descriptors arrive along with the input, and only if
     /// [`ConnOptions::max_fds`](crate::stream::ConnOptions::max_fds) allows it. By default it does
     /// not, and the system closes them.
+    ///
+    /// See [`send_with_fds`](Self::send_with_fds) for an example.
     #[doc(alias = "recvfd")]
     pub fn take_fds(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.fds)

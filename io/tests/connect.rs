@@ -117,7 +117,7 @@ fn n10_connecting_takes_no_longer_than_its_limit_and_may_be_aborted() {
         also.send(outcome.map(drop).unwrap_err().kind()).unwrap();
     });
     begun.cancel();
-    assert!(rx.recv().is_err(), "its callback is dropped uncalled");
+    assert!(rx.recv().is_err(), "the callback is dropped without a call");
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn n10_an_end_and_a_reset_are_learned_without_reading() {
     let stream = io.adopt(ours).unwrap().into_async().unwrap();
     theirs.write_all(b"unread").unwrap();
     let early = rt.handle().timeout(Duration::from_millis(20), stream.closed());
-    assert!(rt.block_on(early).is_err(), "bytes are no end");
+    assert!(rt.block_on(early).is_err(), "bytes are not an end");
     theirs.shutdown(std::net::Shutdown::Write).unwrap();
     rt.block_on(stream.closed()).unwrap();
     socket2::SockRef::from(&theirs).set_linger(Some(Duration::ZERO)).unwrap();

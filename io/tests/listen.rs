@@ -130,7 +130,7 @@ fn n10_listening_descriptors_are_adopted() {
     echoes(TcpStream::connect(address).unwrap());
     echoes(UnixStream::connect(&path).unwrap());
     drop(listener);
-    assert!(path.exists(), "whose name it is removes it");
+    assert!(path.exists(), "only the owner of the name removes it");
 }
 
 #[test]

@@ -104,7 +104,8 @@ impl<'a, S> Event<'a, S> {
 
     /// Performs an effect that cannot be deferred, at once.
     ///
-    /// Allowed in a step that is [alone](super::Script::alone); in any other step it breaks I9.
+    /// Allowed in a step that is [alone](super::Script::alone); in any other step it breaks I9. See
+    /// [`Script`](super::Script) for an example.
     pub fn act(&mut self, effect: impl Into<String>) {
         if !self.alone {
             let place = self.context;
@@ -114,11 +115,13 @@ impl<'a, S> Event<'a, S> {
     }
 
     /// Posts the [handler](super::Scenario::handler) with this name, at the commit.
+    /// [`Scenario`](super::Scenario) has an example.
     pub fn post(&mut self, handler: &str) {
         self.made.deferred.push(Action::Post(handler.into()));
     }
 
-    /// Keeps a value for the later steps and sub-events of the event.
+    /// Keeps a value for the later steps and sub-events of the event. See [`Script`](super::Script)
+    /// for an example.
     pub fn keep(&mut self, value: i64) {
         self.kept.push(value);
     }
@@ -137,7 +140,7 @@ impl<'a, S> Event<'a, S> {
     /// Panics without a message.
     ///
     /// A real panic has the same effect, but prints its message in each of the many runs of the
-    /// step.
+    /// step. [`Scenario`](super::Scenario) has an example.
     pub fn panic(&self) -> ! {
         panic::resume_unwind(Box::new(Planned))
     }

@@ -103,7 +103,7 @@ impl<S: Clone + Eq + Hash + Debug> Scenario<S> {
     }
 
     /// Adds an event that repairs the state: poison does not cover it, and ends when it leaves
-    /// global (I12).
+    /// global (I12). See the [type](Self) for an example.
     pub fn repair(
         mut self,
         name: impl Into<String>,
@@ -114,7 +114,8 @@ impl<S: Clone + Eq + Hash + Debug> Scenario<S> {
         self
     }
 
-    /// Adds an event that others [post](super::Event::post) by its name, any number of times.
+    /// Adds an event that others [post](super::Event::post) by its name, any number of times. See
+    /// the [type](Self) for an example.
     pub fn handler(
         mut self,
         name: impl Into<String>,
@@ -134,6 +135,18 @@ impl<S: Clone + Eq + Hash + Debug> Scenario<S> {
 
     /// Requires that each event commits once. Then the event as a whole is atomic, not only each of
     /// its sub-events.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_colors::{Mode, check::{Rule, Scenario}};
+    /// let scenario = Scenario::new(Mode::Snapshot, 0).event("writes, then reads", |script| {
+    ///     script.global(|e| *e.write() += 1).commit().anon(|e| e.see(*e.read()))
+    /// });
+    /// assert!(scenario.check().is_ok());
+    /// let violation = scenario.commits_once().check().unwrap_err();
+    /// assert_eq!(violation.rule(), Rule::CommitsOnce);
+    /// ```
     pub fn commits_once(mut self) -> Self {
         self.commits_once = true;
         self
@@ -146,7 +159,8 @@ impl<S: Clone + Eq + Hash + Debug> Scenario<S> {
         self
     }
 
-    /// Runs all interleavings, and returns the size of the search.
+    /// Runs all interleavings, and returns the size of the search. The [module](super) has
+    /// examples.
     ///
     /// # Errors
     ///
@@ -157,7 +171,8 @@ impl<S: Clone + Eq + Hash + Debug> Scenario<S> {
         self.check_over::<Order<Ticket, ()>>()
     }
 
-    /// Runs all interleavings over other step functions than [`Order`].
+    /// Runs all interleavings over other step functions than [`Order`]. See [`Steps`] for an
+    /// example.
     ///
     /// # Errors
     ///

@@ -21,6 +21,25 @@ pub(super) enum Step<S> {
 ///
 /// Closures have to be deterministic. Each closure runs again in every world, so it may neither
 /// depend on anything outside that changes, nor change anything outside.
+///
+/// # Examples
+///
+/// An event that reads and commits. Its sub-event does something that cannot be deferred:
+///
+/// ```
+/// use dapple_colors::{Mode, check::Scenario};
+/// let report = Scenario::new(Mode::Snapshot, 7)
+///     .event("pays", |script| {
+///         script
+///             .anon(|e| e.keep(*e.read()))
+///             .commit()
+///             .alone(|e| e.act(format!("pays {}", e.kept()[0])))
+///     })
+///     .event("writes", |script| script.global(|e| *e.write() += 1))
+///     .check()
+///     .unwrap();
+/// assert!(report.ends > 0);
+/// ```
 pub struct Script<S> {
     pub(super) steps: Vec<Step<S>>,
     /// The highest context that each sub-event declares; `None`: the highest one among its steps.
@@ -51,17 +70,36 @@ impl<S> Script<S> {
     /// Adds a step in global that may [act at once](Event::act).
     ///
     /// The step runs when all earlier events have committed and the actions that this event has
-    /// deferred so far have run (I9). From none, the event first upgrades to global.
+    /// deferred so far have run (I9). From none, the event first upgrades to global. See the
+    /// [type](Self) for an example.
     pub fn alone(self, step: impl Fn(&mut Event<'_, S>) + 'static) -> Self {
         self.with(Step::Alone(Box::new(step)))
     }
 
     /// Adds a step in which the event, in none, renounces every context above `highest`.
+    ///
+    /// # Examples
+    ///
+    /// An event that goes higher than it may after that:
+    ///
+    /// ```
+    /// use dapple_colors::{Context, Mode, check::{Rule, Scenario}};
+    /// let scenario = Scenario::new(Mode::Snapshot, 0).event("looks, then writes", |script| {
+    ///     script
+    ///         .highest(Context::Global)
+    ///         .none(|e| e.defer("looked"))
+    ///         .renounce(Context::Anon)
+    ///         .global(|e| *e.write() += 1)
+    /// });
+    /// let violation = scenario.check().unwrap_err();
+    /// assert_eq!((violation.rule(), violation.step()), (Rule::I4, Some(3)));
+    /// ```
     pub fn renounce(self, highest: Context) -> Self {
         self.with(Step::Renounce(highest))
     }
 
-    /// Adds a commit. The steps after it form a sub-event, which begins in none.
+    /// Adds a commit. The steps after it form a sub-event, which begins in none. See the
+    /// [type](Self) for an example.
     pub fn commit(mut self) -> Self {
         self.declared.push(None);
         self.with(Step::Commit)
@@ -75,7 +113,7 @@ impl<S> Script<S> {
     /// Sets the highest context that the current sub-event declares.
     ///
     /// An event declares it at its post, a sub-event at its parent's commit. The default is the
-    /// highest context among the steps.
+    /// highest context among the steps. See [`renounce`](Self::renounce) for an example.
     pub fn highest(mut self, highest: Context) -> Self {
         *self.declared.last_mut().expect("there is one for each sub-event") = Some(highest);
         self

@@ -70,7 +70,7 @@ pub(super) fn go<S: State, O: Steps>(
     went.unwrap_or_else(|payload| {
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let text = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
-        Err(Broken::new(Rule::Steps, format!("they panicked: {text}")))
+        Err(Broken::new(Rule::Steps, format!("the step functions panicked: {text}")))
     })
 }
 
@@ -89,7 +89,7 @@ fn check_end<S: State, O: Steps>(
         Err(what) => return Err(Broken::new(Rule::I13, what.clone())),
     };
     let differ = |what: &str, is: &dyn fmt::Debug, should: &dyn fmt::Debug| {
-        let what = format!("{what} {is:?}, and one by one {should:?}");
+        let what = format!("{what} {is:?}, but {should:?} when the events run one by one");
         Err(Broken::new(Rule::I13, what))
     };
     if state != serial.state {

@@ -74,14 +74,17 @@ pub(super) fn run<S: State>(
         let ticket = Ticket::from_number(i as u64 + 1);
         let found = serial.pending.iter().position(|pending| pending.origin == *origin);
         let Some(found) = found else {
-            return Err(format!("ticket {ticket} is for an event that does not happen then"));
+            return Err(format!(
+                "ticket {ticket} is for an event that does not happen when the events run one by \
+                 one"
+            ));
         };
         let pending = serial.pending.remove(found);
         serial.sub_event(scenario, ticket, pending)?;
     }
     match serial.pending.first() {
         Some(pending) => Err(format!(
-            "{:?} has got no ticket, and happens then",
+            "{:?} happens when the events run one by one, but has no ticket",
             scenario.scripts[pending.script].0
         )),
         None => Ok(serial),
@@ -166,7 +169,9 @@ impl<S: State> Serial<S> {
                 now.panicked = true;
                 Ok(false)
             }
-            How::Broke(_, what) => Err(format!("run by itself, ticket {}: {what}", now.ticket)),
+            How::Broke(_, what) => {
+                Err(format!("when the events run one by one, ticket {}: {what}", now.ticket))
+            }
         }
     }
 

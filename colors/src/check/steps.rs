@@ -10,6 +10,34 @@ use crate::{Abandoned, Context, Fate, Mode, Next, Order, Pins, Ticket};
 /// An event goes on with its own ticket, and a sub-event with its parent's. Each function except
 /// [`new`](Self::new) and [`order`](Self::order) has a default body that calls an [`Order`], so
 /// that a variant defines only what it does differently.
+///
+/// # Examples
+///
+/// Step functions with a mistake: in read_write mode, a writer does not wait for readers.
+///
+/// ```
+/// use dapple_colors::{Mode, Order, Pins, Ticket, check::{Rule, Scenario, Steps}};
+///
+/// #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// struct Hasty(Order<Ticket, ()>);
+///
+/// impl Steps for Hasty {
+///     type Pins = Pins;
+///     fn new(_: Mode) -> Self {
+///         Hasty(Order::new(Mode::Snapshot, usize::MAX))
+///     }
+///     fn order(&mut self) -> &mut Order<Ticket, ()> {
+///         &mut self.0
+///     }
+/// }
+///
+/// let scenario = Scenario::new(Mode::ReadWrite, 0)
+///     .event("reads", |script| script.anon(|e| e.see(*e.read())))
+///     .event("writes", |script| script.global(|e| *e.write() += 1));
+/// assert!(scenario.check().is_ok());
+/// let violation = scenario.check_over::<Hasty>().unwrap_err();
+/// assert_eq!((violation.rule(), violation.event()), (Rule::I3, Some("writes")));
+/// ```
 pub trait Steps: Clone + Eq + Hash + Debug {
     /// The step functions that decide how long a version is kept.
     type Pins: PinSteps;
@@ -89,6 +117,8 @@ impl Steps for Order<Ticket, ()> {
 }
 
 /// The step functions that decide how long a version is kept, with the interface of [`Pins`].
+///
+/// [`Pins`] has an example of how they are called.
 pub trait PinSteps: Clone + Eq + Hash + Debug {
     /// Returns the pins of a current version without readers; see [`Pins::new`].
     fn new() -> Self;

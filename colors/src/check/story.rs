@@ -31,7 +31,8 @@ pub(super) fn tell<S: State, O: Steps>(
         interleaving.extend(line.0);
         if !matches!(went, Some(Ok(()))) {
             if i + 1 < choices.len() {
-                interleaving.push("(here it goes another way: some closure changes)".into());
+                interleaving
+                    .push("(the replay differs here: a closure is not deterministic)".into());
             }
             break;
         }

@@ -47,7 +47,7 @@ impl Rule {
         match self {
             Rule::I1 => "tickets are consecutive, and the order never stops",
             Rule::I2 => "only legal steps, and in a context only what is allowed there",
-            Rule::I3 => "who may enter a context does, and nobody else",
+            Rule::I3 => "an event enters a context if and only if it may",
             Rule::I4 => "no higher than declared, and a none-only event delays nobody",
             Rule::I5 => "anon reads what the last earlier event in global left",
             Rule::I6 => "state is released before the commit is awaited",
@@ -70,7 +70,8 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A rule that was broken: the event and the step that broke it, and the interleaving.
+/// A rule that was broken: the event and the step that broke it, and the interleaving. The
+/// [module](super) has an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     pub(super) rule: Rule,

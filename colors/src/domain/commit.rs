@@ -14,6 +14,25 @@ impl<W, D> Order<W, D> {
     /// # Panics
     ///
     /// Panics if the event is not in global.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_colors::{Context, Mode, Next, Order};
+    /// let mut order: Order<&str, ()> = Order::new(Mode::Snapshot, usize::MAX);
+    /// let first = order.take_ticket(Context::None, ());
+    /// let asks = order.enter_at_once(Context::Global, || ()).expect("nothing is in its way");
+    /// order.alone(asks, "alone");
+    /// assert_eq!(order.decide(), None);                     // the first event has not committed
+    /// order.commit(first, None);
+    /// for ticket in [first, asks] {
+    ///     // The caller runs what each of them has deferred, and then reports that.
+    ///     assert_eq!(order.decide(), Some(Next::Commit { ticket, covered: false }));
+    ///     order.committed();
+    /// }
+    /// let alone = Next::Run { ticket: asks, context: Context::Global, with: "alone" };
+    /// assert_eq!(order.decide(), Some(alone));
+    /// ```
     pub fn alone(&mut self, ticket: Ticket, with: W) {
         let slot = self.slot_mut(ticket);
         assert_eq!(slot.stage, Stage::Global, "only an event in global can be alone");
@@ -30,6 +49,21 @@ impl<W, D> Order<W, D> {
     /// # Panics
     ///
     /// Panics if the event waits for something or has ended already, or if poison covers it.
+    ///
+    /// # Examples
+    ///
+    /// An event with a sub-event:
+    ///
+    /// ```
+    /// use dapple_colors::{Context, Mode, Next, Order};
+    /// let mut order: Order<&str, &str> = Order::new(Mode::Snapshot, usize::MAX);
+    /// let event = order.take_ticket(Context::None, "data");
+    /// order.commit(event, Some((Context::Anon, "goes on")));
+    /// assert_eq!(order.decide(), Some(Next::Commit { ticket: event, covered: false }));
+    /// assert_eq!(order.committed(), None);                  // the sub-event takes over the data
+    /// let next = order.decide();
+    /// assert!(matches!(next, Some(Next::Run { context: Context::None, with: "goes on", .. })));
+    /// ```
     #[inline]
     pub fn commit(&mut self, ticket: Ticket, then: Option<(Context, W)>) {
         match self.slot(ticket).stage {
@@ -50,7 +84,8 @@ impl<W, D> Order<W, D> {
     ///
     /// This replaces [`commit`](Self::commit), [`decide`](Self::decide) and
     /// [`committed`](Self::committed). It calls `last` with the data of the ticket and returns the
-    /// result. If it returns `None`, nothing has changed and `last` was not called.
+    /// result. If it returns `None`, nothing has changed and `last` was not called. See
+    /// [`enter_at_once`](Self::enter_at_once) for an example.
     #[inline]
     pub fn commit_at_once<R>(
         &mut self,
@@ -99,6 +134,25 @@ impl<W, D> Order<W, D> {
     /// # Panics
     ///
     /// Panics if the event waits for something or has ended already.
+    ///
+    /// # Examples
+    ///
+    /// An event that poisons the domain, and one that repairs it:
+    ///
+    /// ```
+    /// use dapple_colors::{Abandoned, Context, Mode, Next, Order};
+    /// let mut order: Order<&str, ()> = Order::new(Mode::Snapshot, usize::MAX);
+    /// let breaks = order.enter_at_once(Context::Global, || ()).expect("nothing is in its way");
+    /// let reads = order.take_ticket(Context::Anon, ());
+    /// let repairs = order.take_ticket_to_repair(());
+    /// assert_eq!(order.abandon(breaks, false), Abandoned::Poisons);
+    /// order.want(reads, Context::Anon, "reads");
+    /// order.want(repairs, Context::Global, "repairs");
+    /// assert_eq!(order.decide(), Some(Next::Skip { ticket: Some(reads), with: "reads" }));
+    /// assert!(matches!(order.decide(), Some(Next::Run { with: "repairs", .. })));
+    /// order.commit(repairs, None);
+    /// assert!(!order.is_poisoned());
+    /// ```
     pub fn abandon(&mut self, ticket: Ticket, restores: bool) -> Abandoned {
         let slot = self.slot_mut(ticket);
         let (left, poisons) = match slot.stage {
@@ -118,7 +172,8 @@ impl<W, D> Order<W, D> {
     /// Reports that the caller has done what the last [`Next::Commit`] asked for.
     ///
     /// The event has committed, or is alone now. Returns the data of the ticket if the event is
-    /// gone. If a sub-event follows, its ticket takes over the data.
+    /// gone. If a sub-event follows, its ticket takes over the data. [`commit`](Self::commit) has
+    /// an example.
     ///
     /// # Panics
     ///
@@ -148,7 +203,7 @@ impl<W, D> Order<W, D> {
         let slot = &mut self.slots[0];
         slot.stage = Stage::Global;
         slot.was_alone = true;
-        let with = slot.held.take().expect("who waits to be alone goes on with something");
+        let with = slot.held.take().expect("an event that waits to be alone has a continuation");
         self.out.push_back(Next::Run { ticket, context: Context::Global, with });
         None
     }

@@ -27,6 +27,19 @@ impl<W, D> Order<W, D> {
     ///
     /// `data` is called only if the event enters. It is called where the data is stored, because
     /// moving a large value that was just made is slow.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_colors::{Context, Mode, Order};
+    /// let mut order: Order<(), &str> = Order::new(Mode::Snapshot, usize::MAX);
+    /// let first = order.enter_at_once(Context::Global, || "first");
+    /// let first = first.expect("nothing is in its way");
+    /// // The first event is in global, so a second one has to take a ticket and wait.
+    /// assert_eq!(order.enter_at_once(Context::Global, || "second"), None);
+    /// assert_eq!(order.commit_at_once(first, |data| *data), Some("first"));
+    /// assert!(order.is_empty());
+    /// ```
     #[inline]
     pub fn enter_at_once(&mut self, context: Context, data: impl FnOnce() -> D) -> Option<Ticket> {
         // Earlier decisions have to be handed out first, or the order of decisions would change.
@@ -46,7 +59,8 @@ impl<W, D> Order<W, D> {
         Some(ticket)
     }
 
-    /// Asks to enter a context: the event goes on with `with` when it has entered.
+    /// Asks to enter a context: the event goes on with `with` when it has entered. See the
+    /// [type](Self) for an example.
     ///
     /// # Panics
     ///
@@ -127,7 +141,7 @@ impl<W, D> Order<W, D> {
         let poisoned = self.poisoned;
         let slot = self.slot_mut(ticket);
         let Stage::Wants(context) = slot.stage else { unreachable!("it wants a context") };
-        let with = slot.held.take().expect("who wants to enter goes on with something");
+        let with = slot.held.take().expect("an event that waits to enter has a continuation");
         if poisoned && !slot.is_exempt {
             slot.stage = Stage::Covered;
             return Next::Skip { ticket: Some(ticket), with };

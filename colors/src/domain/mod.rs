@@ -127,7 +127,7 @@ impl<W, D> Order<W, D> {
     }
 
     /// Takes a place behind all others (I1), for an event that begins in none and may go up to
-    /// `highest` (I4).
+    /// `highest` (I4). See the [type](Self) for an example.
     #[inline]
     pub fn take_ticket(&mut self, highest: Context, data: D) -> Ticket {
         let ticket = Ticket(self.base + self.slots.len() as u64);
@@ -137,7 +137,7 @@ impl<W, D> Order<W, D> {
     }
 
     /// Takes a place for an event that repairs the state: poison does not cover it, and ends when
-    /// it leaves global (I12).
+    /// it leaves global (I12). See [`abandon`](Self::abandon) for an example.
     pub fn take_ticket_to_repair(&mut self, data: D) -> Ticket {
         let ticket = self.take_ticket(Context::Global, data);
         self.slot_mut(ticket).is_exempt = true;
@@ -149,6 +149,20 @@ impl<W, D> Order<W, D> {
     /// # Panics
     ///
     /// Panics if the event is not in none, or if `highest` is above the context that it may reach.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_colors::{Context, Mode, Next, Order};
+    /// let mut order: Order<&str, ()> = Order::new(Mode::Snapshot, usize::MAX);
+    /// let first = order.take_ticket(Context::Global, ());
+    /// let second = order.take_ticket(Context::Global, ());
+    /// order.want(second, Context::Global, "writes");
+    /// assert_eq!(order.decide(), None);                     // the first one may still write
+    /// order.renounce(first, Context::None);
+    /// let writes = Next::Run { ticket: second, context: Context::Global, with: "writes" };
+    /// assert_eq!(order.decide(), Some(writes));
+    /// ```
     pub fn renounce(&mut self, ticket: Ticket, highest: Context) {
         let slot = self.slot_mut(ticket);
         let Stage::Free(before) = slot.stage else { panic!("only an event in none can renounce") };
@@ -161,6 +175,20 @@ impl<W, D> Order<W, D> {
     /// # Panics
     ///
     /// Panics if the event is not in global.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_colors::{Context, Mode, Next, Order};
+    /// let mut order: Order<&str, ()> = Order::new(Mode::Snapshot, usize::MAX);
+    /// let first = order.enter_at_once(Context::Global, || ()).expect("nothing is in its way");
+    /// let second = order.take_ticket(Context::Anon, ());
+    /// order.want(second, Context::Anon, "reads");
+    /// assert_eq!(order.decide(), None);                     // the first one may still write
+    /// order.downgrade(first);
+    /// let reads = Next::Run { ticket: second, context: Context::Anon, with: "reads" };
+    /// assert_eq!(order.decide(), Some(reads));
+    /// ```
     pub fn downgrade(&mut self, ticket: Ticket) {
         let slot = self.slot_mut(ticket);
         assert_eq!(slot.stage, Stage::Global, "only an event in global can downgrade");
@@ -170,6 +198,21 @@ impl<W, D> Order<W, D> {
     }
 
     /// Asks for a [`Next::Room`] as soon as there is room.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_colors::{Context, Mode, Next, Order};
+    /// let mut order: Order<&str, ()> = Order::new(Mode::Snapshot, 1);
+    /// let only = order.take_ticket(Context::None, ());
+    /// assert!(order.is_full());
+    /// order.wait_for_room("post again");
+    /// assert_eq!(order.decide(), None);
+    /// order.commit(only, None);
+    /// assert_eq!(order.decide(), Some(Next::Commit { ticket: only, covered: false }));
+    /// order.committed();
+    /// assert_eq!(order.decide(), Some(Next::Room { with: "post again" }));
+    /// ```
     pub fn wait_for_room(&mut self, with: W) {
         self.room.push_back(with);
     }
@@ -198,6 +241,17 @@ impl<W, D> Order<W, D> {
     }
 
     /// Returns the oldest event that has not committed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_colors::{Context, Doing, Mode, Oldest, Order};
+    /// let mut order: Order<&str, ()> = Order::new(Mode::Snapshot, usize::MAX);
+    /// let ticket = order.take_ticket(Context::Global, ());
+    /// order.want(ticket, Context::Global, "writes");
+    /// let doing = Doing::WaitsFor(Context::Global);
+    /// assert_eq!(order.oldest(), Some(Oldest { ticket, doing }));
+    /// ```
     pub fn oldest(&self) -> Option<Oldest> {
         let doing = match self.slots.front()?.stage {
             _ if self.committing => Doing::Commits,
@@ -226,7 +280,8 @@ impl<W, D> Order<W, D> {
         self.poisoned
     }
 
-    /// Returns what to do next, or `None` if there is nothing to do until another transition.
+    /// Returns what to do next, or `None` if there is nothing to do until another transition. See
+    /// the [type](Self) for an example.
     #[inline]
     pub fn decide(&mut self) -> Option<Next<W>> {
         if let Some(next) = self.out.pop_front() {

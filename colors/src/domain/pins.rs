@@ -5,6 +5,17 @@
 //! pin it meanwhile, because entering anon waits until global has been left.
 
 /// The users of one version: its readers, and the domain while the version is current.
+///
+/// # Examples
+///
+/// ```
+/// use dapple_colors::{Fate, Pins};
+/// let mut version = Pins::new();
+/// version.pin();
+/// assert!(version.is_read());                           // so a writer makes a new version
+/// assert_eq!(version.retire(), Fate::Kept);
+/// assert_eq!(version.unpin(), Fate::Free);              // the last reader has gone
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Pins {
     readers: usize,

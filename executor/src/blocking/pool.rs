@@ -135,8 +135,8 @@ impl BlockingPool {
             tracing::warn!(
                 threads,
                 queued,
-                "all threads for blocking work are busy, and work waits: if it waits for each \
-                 other, more threads are needed"
+                "all threads for blocking work are busy and work is queued; if the running work \
+                 waits for queued work, allow more threads"
             );
         }
     }
@@ -207,7 +207,7 @@ impl Pool {
             && !is_simulated
             && let Err(error) = set_niceness(nice)
         {
-            tracing::warn!(%error, nice, "the system refused a niceness");
+            tracing::warn!(%error, nice, "the system refused to set the niceness");
         }
         let _running = self.hooks.thread_starts(ThreadKind::Blocking);
         point(Point::Started);
@@ -254,7 +254,7 @@ impl Pool {
     /// Handles the failure to start a thread. If there are other threads whose work does not wait,
     /// they take the queued work. Otherwise it is dropped.
     fn lacks_a_thread(&self, error: &std::io::Error) {
-        tracing::error!(%error, "no thread for blocking work");
+        tracing::error!(%error, "cannot start a thread for blocking work");
         let left = {
             let mut state = lock(&self.state);
             state.threads -= 1;

@@ -51,6 +51,6 @@ impl Bound {
     /// Counts one event less.
     pub(super) fn leave(&self) {
         let before = self.count.fetch_sub(1, Ordering::Relaxed);
-        debug_assert!(before > 0, "C8: what leaves has entered");
+        debug_assert!(before > 0, "C8: an event left a bounded color that it had not entered");
     }
 }

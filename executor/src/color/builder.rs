@@ -48,6 +48,20 @@ impl ColorBuilder {
     /// Colors with the same label share their histograms, so a label names a kind of work
     /// (`"connection"`), not one color. A runtime keeps 255 labels, and `default` is one of them.
     /// Colors with any further label, and colors with an empty one, are counted without a label.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Histogramming, Measure, Runtime};
+    /// let rt = Runtime::builder().histograms(Histogramming::Exact).build()?;
+    /// let mail = rt.handle().color_builder().label("mail").build();
+    /// mail.post(|_| println!("a letter"));
+    /// rt.wait_idle();
+    /// let metrics = rt.metrics();
+    /// let run_times = metrics.histogram_of(Measure::RunTime, "mail");
+    /// assert_eq!(run_times.map(|times| times.len()), Some(1));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn label(mut self, label: &str) -> Self {
         self.looks.label = self.handle.core().labels.intern(label);
         self
@@ -86,6 +100,22 @@ impl ColorBuilder {
     /// Events count while they are queued or running, and so does each [permit](crate::Permit). All
     /// other kinds of posts are accepted beyond this number, and are then counted in the metric
     /// `dapple_over_limit_total`. Without a capacity there is no limit.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let mail = rt.handle().color_builder().capacity(2).build();
+    /// let also_mail = mail.clone();
+    /// mail.post(move |cx| {
+    ///     // This event is running, and counts. There is room for one more.
+    ///     assert!(cx.try_post(&also_mail, |_| println!("a letter")).is_ok());
+    ///     assert!(cx.try_post(&also_mail, |_| println!("one too many")).unwrap_err().is_full());
+    /// });
+    /// rt.wait_idle();
+    /// # assert_eq!((rt.metrics().panics(), rt.metrics().events()), (0, 2));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn capacity(mut self, events: usize) -> Self {
         self.looks.capacity = Some(events);
         self
@@ -152,6 +182,8 @@ impl ColorBuilder {
     }
 
     /// Creates the color.
+    ///
+    /// See [`Handle::color_builder`] for an example.
     pub fn build(self) -> Color {
         let (handle, looks) = self.plan();
         looks.color(handle.core(), None)

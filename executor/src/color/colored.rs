@@ -145,6 +145,8 @@ impl<T: Send> RefUnwindSafe for Colored<T> {}
 
 impl<T: Send + 'static> Colored<T> {
     /// Binds `value` to `color`. Reports name the caller as the site of the value's drop.
+    ///
+    /// See [`Colored`] for an example.
     #[track_caller]
     pub fn new(color: &Color, value: T) -> Self {
         Colored::new_from(Site::caller(), color, value)
@@ -152,6 +154,8 @@ impl<T: Send + 'static> Colored<T> {
 
     /// Binds `value` to `color`, and makes `site` the site of the value's drop in reports. For
     /// libraries that bind the values of their callers.
+    ///
+    /// See [`Site`] for an example.
     pub fn new_from(site: Site, color: &Color, value: T) -> Self {
         let inner = Box::new(Inner::new(color.clone(), site, value));
         // SAFETY: `Box::into_raw` never returns null.
@@ -170,12 +174,32 @@ impl<T: Send + 'static> Colored<T> {
 
     /// Names this value as a part of a [`ColoredSet`](crate::ColoredSet) whose event gets it by
     /// `&mut`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Colored, ColoredSet};
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// let (from, to) = (Colored::new(&h.new_color(), 100), Colored::new(&h.new_color(), 0));
+    /// let amount = Colored::new(&h.new_color(), 30);
+    /// (from.exclusive(), to.exclusive(), amount.shared()).post(|(from, to, amount), _| {
+    ///     *from -= *amount;
+    ///     *to += *amount;
+    /// });
+    /// (from.shared(), to.shared()).post(|(from, to), _| assert_eq!((*from, *to), (70, 30)));
+    /// rt.wait_idle();
+    /// # assert_eq!((rt.metrics().panics(), rt.metrics().events()), (0, 2));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn exclusive(&self) -> Exclusive<'_, T> {
         Exclusive(self)
     }
 
     /// Names this value as a part of a [`ColoredSet`](crate::ColoredSet) whose event gets it by
     /// `&`.
+    ///
+    /// See [`exclusive`](Self::exclusive) for an example.
     pub fn shared(&self) -> Shared<'_, T>
     where
         T: Sync,
@@ -190,6 +214,8 @@ impl<T: Send + 'static> Colored<T> {
 
     /// Posts an exclusive event that gets the value. The runtime accepts or refuses it as
     /// [`Handle::post`](crate::Handle::post) does.
+    ///
+    /// See [`Colored`] for an example.
     #[track_caller]
     #[inline]
     pub fn post<F: FnOnce(&mut T, &mut Cx) + Send + 'static>(&self, f: F) {
@@ -216,6 +242,25 @@ impl<T: Send + 'static> Colored<T> {
     /// running and outstanding [permits](crate::Permit). Returns `Closed` if the color's runtime is
     /// shutting down and the caller is neither one of its workers nor its blocking work. Both
     /// errors return `f`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let color = rt.handle().color_builder().capacity(100).build();
+    /// let letters = dapple::Colored::new(&color, vec![]);
+    /// let mut refused = 0;
+    /// for n in 0..1_000 {
+    ///     if let Err(full) = letters.try_post(move |letters, _| letters.push(n)) {
+    ///         assert!(full.is_full());
+    ///         refused += 1;
+    ///     }
+    /// }
+    /// letters.post(move |letters, _| assert_eq!(letters.len() + refused, 1_000));
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn try_post<F>(&self, f: F) -> Result<(), TryPostError<F>>
     where
@@ -325,7 +370,7 @@ impl<T: Send + 'static> Colored<T> {
         };
         let alone = access == Access::Exclusive;
         if alone && inner.is_written() {
-            panic!("the event has this value by reference already");
+            panic!("the event already has a reference to this value");
         }
         assert!(!self.is_poisoned(), "the value is poisoned: an event on it panicked");
         // SAFETY: an event of the color runs. If it is shared, no exclusive event runs. If it is
@@ -402,11 +447,13 @@ impl<T: Send + 'static> Colored<T> {
     pub(super) fn reach_alone(&self, access: Option<Access>) -> Borrow<'_, T> {
         match access {
             None => panic!("the event does not run on the color of this value"),
-            Some(Access::Shared) => panic!("the event shares the color of this value with others"),
+            Some(Access::Shared) => {
+                panic!("the event has only shared access to the color of this value")
+            }
             Some(Access::Exclusive) => {}
         }
         let inner = self.inner();
-        assert!(!inner.is_borrowed(), "the event has this value by reference already");
+        assert!(!inner.is_borrowed(), "the event already has a reference to this value");
         assert!(!self.is_poisoned(), "the value is poisoned: an event on it panicked");
         // SAFETY: an exclusive event of the color runs, and by the check above it has no reference
         // to the value.
@@ -421,6 +468,24 @@ impl<T: Send + 'static> Colored<T> {
 
     /// Posts an exclusive event that gets the value even if it is poisoned. When `f` returns, the
     /// value is no longer poisoned, and the events behind it run again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let sum = dapple::Colored::new(&rt.handle().new_color(), 1);
+    /// sum.post(|sum, _| {
+    ///     *sum = 7;
+    ///     panic!("halfway");
+    /// });
+    /// sum.post(|_, _| unreachable!("the value is poisoned, so this is dropped unrun"));
+    /// sum.clear_poison(|sum, _| *sum = 0);
+    /// sum.post(|sum, _| *sum += 1);
+    /// assert_eq!(sum.call(|sum, _| *sum).join(), Ok(1));
+    /// assert!(!sum.is_poisoned());
+    /// # assert_eq!((rt.metrics().panics(), rt.metrics().dropped()), (1, 1));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn clear_poison<F: FnOnce(&mut T, &mut Cx) + Send + 'static>(&self, f: F) {
         if is_large::<F>() {

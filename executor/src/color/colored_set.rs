@@ -35,6 +35,8 @@ impl<T: Send + Sync + 'static> Clone for Shared<'_, T> {
 impl<T: Send + Sync + 'static> Copy for Shared<'_, T> {}
 
 /// One value of a set: an [`Exclusive`] or a [`Shared`] part.
+///
+/// See [`ColoredSet`] for an example.
 pub trait Part: sealed::Part {
     /// The reference that the event gets: `&mut T` or `&T`.
     type Ref<'r>;
@@ -201,6 +203,8 @@ pub trait ColoredSet: sealed::Set + Sized {
     /// If the event panics, the values that it has by `&mut` are poisoned. If one of the values is
     /// poisoned when the event would run, the event is dropped unrun and counted.
     ///
+    /// See [`ColoredSet`] for an example.
+    ///
     /// # Panics
     ///
     /// Panics if the set is empty, if it names a value twice, if the colors belong to different
@@ -234,8 +238,8 @@ where
         }
     };
     values.with_parts(|requests, parts| {
-        assert!(!has_twins(parts), "a set names one value twice");
-        let first = requests.first().expect("a set names at least one value");
+        assert!(!has_twins(parts), "a set must not name a value twice");
+        let first = requests.first().expect("a set must name at least one value");
         post_set(first.color.core(), requests, event, Posting::open(site));
     });
 }

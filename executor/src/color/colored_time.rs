@@ -10,6 +10,8 @@ use crate::{Site, Timer};
 impl<T: Send + 'static> Colored<T> {
     /// Posts an exclusive event that gets the value, and makes `site` its site in reports. See
     /// [`Handle::post_from`](crate::Handle::post_from).
+    ///
+    /// See [`Site`] for an example.
     pub fn post_from<F: FnOnce(&mut T, &mut Cx) + Send + 'static>(&self, site: Site, f: F) {
         match is_large::<F>() {
             true => self.post_open(Box::new(f) as BoxedMut<T>, site),
@@ -45,6 +47,20 @@ impl<T: Send + 'static> Colored<T> {
 
     /// Posts an exclusive event that gets the value at the time `at`. See
     /// [`post_after`](Self::post_after) and [`Handle::post_at`](crate::Handle::post_at).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{sync::mpsc, time::Duration};
+    /// let rt = dapple::Runtime::new()?;
+    /// let (tx, rx) = mpsc::channel();
+    /// let session = dapple::Colored::new(&rt.handle().new_color(), (7, tx));
+    /// let at = rt.handle().now() + Duration::from_millis(1);
+    /// session.post_at(at, |(id, tx), cx| tx.send((*id, cx.handle().now())).unwrap());
+    /// let (id, fired) = rx.recv().unwrap();
+    /// assert!(id == 7 && fired >= at);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn post_at<F>(&self, at: Instant, f: F) -> Timer
     where

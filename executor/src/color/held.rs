@@ -287,7 +287,7 @@ impl Held {
     /// bound to the user's thread. The returned count keeps the color alive. If a gap keeps the
     /// link in the queue, the event moves to `memory`.
     pub(crate) fn let_event_go(self, memory: impl FnOnce() -> Memory) -> (Owned, CellRef, Ended) {
-        debug_assert!(self.is_here(), "one at a time runs on its thread");
+        debug_assert!(self.is_here(), "the color is bound to the user's thread");
         self.let_go(|held| CellRef::of(held), memory)
     }
 
@@ -344,7 +344,7 @@ impl Held {
         // The set recreates this reader from the request when it is over.
         let _reader = self.let_read();
         self.debug_let_go();
-        debug_assert!(!self.has_kept(), "what was kept runs first");
+        debug_assert!(!self.has_kept(), "kept events run before the head leaves the queue");
         // SAFETY: the request is the head of this color, and the own list is empty.
         let finished = unsafe { self.leave_queue(head) };
         if matches!(finished, Finished::Gap) {
@@ -371,7 +371,7 @@ impl Held {
     /// Panics if the head is anything else.
     pub(crate) fn bury(self) -> Buried {
         let head = self.head();
-        assert!(self.head_kind() == Kind::Grave, "a grave stands at the head");
+        assert!(self.head_kind() == Kind::Grave, "the head is not the grave");
         if self.retire(&|| self.life.is_over(&self.queue)) {
             // SAFETY: the only count is the grave's, nothing stands behind the grave, and a palette
             // has forgotten the color. So nothing else can reach it.
@@ -499,7 +499,7 @@ impl Claims {
             Claims::Nothing => return,
             Claims::Reads(reader) => reader.into_word(),
             Claims::Set(set) => set.into_word(),
-            Claims::Apart(_) => unreachable!("an event that runs is in no run queue"),
+            Claims::Apart(_) => unreachable!("a running event is in no run queue"),
         };
         // SAFETY: the claims were taken from this event.
         unsafe { event.set_claims(word) };

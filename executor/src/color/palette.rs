@@ -58,6 +58,8 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
     ///
     /// Its colors have no label and the normal class.
     /// [`ColorBuilder::palette`](crate::ColorBuilder::palette) creates palettes with other options.
+    ///
+    /// See [`Palette`] for an example.
     pub fn new(handle: &Handle) -> Self {
         Self::with_looks(handle, Looks::default())
     }
@@ -72,6 +74,21 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
     ///
     /// The key's `Eq`, `Borrow` and `ToOwned` run under a lock of the palette and must not use the
     /// palette.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let users = dapple::Palette::<String>::new(&rt.handle());
+    /// let ada = users.color("ada");           // the key is copied, because it is new
+    /// ada.post(|_| println!("first"));
+    /// users.color("ada").post(|_| println!("second, on the same color"));
+    /// assert_eq!(users.len(), 1);
+    /// drop(ada);
+    /// rt.wait_idle();
+    /// assert!(users.is_empty());              // the color has neither a handle nor an event
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn color<Q>(&self, key: &Q) -> Color
     where
         K: std::borrow::Borrow<Q>,

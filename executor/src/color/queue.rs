@@ -94,7 +94,7 @@ mod trail {
             assert_eq!(
                 self.after.load(Relaxed),
                 prev.id.load(Relaxed),
-                "C2: an event is about to run that was not posted right behind the last one"
+                "C2: the next event was not posted right behind the last one"
             );
         }
     }
@@ -301,7 +301,7 @@ impl Queue {
     /// The caller holds the color, `link` is its head, and the own list is empty.
     #[inline]
     pub(crate) unsafe fn finish(&self, link: NonNull<Link>) -> Finished<NonNull<Link>> {
-        debug_assert!(self.own().is_none(), "what the holder has kept runs first");
+        debug_assert!(self.own().is_none(), "kept events run before the head leaves the queue");
         // SAFETY: the head of a held color is in the queue, so its memory is valid.
         let ended = unsafe { link.as_ref() };
         if let Some(next) = self.follow(ended) {

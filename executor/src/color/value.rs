@@ -89,7 +89,7 @@ impl<T> Inner<T> {
         }
         if alone {
             let borrows = self.borrows.get();
-            assert!(borrows < WRITTEN - 1, "a value is borrowed so often at most");
+            assert!(borrows < WRITTEN - 1, "too many shared borrows of one value");
             self.borrows.set(borrows + 1);
         }
         Sharing { inner: self, alone }
@@ -119,7 +119,7 @@ impl<T> Inner<T> {
 #[cold]
 #[track_caller]
 fn check_nothing_is_suspended() {
-    assert!(!is_one_suspended(), "C13: an event that is suspended has this value by reference");
+    assert!(!is_one_suspended(), "C13: a suspended event already has a reference to this value");
 }
 
 fn is_one_suspended() -> bool {

@@ -45,7 +45,7 @@ pub enum Transactional {}
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "a builder opens nothing until it gets a state"]
+#[must_use = "a domain is opened only by `snapshot` or `read_write`"]
 pub struct DomainBuilder<T = Plain> {
     label: Option<Arc<str>>,
     limit: usize,
@@ -62,6 +62,8 @@ impl DomainBuilder {
     /// A panic in global leaves the state as it was before the event, and does not poison the
     /// domain, unless the event has already run alone (see
     /// [`GlobalCx::exclusive_then`](super::GlobalCx::exclusive_then)).
+    ///
+    /// See [`DomainBuilder`] for an example.
     pub fn transactional(self) -> DomainBuilder<Transactional> {
         DomainBuilder { label: self.label, limit: self.limit, _kind: PhantomData }
     }
@@ -104,6 +106,8 @@ impl<T> DomainBuilder<T> {
     /// The steps of its events have their figures under this label, as the events of a color have
     /// under the color's; see [`ColorBuilder::label`](crate::ColorBuilder::label). The polls of its
     /// async tasks have none.
+    ///
+    /// See [`DomainBuilder`] for an example.
     pub fn label(mut self, label: &str) -> Self {
         self.label = Some(label.into());
         self
@@ -114,6 +118,8 @@ impl<T> DomainBuilder<T> {
     /// While the domain is full, the `try_` forms return [`Full`](crate::TryPostError::Full), and
     /// transports stop reading. Plain posts and sub-events are accepted all the same, and those
     /// beyond the limit are counted. A limit of 0 is taken as 1.
+    ///
+    /// See [`Domain::try_global`] for an example.
     pub fn max_uncommitted(mut self, events: usize) -> Self {
         self.limit = events.max(1);
         self

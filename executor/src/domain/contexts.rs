@@ -18,6 +18,23 @@ use crate::event::large::is_large;
 use crate::site::Site;
 
 /// The rights of an event to enter contexts: [`MayGlobal`], [`MayAnon`] or [`NoneOnly`].
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Domain, Done, NoneCx, Rights};
+/// fn greet<R: Rights>(mut n: NoneCx<u64, R>, name: &'static str) -> Done {
+///     n.defer(move |_| println!("hello, {name}"));
+///     n.commit()
+/// }
+/// let rt = dapple::Runtime::new()?;
+/// let d = Domain::snapshot(&rt.handle(), 0);
+/// d.event(|n| greet(n, "ada"));           // `R` is `MayGlobal`
+/// d.event_none(|n| greet(n, "bob"));      // `R` is `NoneOnly`
+/// rt.wait_idle();
+/// # assert_eq!((rt.metrics().panics(), rt.metrics().events()), (0, 2));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Rights: sealed::Sealed + Send + 'static {
     /// The highest context that the event may enter.
     const HIGHEST: Context;
@@ -34,6 +51,8 @@ pub enum MayAnon {}
 pub enum NoneOnly {}
 
 /// The rights that include anon: [`MayGlobal`] and [`MayAnon`].
+///
+/// See [`Rights`] for an example of a function for tokens with different rights.
 pub trait ReachesAnon: Rights {}
 impl ReachesAnon for MayGlobal {}
 impl ReachesAnon for MayAnon {}
@@ -91,6 +110,24 @@ macro_rules! context {
             /// The actions of an event run in the order in which they were deferred, outside the
             /// state. They may post, also to the same domain. [`Domain`] tells which actions of an
             /// event that panics still run.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::sync::mpsc;
+            /// let rt = dapple::Runtime::new()?;
+            /// let d = dapple::Domain::snapshot(&rt.handle(), 0);
+            /// let (tx, rx) = mpsc::channel();
+            /// let also_tx = tx.clone();
+            /// d.global(move |g| {
+            ///     *g.state_mut() += 1;
+            ///     g.defer(move |_| also_tx.send("first").unwrap());
+            /// });
+            /// d.none(move |n| n.defer(move |_| tx.send("second").unwrap()));
+            /// rt.wait_idle();
+            /// assert_eq!(rx.try_iter().collect::<Vec<_>>(), ["first", "second"]);
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             #[track_caller]
             #[inline]
             pub fn defer<F: FnOnce(&mut Cx) + Send + 'static>(&mut self, action: F) {
@@ -121,6 +158,26 @@ macro_rules! steps {
             ///
             /// Between two steps the worker may turn to other work. It does so after 32 steps, or
             /// when the time budget of a turn is spent.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use dapple::{AnonCx, Domain, Done};
+            /// fn add_up(a: AnonCx<Vec<u64>>, part: usize, sum: u64) -> Done {
+            ///     let Some(numbers) = a.state().chunks(100).nth(part) else {
+            ///         assert_eq!(sum, 499_500);
+            ///         return a.commit();
+            ///     };
+            ///     let sum = sum + numbers.iter().sum::<u64>();
+            ///     a.then(move |a| add_up(a, part + 1, sum))   // other work may come first
+            /// }
+            /// let rt = dapple::Runtime::new()?;
+            /// let d = Domain::snapshot(&rt.handle(), (0..1_000).collect());
+            /// d.anon_then(|a| add_up(a, 0, 0));
+            /// rt.wait_idle();
+            /// # assert_eq!(rt.metrics().panics(), 0);
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             #[track_caller]
             pub fn then<F>(self, f: F) -> Done
             where
@@ -144,6 +201,25 @@ macro_rules! steps {
             /// Ends the event, and goes on with a sub-event that may go up to global.
             ///
             /// The sub-event takes its ticket when this event has committed, and begins in none.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// let rt = dapple::Runtime::new()?;
+            /// let d = dapple::Domain::snapshot(&rt.handle(), vec![1]);
+            /// let also_d = d.clone();
+            /// d.global_then(move |mut g| {
+            ///     g.defer(move |_| also_d.global(|g| g.state_mut().push(2)));
+            ///     // The sub-event has a later ticket than the event that the action posts.
+            ///     g.commit_then(|n| n.upgrade_anon_then(|a| {
+            ///         assert_eq!(*a.state(), [1, 2]);
+            ///         a.commit()
+            ///     }))
+            /// });
+            /// rt.wait_idle();
+            /// # assert_eq!(rt.metrics().panics(), 0);
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             #[track_caller]
             pub fn commit_then<F>(self, f: F) -> Done
             where
@@ -159,6 +235,8 @@ macro_rules! steps {
             /// Ends the event, and goes on with a sub-event that may go up to anon.
             ///
             /// The sub-event takes its ticket when this event has committed, and begins in none.
+            ///
+            /// See [`commit_then`](Self::commit_then) for an example.
             #[track_caller]
             pub fn commit_then_anon<F>(self, f: F) -> Done
             where
@@ -174,6 +252,8 @@ macro_rules! steps {
             /// Ends the event, and goes on with a sub-event that stays in none.
             ///
             /// The sub-event takes its ticket when this event has committed.
+            ///
+            /// See [`commit_then`](Self::commit_then) for an example.
             #[track_caller]
             pub fn commit_then_none<F>(self, f: F) -> Done
             where
@@ -238,6 +318,8 @@ context! {
     /// The token of an event in global, which reads and writes the state.
     ///
     /// No other event is in global at the same time. The token cannot be sent to another thread.
+    ///
+    /// See [`Domain::global_then`] for an example.
     GlobalCx [] *mut ()
 }
 context! {
@@ -245,10 +327,14 @@ context! {
     ///
     /// The event reads the state that the last earlier event in global left, or, after a downgrade,
     /// the state that it left itself.
+    ///
+    /// See [`then`](Self::then) for an example.
     AnonCx [] ()
 }
 context! {
     /// The token of an event in none, which may go up to `R`.
+    ///
+    /// See [`Domain`] for an example.
     NoneCx [R: Rights = MayGlobal] fn(R)
 }
 
@@ -266,6 +352,8 @@ impl<S: Send + Sync + 'static> GlobalCx<S> {
     /// Goes to anon, and goes on with `f` there.
     ///
     /// The event keeps reading the state that it wrote, and others may enter.
+    ///
+    /// See [`Domain::global_then`] for an example.
     #[track_caller]
     pub fn downgrade_then<F>(self, f: F) -> Done
     where
@@ -283,6 +371,26 @@ impl<S: Send + Sync + 'static> GlobalCx<S> {
     /// when all earlier events have committed, and the actions that this event has deferred so far
     /// have run. What `f` does cannot be undone: from then on, a panic in global poisons a
     /// transactional domain, too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// fn print(text: &str) -> usize {
+    ///     println!("{text}");     // cannot be undone, and has a result
+    ///     text.len()
+    /// }
+    /// let rt = dapple::Runtime::new()?;
+    /// let d = dapple::Domain::snapshot(&rt.handle(), 0);
+    /// d.none(|n| n.defer(|_| println!("runs before the exclusive action")));
+    /// d.global_then(|g| g.exclusive_then(|mut g| {
+    ///     *g.state_mut() += print("hello");
+    ///     g.commit()
+    /// }));
+    /// d.anon(|a| assert_eq!(*a.state(), 5));
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn exclusive_then<F>(self, f: F) -> Done
     where
@@ -300,6 +408,8 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
     ///
     /// The event enters when no earlier event is in global, or may still enter global or anon. In
     /// read_write mode it also waits until all earlier events have left anon.
+    ///
+    /// See [`Domain`] for an example.
     #[track_caller]
     pub fn upgrade_global_then<F>(self, f: F) -> Done
     where
@@ -315,6 +425,8 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
     /// Gives up the right to enter global.
     ///
     /// Later events can then enter anon without waiting for this one.
+    ///
+    /// See [`renounce`](Self::renounce) for an example.
     pub fn renounce_global(mut self) -> NoneCx<S, MayAnon> {
         self.token.renounce(Context::Anon);
         NoneCx::new(self.token)
@@ -325,6 +437,8 @@ impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
     /// Enters anon, and goes on with `f` there.
     ///
     /// The event enters when no earlier event is in global, or may still enter it.
+    ///
+    /// See [`Domain::event_anon`] for an example.
     #[track_caller]
     pub fn upgrade_anon_then<F>(self, f: F) -> Done
     where
@@ -340,6 +454,24 @@ impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
     /// Gives up the right to enter anon and global.
     ///
     /// The event then no longer delays the entry of later events.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let d = dapple::Domain::snapshot(&rt.handle(), 0);
+    /// d.event(|n| {
+    ///     let mut n = n.renounce();               // it turns out not to need the state
+    ///     let digits = 7u64.pow(20).to_string().len();
+    ///     n.defer(move |_| println!("{digits}"));
+    ///     n.commit()
+    /// });
+    /// d.global(|g| *g.state_mut() += 1);          // need not wait for the computation
+    /// d.anon(|a| assert_eq!(*a.state(), 1));
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn renounce(mut self) -> NoneCx<S, NoneOnly> {
         self.token.renounce(Context::None);
         NoneCx::new(self.token)

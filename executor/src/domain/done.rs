@@ -24,7 +24,9 @@ use crate::turn::steps::Steps;
 ///
 /// It takes effect when the step returns it. A `Done` that is dropped instead is queued as an
 /// event, and takes effect when that runs.
-#[must_use = "a step returns it"]
+///
+/// See [`Domain`](crate::Domain) for an example.
+#[must_use = "a step must return its `Done`"]
 pub struct Done {
     event: Option<Owned>,
     /// The core of the domain's runtime, which the token in the event keeps through its domain.
@@ -94,7 +96,7 @@ impl Done {
 /// next step is queued.
 fn carry_out_steps(mut next: Option<Owned>, local: &Local, cx: &mut Cx) {
     let looping = Looping(local);
-    debug_assert!(local.steps.get() == Steps::Off, "a loop of steps has no other one above it");
+    debug_assert!(local.steps.get() == Steps::Off, "loops of steps are not nested");
     let mut stretch = Stretch::new();
     for _ in 0..STEPS {
         if next.is_none() || !stretch.goes_on(&local.core) {

@@ -79,6 +79,23 @@ impl<S: Send + Sync + 'static> DynCx<S> {
     /// # Errors
     ///
     /// Returns an error if the step is illegal, or goes higher than the event declared.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Context, Domain};
+    /// let rt = dapple::Runtime::new()?;
+    /// let d = Domain::snapshot(&rt.handle(), 0);
+    /// d.event_dyn(Context::Anon, |e| {
+    ///     assert!(e.may_enter(Context::Anon).is_ok());
+    ///     // Global is higher than what the post declared.
+    ///     assert!(e.may_enter(Context::Global).unwrap_err().is_undeclared());
+    ///     e.commit()
+    /// });
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn may_enter(&self, context: Context) -> Result<(), ContextError> {
         let passage = self.context.passage(context, self.highest);
         passage.map(|_| ()).map_err(|step| ContextError { kind: Kind::Step(step) })
@@ -137,6 +154,8 @@ impl<S: Send + Sync + 'static> DynCx<S> {
     ///
     /// If the event is in another context, the step is an upgrade or a downgrade.
     ///
+    /// See [`DynCx`] for an example.
+    ///
     /// # Errors
     ///
     /// Returns an error if the step is illegal, or goes higher than the event declared. The error
@@ -169,6 +188,26 @@ impl<S: Send + Sync + 'static> DynCx<S> {
     ///
     /// Returns an error if the step is illegal, or goes higher than the event declared. The error
     /// contains the token. `f` is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Context, Domain, Done, DynCx};
+    /// fn show(e: DynCx<u64>) -> Done {
+    ///     let shown = e.at_least_then(Context::Anon, |e| {    // stays in global if `e` is there
+    ///         println!("{}", e.state().unwrap());
+    ///         e.commit()
+    ///     });
+    ///     shown.unwrap()
+    /// }
+    /// let rt = dapple::Runtime::new()?;
+    /// let d = Domain::snapshot(&rt.handle(), 1);
+    /// d.event_dyn(Context::Anon, show);
+    /// d.event_dyn(Context::Global, |e| e.enter_then(Context::Global, show).unwrap());
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn at_least_then<F>(self, context: Context, f: F) -> Result<Done, Refused<S>>
     where
@@ -255,6 +294,8 @@ enum Kind {
 }
 
 /// The error of an event that asks for something that its context does not allow.
+///
+/// See [`DynCx`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContextError {
     kind: Kind,
@@ -273,7 +314,7 @@ impl fmt::Display for ContextError {
             Kind::Read => f.write_str("an event in none cannot read the state"),
             Kind::Write(from) => write!(f, "an event in {from} cannot write the state"),
             Kind::Exclusive(from) => {
-                write!(f, "an event in {from} cannot be alone: only global can")
+                write!(f, "an event in {from} cannot run alone: only an event in global can")
             }
             Kind::Step(step) => step.fmt(f),
         }
@@ -283,6 +324,8 @@ impl fmt::Display for ContextError {
 impl Error for ContextError {}
 
 /// The error of a refused step, which contains the token of the event.
+///
+/// See [`DynCx`] for an example.
 pub struct Refused<S: Send + Sync + 'static> {
     token: DynCx<S>,
     error: ContextError,

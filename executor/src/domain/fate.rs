@@ -168,7 +168,7 @@ impl<F: Future> Future for Fated<F> {
             return Poll::Pending;
         }
         this.fate.poll(cx).map(|known| {
-            let value = this.value.take().expect("it is not polled after its end");
+            let value = this.value.take().expect("the future is not polled after its end");
             known.map(|()| value)
         })
     }

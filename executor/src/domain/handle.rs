@@ -81,6 +81,8 @@ pub struct Domain<S: Send + Sync + 'static>(pub(super) DomainPtr<S>);
 
 impl Domain<()> {
     /// Returns a builder of a domain, for a state of any type.
+    ///
+    /// See [`DomainBuilder`] for an example.
     pub fn builder() -> DomainBuilder {
         DomainBuilder::new()
     }
@@ -91,6 +93,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
     ///
     /// The state is copied only if an event still reads it when the next one writes. So its clones
     /// should be cheap, and they must be independent of each other.
+    ///
+    /// See [`Domain`] for an example.
     pub fn snapshot(handle: &Handle, state: S) -> Self
     where
         S: Clone,
@@ -101,6 +105,19 @@ impl<S: Send + Sync + 'static> Domain<S> {
     /// Opens a domain in read_write mode: a writer waits until all earlier readers are done.
     ///
     /// The state is never copied.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// struct Log { lines: Vec<String> }       // need not be `Clone`
+    /// let rt = dapple::Runtime::new()?;
+    /// let d = dapple::Domain::read_write(&rt.handle(), Log { lines: Vec::new() });
+    /// d.global(|g| g.state_mut().lines.push("started".into()));
+    /// d.anon(|a| assert_eq!(a.state().lines, ["started"]));
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn read_write(handle: &Handle, state: S) -> Self {
         DomainBuilder::new().read_write(handle, state)
     }
@@ -117,6 +134,22 @@ impl<S: Send + Sync + 'static> Domain<S> {
     }
 
     /// Posts an event that runs in global: it reads and writes the state, and is alone in global.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let d = dapple::Domain::snapshot(&rt.handle(), vec![1, 2]);
+    /// d.global(|g| g.state_mut().push(3));                    // alone in global
+    /// d.anon(|a| {                                            // in parallel with other readers
+    ///     let sum: i32 = a.state().iter().sum();
+    ///     a.defer(move |_| assert_eq!(sum, 6));
+    /// });
+    /// d.none(|n| n.defer(|_| println!("after the sum")));     // does not use the state
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     #[inline]
     pub fn global<F: FnOnce(&mut InGlobal<S>) + Send + 'static>(&self, f: F) {
@@ -129,6 +162,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
     /// Posts an event that runs in anon: it reads the state, in parallel with other readers.
     ///
     /// It reads the state that the last earlier event in global left.
+    ///
+    /// See [`global`](Self::global) for an example.
     #[track_caller]
     #[inline]
     pub fn anon<F: FnOnce(&mut InAnon<S>) + Send + 'static>(&self, f: F) {
@@ -142,6 +177,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
     ///
     /// It does not delay the entry of other events. Its deferred actions have their place in the
     /// order.
+    ///
+    /// See [`global`](Self::global) for an example.
     #[track_caller]
     #[inline]
     pub fn none<F: FnOnce(&mut InNone<S>) + Send + 'static>(&self, f: F) {
@@ -154,6 +191,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
     /// Posts an event of several steps, which begins in none and may go up to global.
     ///
     /// While it may still enter global, later events cannot enter global or anon.
+    ///
+    /// See [`Domain`] for an example.
     #[track_caller]
     pub fn event<F>(&self, f: F)
     where
@@ -197,6 +236,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
     }
 
     /// Posts an event of several steps that begins in anon.
+    ///
+    /// See [`AnonCx::then`] for an example.
     #[track_caller]
     pub fn anon_then<F>(&self, f: F)
     where
@@ -211,6 +252,23 @@ impl<S: Send + Sync + 'static> Domain<S> {
     /// Posts an event of several steps, which begins in none and may go up to anon.
     ///
     /// While it may still enter anon, later events cannot enter global.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let d = dapple::Domain::snapshot(&rt.handle(), vec![4, 9]);
+    /// d.event_anon(|n| {
+    ///     let limit: i32 = (1..=10).sum();        // does not use the state
+    ///     n.upgrade_anon_then(move |a| {
+    ///         assert!(a.state().iter().all(|&number| number < limit));
+    ///         a.commit()
+    ///     })
+    /// });
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn event_anon<F>(&self, f: F)
     where
@@ -226,6 +284,25 @@ impl<S: Send + Sync + 'static> Domain<S> {
     /// Posts an event of several steps that stays in none.
     ///
     /// It does not delay the entry of other events. Its sub-events may go higher.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let d = dapple::Domain::snapshot(&rt.handle(), vec![]);
+    /// d.event_none(|n| {
+    ///     let sum: i32 = (1..=100).sum();         // a long computation, for which nobody waits
+    ///     n.commit_then(move |n| n.upgrade_global_then(move |mut g| {
+    ///         g.state_mut().push(sum);
+    ///         g.commit()
+    ///     }))
+    /// });
+    /// rt.wait_idle();
+    /// d.anon(|a| assert_eq!(*a.state(), [5_050]));
+    /// # rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn event_none<F>(&self, f: F)
     where
@@ -274,6 +351,24 @@ impl<S: Send + Sync + 'static> Domain<S> {
     ///
     /// It runs even if the domain is poisoned, and the events behind it run again, unless it panics
     /// itself. If the domain is not poisoned, it is an event in global like any other.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let d = dapple::Domain::read_write(&rt.handle(), 1);
+    /// d.global(|g| {
+    ///     *g.state_mut() = 7;
+    ///     panic!("halfway");
+    /// });
+    /// d.anon(|_| unreachable!("the state is poisoned, so this is dropped unrun"));
+    /// d.clear_poison(|g| *g.state_mut() = 0);
+    /// d.anon(|a| assert_eq!(*a.state(), 0));
+    /// rt.wait_idle();
+    /// assert!(!d.is_poisoned());
+    /// # assert_eq!((rt.metrics().panics(), rt.metrics().dropped()), (1, 1));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn clear_poison<F: FnOnce(&mut InGlobal<S>) + Send + 'static>(&self, f: F) {
         if is_large::<F>() {
@@ -289,6 +384,24 @@ impl<S: Send + Sync + 'static> Domain<S> {
     /// Returns `Full` if as many events are uncommitted as [`DomainBuilder::max_uncommitted`]
     /// allows, and `Closed` if a shutdown has begun and the calling thread runs no work of this
     /// runtime. Both errors contain `f`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let d = dapple::Domain::builder().max_uncommitted(10).read_write(&rt.handle(), 0);
+    /// let mut refused = 0;
+    /// for _ in 0..1_000 {
+    ///     if let Err(full) = d.try_global(|g| *g.state_mut() += 1) {
+    ///         assert!(full.is_full());
+    ///         refused += 1;
+    ///     }
+    /// }
+    /// d.anon(move |a| assert_eq!(*a.state() + refused, 1_000));
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn try_global<F>(&self, f: F) -> Result<(), TryPostError<F>>
     where
@@ -298,6 +411,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
     }
 
     /// Posts an event in anon, as [`anon`](Self::anon) does, unless the domain is full.
+    ///
+    /// See [`try_global`](Self::try_global) for an example.
     ///
     /// # Errors
     ///
@@ -314,6 +429,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
 
     /// Posts an event in none, as [`none`](Self::none) does, unless the domain is full.
     ///
+    /// See [`try_global`](Self::try_global) for an example.
+    ///
     /// # Errors
     ///
     /// Returns `Full` if as many events are uncommitted as [`DomainBuilder::max_uncommitted`]
@@ -328,6 +445,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
     }
 
     /// Posts an event of several steps, as [`event`](Self::event) does, unless the domain is full.
+    ///
+    /// See [`try_global`](Self::try_global) for an example.
     ///
     /// # Errors
     ///
@@ -345,6 +464,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
     }
 
     /// Posts an event as [`event_anon`](Self::event_anon) does, unless the domain is full.
+    ///
+    /// See [`try_global`](Self::try_global) for an example.
     ///
     /// # Errors
     ///
@@ -366,6 +487,26 @@ impl<S: Send + Sync + 'static> Domain<S> {
     /// There is room when fewer events are uncommitted than [`DomainBuilder::max_uncommitted`]
     /// allows. The room may be gone again when `f` runs. If the runtime stops first, `f` is dropped
     /// unrun.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Color, Domain};
+    /// fn deliver(d: &Domain<u32>, color: &Color) {
+    ///     if d.try_global(|g| *g.state_mut() += 1).is_err() {
+    ///         let (also_d, also_color) = (d.clone(), color.clone());
+    ///         d.when_room(color, move |_| deliver(&also_d, &also_color));     // tries again
+    ///     }
+    /// }
+    /// let rt = dapple::Runtime::new()?;
+    /// let d = Domain::builder().max_uncommitted(2).read_write(&rt.handle(), 0);
+    /// (0..100).for_each(|_| deliver(&d, &rt.handle().default_color()));
+    /// rt.wait_idle();
+    /// d.anon(|a| assert_eq!(*a.state(), 100));
+    /// # rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn when_room<F: FnOnce(&mut Cx) + Send + 'static>(&self, color: &Color, f: F) {
         if is_large::<F>() {

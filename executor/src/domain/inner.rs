@@ -189,7 +189,7 @@ impl Waiting {
     }
 }
 
-const _: () = assert!(usize::BITS == 64, "a ticket's number stands in a word");
+const _: () = assert!(usize::BITS == 64, "a ticket's number must fit in a word");
 
 /// Returns the word that tells a sub-event its ticket.
 pub(super) fn word_of(ticket: Ticket) -> Word {

@@ -105,7 +105,9 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
         if self.domain.label_number != 0 {
             cx.local().seat.event.set_label(self.domain.label_number);
         }
-        let (Some(token), part) = self.open(word) else { unreachable!("what runs has a ticket") };
+        let (Some(token), part) = self.open(word) else {
+            unreachable!("an event that runs has a ticket")
+        };
         part.run(token, cx);
     }
 

@@ -162,6 +162,8 @@ impl<S: Send + Sync + 'static> Part<S> for HandNone<NoneCx<S, MayGlobal>> {
 /// A future that returns the token of an async event when the event is in the context it asked for.
 ///
 /// Dropping the future cancels the event. A section that has begun is finished.
+///
+/// See [`Domain::spawn`](crate::Domain::spawn) for an example.
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Reaching<T> {
     packet: Arc<Packet<T>>,
@@ -233,6 +235,8 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
     /// read_write mode it also waits until all earlier events have left anon. The future returns
     /// the value of `f`, and the token of the event in anon.
     ///
+    /// See [`Domain::spawn`](crate::Domain::spawn) for an example.
+    ///
     /// # Errors
     ///
     /// The future returns an error if `f` panicked, if an earlier event has poisoned the domain, or
@@ -261,6 +265,25 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
     ///
     /// The future returns an error if `before` or `alone` panicked, if an earlier event has
     /// poisoned the domain, or if the runtime stops.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let d = dapple::Domain::snapshot(&rt.handle(), vec![]);
+    /// let task = d.spawn(|n| async move {
+    ///     let (id, a) = n.global_exclusive(|g| g.state().len(), |g, id| {
+    ///         println!("made entry {id}");        // cannot be undone, and is not deferred
+    ///         g.state_mut().push(id);
+    ///         id
+    ///     })
+    ///     .await?;
+    ///     a.commit().await?;
+    ///     Ok::<_, dapple::JoinError>(id)
+    /// });
+    /// assert_eq!(rt.block_on(task), Ok(Ok(0)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn global_exclusive<B, T, F, G>(self, before: F, alone: G) -> Reaching<(T, AnonCx<S>)>
     where
@@ -286,6 +309,8 @@ impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
     /// The event enters when no earlier event is in global, or may still enter it. The future
     /// returns the token of the event in anon.
     ///
+    /// See [`Domain::spawn_anon`](crate::Domain::spawn_anon) for an example.
+    ///
     /// # Errors
     ///
     /// The future returns an error if an earlier event has poisoned the domain, or if the runtime
@@ -309,6 +334,26 @@ macro_rules! commits {
             ///
             /// The future returns an error if an earlier event has poisoned the domain, or if the
             /// runtime stops.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// let rt = dapple::Runtime::new()?;
+            /// let d = dapple::Domain::snapshot(&rt.handle(), 0);
+            /// let task = d.spawn(|n| async move {
+            ///     let ((), a) = n.global(|g| *g.state_mut() += 1).await?;
+            ///     let n = a.commit_next().await?;     // other events may come in between
+            ///     let (sum, a) = n.global(|g| {
+            ///         *g.state_mut() += 1;
+            ///         *g.state()
+            ///     })
+            ///     .await?;
+            ///     a.commit().await?;
+            ///     Ok::<_, dapple::JoinError>(sum)
+            /// });
+            /// assert_eq!(rt.block_on(task), Ok(Ok(2)));
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             #[track_caller]
             pub fn commit_next(self) -> Reaching<NoneCx<S, MayGlobal>> {
                 let what = What::Commit(MayGlobal::HIGHEST);
@@ -322,6 +367,8 @@ commits!(NoneCx[R]);
 commits!(AnonCx[]);
 
 /// A future that ends when an async event has committed, and its deferred actions have run.
+///
+/// See [`Domain::spawn`](crate::Domain::spawn) for an example.
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Committing(Option<CommitPacket>);

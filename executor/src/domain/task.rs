@@ -171,6 +171,21 @@ impl<S: Send + Sync + 'static> Domain<S> {
     }
 
     /// Posts an event that is an async task and may go up to anon; see [`spawn`](Self::spawn).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let d = dapple::Domain::snapshot(&rt.handle(), vec![1, 2]);
+    /// let task = d.spawn_anon(|n| async move {
+    ///     let a = n.anon().await?;
+    ///     let sum: i32 = a.state().iter().sum();
+    ///     a.commit().await?;
+    ///     Ok::<_, dapple::JoinError>(sum)
+    /// });
+    /// assert_eq!(rt.block_on(task), Ok(Ok(3)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn spawn_anon<F, Fut>(&self, f: F) -> JoinHandle<Fut::Output>
     where

@@ -107,7 +107,7 @@ impl<S: Send + Sync + 'static> Token<S> {
             self.version = self.version.without(READ);
             return;
         }
-        let copy = self.domain.copy.expect("only a mode that can copy lets others read");
+        let copy = self.domain.copy.expect("other events read only in a mode that can copy");
         // SAFETY: the caller says that the event is in global.
         let state = copy(unsafe { self.state() });
         self.version = Word::pointer(NonNull::from(Box::leak(Version::new(state)))).tagged(COPY);

@@ -134,7 +134,7 @@ impl Local {
                 posted_at = %report.site,
                 waiting_ms = report.waiting.as_millis() as u64,
                 uncommitted = report.uncommitted,
-                "a ticket does not commit, and others wait for it"
+                "a ticket has not committed for a long time, and others may wait for it"
             ),
             None => tell(&report),
         }

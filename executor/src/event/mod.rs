@@ -173,7 +173,7 @@ impl Memory {
     #[inline]
     pub(crate) fn hold<T>(self, value: T) -> NonNull<T> {
         let fits = size_of::<T>() <= size_of::<Event>() && align_of::<T>() <= align_of::<Event>();
-        assert!(fits, "it fits into memory for an event");
+        assert!(fits, "the value does not fit into the memory of an event");
         let place = self.0.cast();
         // SAFETY: the memory is large enough for a `T`, and its owner is the only one that uses it.
         unsafe { place.write(value) };
@@ -236,7 +236,10 @@ impl Owned {
     /// Returns the memory of a spent event.
     #[inline]
     pub(crate) fn into_memory(self) -> Memory {
-        debug_assert!(self.kind() == Kind::Spent, "what holds a closure is run or discarded first");
+        debug_assert!(
+            self.kind() == Kind::Spent,
+            "the memory of an event is taken before its closure was consumed"
+        );
         Memory(self.0)
     }
 
@@ -294,7 +297,7 @@ impl Owned {
     /// Sets the word of an event that is in no color's queue.
     #[inline]
     pub(crate) fn set_word(&mut self, word: Word) {
-        debug_assert!(!self.has_claims(), "this one's word says what colors it has");
+        debug_assert!(!self.has_claims(), "the word of this event stands for its colors");
         // SAFETY: the event is in no queue, so its link belongs to its owner.
         unsafe { self.get().header.link.set_word(word.raw()) };
     }

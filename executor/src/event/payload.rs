@@ -133,7 +133,7 @@ impl<T: Step, P: Storage> Stepping<T, P> {
             | Kind::Request
             | Kind::SharedRequest
             | Kind::SpentRequest => {
-                unreachable!("these hold no step")
+                unreachable!("links of this kind have no step")
             }
         }
     }

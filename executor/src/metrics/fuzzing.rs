@@ -43,7 +43,7 @@ pub fn labels(input: &[u8]) {
 
 fn log_is_read(metrics: &Metrics) {
     let mut log = Vec::new();
-    metrics.write_hlog(&mut log).expect("memory takes all");
+    metrics.write_hlog(&mut log).expect("writing to memory cannot fail");
     let mut tags = BTreeSet::new();
     let mut labels = metrics.distributions.iter().map(|d| d.label.as_deref());
     for entry in IntervalLogIterator::new(&log) {

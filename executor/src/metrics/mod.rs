@@ -31,6 +31,22 @@ pub use stalls::Stall;
 pub use workers::WorkerFigures;
 
 /// How much a runtime measures; see [`Builder::histograms`](crate::Builder::histograms).
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Histogramming, Measure, Runtime};
+/// let sampled = |histograms| {
+///     let rt = Runtime::builder().histograms(histograms).build()?;
+///     (0..1_000).for_each(|_| rt.handle().post_default(|_| ()));
+///     rt.wait_idle();
+///     Ok::<_, std::io::Error>(rt.metrics().histogram(Measure::RunTime).map_or(0, |h| h.len()))
+/// };
+/// assert_eq!(sampled(Histogramming::Off)?, 0);
+/// assert_eq!(sampled(Histogramming::Exact)?, 1_000);
+/// println!("{} of 1,000", sampled(Histogramming::Sampled)?);      // about 15
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Histogramming {
@@ -44,6 +60,23 @@ pub enum Histogramming {
 }
 
 /// The durations that a runtime measures, in nanoseconds.
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Histogramming, Measure, Runtime};
+/// let rt = Runtime::builder().histograms(Histogramming::Exact).build()?;
+/// (0..100).for_each(|_| rt.handle().post_default(|_| ()));
+/// rt.wait_idle();
+/// let metrics = rt.metrics();
+/// for measure in Measure::ALL {
+///     if let Some(values) = metrics.histogram(measure) {
+///         println!("{}: at most {} ns", measure.name(), values.max());
+///     }
+/// }
+/// assert_eq!(metrics.histogram(Measure::RunTime).map(|values| values.len()), Some(100));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Measure {

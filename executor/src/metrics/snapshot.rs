@@ -19,6 +19,20 @@ use crate::worker::counters::Counters;
 /// Counters are exact while nothing runs. While events run, the counts of each worker's current
 /// turn may be missing. Histograms contain only the sampled events; see
 /// [`Histogramming`](crate::Histogramming).
+///
+/// # Examples
+///
+/// ```
+/// let rt = dapple::Runtime::new()?;
+/// for _ in 0..1_000 {
+///     rt.handle().new_color().post(|_| ());
+/// }
+/// rt.wait_idle();
+/// let metrics = rt.metrics();
+/// assert_eq!((metrics.events(), metrics.panics(), metrics.dropped()), (1_000, 0, 0));
+/// println!("{metrics}");              // a table for people
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Metrics {
     pub(super) counters: [u64; 18],
@@ -59,28 +73,27 @@ macro_rules! counters {
 }
 
 counters! {
-    0 events "Events that have run, panicked ones included; dropped ones are not. An event of \
-        several steps counts each that waited.";
+    0 events "Events that have run, including panicked and excluding dropped ones. An event of \
+              several steps counts once for each step that waited.";
     1 turns "Visits of a worker to a color.";
     2 steals "Successful looks of an idle worker at another one's run queue.";
-    3 colors_stolen "Run-queue entries that these took: colors, and events without color.";
+    3 colors_stolen "Run-queue entries taken by steals: colors and uncolored events.";
     4 wakeups "Sleeping workers woken by a post, a timer or another worker.";
-    5 parks "Sleeps of workers.";
-    6 sentinel_looks "Sleeps of a worker that stood sentinel, each followed by a look at the \
-        others.";
+    5 parks "Times that a worker went to sleep.";
+    6 sentinel_looks "Sleeps of the sentinel, each followed by a look at the other workers.";
     7 panics "Panics caught, of events and of drops.";
-    8 dropped "Events dropped: refused after a shutdown began, left at its end, or poisoned. \
-        What poison covers counts here only, also if a part of it has run.";
-    9 polls "Looks at the descriptors, the sleeping ones included.";
-    10 polls_for_others "Looks at the descriptors of a worker that is stuck, by another one.";
+    8 dropped "Events dropped: refused after a shutdown began, left at its end, or poisoned. An \
+               event that poison covers counts only here, even if a part of it has run.";
+    9 polls "Polls of the descriptors, including those in which a worker sleeps.";
+    10 polls_for_others "Polls of a stuck worker's descriptors by another worker.";
     11 stalls "Events that ran longer than the stall threshold.";
     12 workers "Workers of the runtime.";
-    13 steals_undone "Steals on trial that did not raise the throughput, and were undone.";
+    13 steals_undone "Steals on trial that were undone because throughput did not rise.";
     14 sentinel_nanos "CPU time of sentinels whose looks found nothing to do, in nanoseconds.";
-    15 move_nanos "What moving a cache line to another core and back was measured to take, in \
-        nanoseconds; 0: not measured, as the policy does not ask.";
-    16 over_limit "Events of domains that were accepted though the domain had reached its \
-        limit: plain posts and sub-events.";
+    15 move_nanos "The measured time to move a cache line to another core and back, in \
+                   nanoseconds; 0 if the steal policy does not need it.";
+    16 over_limit "Events of domains that were accepted although the domain had reached its \
+                   limit: plain posts and sub-events.";
     17 ticket_stalls "Tickets that were the oldest of their domain for longer than the stall \
         threshold.";
 }
@@ -130,12 +143,30 @@ impl Metrics {
 
     /// Returns the histograms that have values: first one per measure, then one per label and
     /// measure.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Histogramming, Runtime};
+    /// let rt = Runtime::builder().histograms(Histogramming::Exact).build()?;
+    /// rt.handle().post_default(|_| ());
+    /// rt.wait_idle();
+    /// let metrics = rt.metrics();
+    /// for one in metrics.distributions() {
+    ///     let label = one.label.as_deref().unwrap_or("all");
+    ///     println!("{} of {label}: at most {} ns", one.measure.name(), one.histogram.max());
+    /// }
+    /// assert!(metrics.distributions().iter().any(|one| one.label.as_deref() == Some("default")));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn distributions(&self) -> &[Distribution] {
         &self.distributions
     }
 
     /// Returns the histogram of a measure over all events, in nanoseconds, or `None` if it has no
     /// value.
+    ///
+    /// See [`Measure`] for an example.
     pub fn histogram(&self, measure: Measure) -> Option<&Histogram<u64>> {
         let of = |d: &&Distribution| d.measure == measure && d.label.is_none();
         self.distributions.iter().find(of).map(|d| &d.histogram)
@@ -143,6 +174,22 @@ impl Metrics {
 
     /// Returns the histogram of a measure over the events of one label, in nanoseconds. Returns
     /// `None` if it has no value, or if the measure is not kept by label.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Histogramming, Measure, Runtime};
+    /// let rt = Runtime::builder().histograms(Histogramming::Exact).build()?;
+    /// let disk = rt.handle().color_builder().label("disk").build();
+    /// disk.post(|_| println!("reads the disk"));
+    /// rt.handle().post_default(|_| println!("does something else"));
+    /// rt.wait_idle();
+    /// let metrics = rt.metrics();
+    /// let delays = metrics.histogram_of(Measure::QueueDelay, "disk").expect("it has a value");
+    /// println!("99 in 100 waited {} ns or less", delays.value_at_quantile(0.99));
+    /// assert_eq!(delays.len(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn histogram_of(&self, measure: Measure, label: &str) -> Option<&Histogram<u64>> {
         let of = |d: &&Distribution| d.measure == measure && d.label.as_deref() == Some(label);
         self.distributions.iter().find(of).map(|d| &d.histogram)
@@ -150,11 +197,29 @@ impl Metrics {
 
     /// Returns the program's own histogram of this name, in nanoseconds, or `None` if it has no
     /// value. See [`Handle::histogram`](crate::Handle::histogram).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let rt = dapple::Runtime::new()?;
+    /// let requests = rt.handle().histogram("request");
+    /// assert!(rt.metrics().own_histogram("request").is_none());
+    /// for micros in 1..=100 {
+    ///     requests.record(Duration::from_micros(micros));
+    /// }
+    /// let metrics = rt.metrics();
+    /// let histogram = metrics.own_histogram("request").expect("it has values");
+    /// assert!((49_500..=50_500).contains(&histogram.value_at_quantile(0.5)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn own_histogram(&self, name: &str) -> Option<&Histogram<u64>> {
         self.own.iter().find(|(own, _)| **own == *name).map(|(_, histogram)| histogram)
     }
 
     /// Returns the program's own histograms that have values, in nanoseconds, with their names.
+    ///
+    /// See [`own_histogram`](Self::own_histogram) for an example.
     pub fn own_histograms(&self) -> impl Iterator<Item = (&str, &Histogram<u64>)> {
         self.own.iter().map(|(name, histogram)| (&**name, histogram))
     }
@@ -209,6 +274,26 @@ impl Metrics {
 
     /// Returns the latest stalls, at most 32, the oldest first. A stall is an event that ran longer
     /// than the stall threshold; see [`Builder::stall_after`](crate::Builder::stall_after).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{sync::mpsc, time::Duration};
+    /// let (tx, noticed) = mpsc::channel();
+    /// let rt = dapple::Runtime::builder()
+    ///     .workers(2)
+    ///     .stall_after(Duration::from_millis(5))
+    ///     .on_stall(move |_| tx.send(()).unwrap())
+    ///     .build()?;
+    /// // Blocks its worker until the other one has noticed that.
+    /// rt.handle().post_default(move |_| noticed.recv().unwrap());
+    /// rt.wait_idle();
+    /// let metrics = rt.metrics();
+    /// let [stall] = metrics.latest_stalls() else { panic!("there was one") };
+    /// println!("{:?}: the event of {} ran for {:?}", stall.at, stall.site, stall.running);
+    /// assert_eq!(stall.label.as_deref(), Some("default"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn latest_stalls(&self) -> &[Stall] {
         &self.stalls
     }

@@ -20,6 +20,19 @@ const LABEL: usize = 20;
 ///
 /// If a long delay passes while a worker is idle, a finer color would shorten it. If all workers
 /// are busy, only less work would. Percentiles are not kept for events without a label.
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Histogramming, Runtime};
+/// let rt = Runtime::builder().histograms(Histogramming::Exact).build()?;
+/// let disk = rt.handle().color_builder().label("disk").build();
+/// disk.post(|_| println!("reads the disk"));
+/// rt.wait_idle();
+/// let table = format!("{:.3}", rt.metrics());             // three sites in each list
+/// assert!(table.contains("1 events in 1 turns") && table.contains("\ndisk "));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 impl Display for Metrics {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let most = f.precision().unwrap_or(SITES);
@@ -39,18 +52,14 @@ impl Display for Metrics {
         if all.sampled == 0 {
             return write!(f, "no event was sampled");
         }
-        write!(f, "of the time that events have waited, {} passed", Share(all.idle, all.delay))?;
+        write!(f, "{} of the queue delay passed", Share(all.idle, all.delay))?;
         writeln!(f, " while a worker was idle")?;
         self.labels(f, &all)?;
         let mut by_delay: Vec<&SiteFigures> = self.sites.iter().collect();
         by_delay.sort_by_key(|site| Reverse(site.queue_delay));
-        writeln!(
-            f,
-            "\nthe places that posted what has run longest, all in all, of {}",
-            self.sites.len()
-        )?;
+        writeln!(f, "\nsites with the longest total run time, of {}", self.sites.len())?;
         list(f, &all, self.sites.iter().take(most))?;
-        writeln!(f, "\nthe places that posted what has waited longest, all in all")?;
+        writeln!(f, "\nsites with the longest total delay")?;
         list(f, &all, by_delay.into_iter().take(most))
     }
 }

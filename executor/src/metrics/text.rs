@@ -50,6 +50,17 @@ impl Metrics {
     ///
     /// To serve them together with other metrics of the program, register the `Metrics` as a
     /// collector instead.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// rt.handle().post_default(|_| ());
+    /// rt.wait_idle();
+    /// let text = rt.metrics().to_prometheus();
+    /// assert!(text.contains("\ndapple_events_total 1\n"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn to_prometheus(&self) -> String {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self.clone()));
@@ -70,6 +81,19 @@ impl Metrics {
     /// # Errors
     ///
     /// Returns the error of `out` if writing to it fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Histogramming, Runtime};
+    /// let rt = Runtime::builder().histograms(Histogramming::Exact).build()?;
+    /// rt.handle().post_default(|_| ());
+    /// rt.wait_idle();
+    /// let mut log = Vec::new();               // or `std::fs::File::create("run.hlog")?`
+    /// rt.metrics().write_hlog(&mut log)?;
+    /// assert!(String::from_utf8_lossy(&log).contains("\nTag=queue_delay/default,"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn write_hlog(&self, out: &mut impl Write) -> io::Result<()> {
         let mut serializer = V2DeflateSerializer::new();
         let start = self.taken.checked_sub(self.uptime).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -127,7 +151,8 @@ impl Collector for Metrics {
             let name = format!("dapple_{}", measure.name());
             let mut family = encoder.encode_descriptor(
                 &name,
-                "Sampled, by label of the color; an empty one: events of colors without",
+                "Sampled, by label of the color or domain; an empty label stands for events \
+                 without one",
                 Some(&Unit::Seconds),
                 MetricType::Histogram,
             )?;
@@ -153,7 +178,7 @@ impl Collector for Metrics {
         }
         let mut family = encoder.encode_descriptor(
             "dapple_own",
-            "Recorded by the program, by name",
+            "Recorded by the program, by histogram name",
             Some(&Unit::Seconds),
             MetricType::Histogram,
         )?;

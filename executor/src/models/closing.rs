@@ -102,7 +102,7 @@ fn e11_a_phase_is_reached_once() {
         let stops = thread::spawn(move || other.advance(Phase::Stopping));
         let drains = phase.advance(Phase::Draining);
         let stopped = stops.join().unwrap();
-        assert!(stopped, "nobody else went so far");
+        assert!(stopped, "no other thread advances to Stopping");
         assert_eq!(phase.get(), Phase::Stopping);
         assert!(!phase.advance(Phase::Draining));
         let _ = drains;

@@ -209,7 +209,7 @@ fn run(mode: Mode, transactional: bool, events: &[What]) -> Vec<(u64, usize)> {
     domain.drop_handle();
     domain.work();
     worker.join().unwrap();
-    assert_eq!(domain.freed.load(Ordering::Relaxed), 1, "somebody frees it");
+    assert_eq!(domain.freed.load(Ordering::Relaxed), 1, "the domain is freed once");
     let mut seen = domain.seen.lock().unwrap().clone();
     seen.sort();
     seen

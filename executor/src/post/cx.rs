@@ -132,6 +132,24 @@ impl Cx {
     ///
     /// If a color belongs to another runtime, or if two of the colors are bound to different
     /// workers.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// let (account, rates) = (h.new_color(), h.new_color());
+    /// h.post_default(move |cx| {
+    ///     let (also_account, also_rates) = (account.clone(), rates.clone());
+    ///     cx.post_set(&[account.exclusive(), rates.shared()], move |cx| {
+    ///         assert!(cx.is_alone_on(&also_account));
+    ///         assert!(cx.is_on(&also_rates) && !cx.is_alone_on(&also_rates));
+    ///     });
+    /// });
+    /// rt.wait_idle();
+    /// # assert_eq!((rt.metrics().panics(), rt.metrics().events()), (0, 2));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn post_set<F>(&mut self, colors: &[Request<'_>], f: F)
     where

@@ -19,6 +19,22 @@ impl Handle {
     /// The color may belong to another runtime, in which case `f` runs there. If that runtime
     /// refuses the post because it is shutting down, `f` is dropped unrun and counted;
     /// [`try_post`](Self::try_post) returns an error instead.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// let rt = dapple::Runtime::new()?;
+    /// let (h, color) = (rt.handle(), rt.handle().new_color());
+    /// let (tx, rx) = mpsc::channel();
+    /// for n in 0..3 {
+    ///     let tx = tx.clone();
+    ///     h.post(&color, move |_| tx.send(n).unwrap());
+    /// }
+    /// rt.wait_idle();
+    /// assert_eq!(rx.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     #[inline]
     #[doc(alias = "spawn")]
@@ -35,6 +51,8 @@ impl Handle {
     ///
     /// This is for code that posts on behalf of others, such as language bindings and layers on top
     /// of this crate.
+    ///
+    /// See [`Site`] for an example.
     pub fn post_from<F>(&self, site: Site, color: &Color, f: F)
     where
         F: FnOnce(&mut Cx) + Send + 'static,
@@ -85,6 +103,18 @@ impl Handle {
     }
 
     /// Posts `f` to the default color of the runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// let default = h.default_color();
+    /// h.post_default(move |cx| assert!(cx.is_alone_on(&default)));
+    /// rt.wait_idle();
+    /// # assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     #[inline]
     pub fn post_default<F: FnOnce(&mut Cx) + Send + 'static>(&self, f: F) {
@@ -104,6 +134,21 @@ impl Handle {
     /// Use it for an event that shares data with no other event: `f` may run at any time, on any
     /// worker, at the same time as any other event. It costs less than an event on a color of its
     /// own.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// let rt = dapple::Runtime::new()?;
+    /// let (tx, rx) = mpsc::channel();
+    /// for n in 1..=100 {
+    ///     let tx = tx.clone();
+    ///     rt.handle().post_uncolored(move |_| tx.send(n * n).unwrap());   // in parallel
+    /// }
+    /// rt.wait_idle();
+    /// assert_eq!(rx.try_iter().sum::<u64>(), 338_350);                    // received in any order
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     #[inline]
     pub fn post_uncolored<F: FnOnce(&mut Cx) + Send + 'static>(&self, f: F) {

@@ -41,11 +41,25 @@ use crate::{Color, Timer, TryPostError};
 /// ```
 #[doc(alias = "semaphore")]
 #[doc(alias = "admission")]
-#[must_use = "a permit that is dropped gives the room back"]
+#[must_use = "dropping a permit releases its room"]
 pub struct Permit(Option<Color>);
 
 impl Permit {
     /// Posts `f` to the permit's color, and releases the permit when `f` has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let mail = rt.handle().color_builder().capacity(1).build();
+    /// let permit = mail.try_reserve()?;       // first the room, then the work
+    /// let letter = String::from("a letter");
+    /// permit.post(move |_| println!("{letter}"));
+    /// rt.wait_idle();
+    /// assert_eq!(mail.occupancy(), Some(0));
+    /// # assert_eq!(rt.metrics().events(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[track_caller]
     pub fn post<F: FnOnce(&mut Cx) + Send + 'static>(self, f: F) {
         self.post_from(Site::caller(), f);
@@ -101,7 +115,7 @@ impl Permit {
 
     /// Returns the color to which the permit belongs.
     pub fn color(&self) -> &Color {
-        self.0.as_ref().expect("it has its color until it is used up")
+        self.0.as_ref().expect("a permit has its color until it is used")
     }
 }
 
@@ -155,6 +169,18 @@ impl Color {
     /// Returns `Full` if the color has reached its capacity, which counts events that are queued or
     /// running and outstanding permits. Returns `Closed` if the color's runtime is shutting down
     /// and the caller is neither one of its workers nor its blocking work.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let mail = rt.handle().color_builder().capacity(1).build();
+    /// let permit = mail.try_reserve()?;
+    /// assert!(mail.try_reserve().unwrap_err().is_full());
+    /// drop(permit);
+    /// assert!(mail.try_reserve().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn try_reserve(&self) -> Result<Permit, TryPostError<()>> {
         self.admit().map(|()| Permit(Some(self.clone())))
     }

@@ -20,6 +20,8 @@ use crate::turn::outside::Outside;
 const FEW: usize = 5;
 
 /// A color that an event needs, with its access; from [`Color::exclusive`] and [`Color::shared`].
+///
+/// See [`Handle::post_set`](crate::Handle::post_set) for an example.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     pub(crate) color: &'a Color,
@@ -43,7 +45,7 @@ pub(crate) fn post_set<'a, F: FnOnce(&mut Cx) + Send + 'static>(
     };
     let is_ours = |request: &Request<'a>| std::ptr::eq(request.color.core(), core);
     let same = requests.iter().all(is_ours);
-    assert!(same, "the colors of a set belong to the runtime that it is posted to");
+    assert!(same, "every color of a set must belong to the runtime that the set is posted to");
     if core.fleet.has_affine() {
         check_affinity(requests);
     }

@@ -39,8 +39,8 @@ pub enum Unfired {
 impl fmt::Display for Unfired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Unfired::Dropped => "the trigger was dropped unfired",
-            Unfired::TimedOut => "the time was over",
+            Unfired::Dropped => "the trigger was dropped without being fired",
+            Unfired::TimedOut => "the time limit has passed",
         })
     }
 }
@@ -235,6 +235,23 @@ impl<I: Send + 'static, T: Send + 'static> Rendezvous<I, T> {
     /// Calls `f` when at most `most` triggers are outstanding, with the arrivals so far.
     ///
     /// These are all arrivals that no other callback has taken, in their order.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::Rendezvous;
+    /// let rt = dapple::Runtime::new()?;
+    /// let (tell, told) = std::sync::mpsc::channel();
+    /// let copies = Rendezvous::new(&rt.handle().new_color());
+    /// let mut disks: Vec<_> = (0..3).map(|disk| copies.trigger(disk)).collect();
+    /// // Two copies of three are enough.
+    /// copies.at_most(1, move |written, _| tell.send(written.len()).unwrap());
+    /// for disk in disks.drain(1..) {
+    ///     disk.fire("written").expect("there is no time limit");
+    /// }
+    /// assert_eq!(told.recv().unwrap(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn at_most(
         &self,
@@ -286,6 +303,19 @@ type Arrive<T> = Box<dyn FnOnce(Result<T, Unfired>) -> Option<Result<T, Unfired>
 /// One thing to wait for at a [`Rendezvous`], which is fired once.
 ///
 /// A trigger can be fired on any thread. If it is dropped, it arrives as [`Unfired::Dropped`].
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Rendezvous, Runtime, Unfired};
+/// let rt = Runtime::new()?;
+/// let (tell, told) = std::sync::mpsc::channel();
+/// let answer = Rendezvous::<_, u32>::new(&rt.handle().new_color());
+/// drop(answer.trigger("the server"));
+/// answer.any(move |arrival, _| tell.send(arrival).unwrap());
+/// assert_eq!(told.recv().unwrap(), ("the server", Err(Unfired::Dropped)));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use = "a trigger that is dropped arrives as Unfired::Dropped"]
 pub struct Trigger<T> {
     arrive: Option<Arrive<T>>,

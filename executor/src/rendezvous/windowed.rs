@@ -57,7 +57,7 @@ impl<T: Send + 'static> Rendezvous<usize, T> {
         Each: FnMut(usize, Result<T, Unfired>, &mut Cx) + Send + 'static,
         Done: FnOnce(&mut Cx) + Send + 'static,
     {
-        assert!(window > 0, "a window lets at least one piece of work go on");
+        assert!(window > 0, "the window must not be 0");
         let inputs = inputs.into_iter().enumerate();
         let (place, site) = (Rendezvous::new(color), Site::caller());
         let pipeline = Pipeline { window, under_way: 0, inputs, start, each, done, site };

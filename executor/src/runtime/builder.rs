@@ -87,6 +87,17 @@ impl Builder {
 
     /// Sets the name of the workers' threads, to which `-` and the worker's number are added;
     /// `dapple` by default.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::builder().thread_name("mail").build()?;
+    /// let name = || std::thread::current().name().map(str::to_owned);
+    /// let name = rt.handle().new_color().call(move |cx| (name(), cx.worker()));
+    /// let (name, worker) = name.join().expect("it does not panic");
+    /// assert_eq!(name, Some(format!("mail-{worker}")));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn thread_name(mut self, name: &str) -> Self {
         self.thread_name = name.to_owned();
         self
@@ -203,6 +214,21 @@ impl Builder {
 
     /// Sets when a worker's turn of a color ends: by default after 64 events, 64 posts or 200 us,
     /// whichever is first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Runtime, TurnBudget};
+    /// // Colors take turns after each event, and a turn ends after 50 us.
+    /// let budget = TurnBudget { events: 1, nanos: 50_000, ..TurnBudget::default() };
+    /// let rt = Runtime::builder().turn_budget(budget).build()?;
+    /// for _ in 0..3 {
+    ///     rt.handle().post_default(|_| ());
+    /// }
+    /// rt.wait_idle();
+    /// assert!(rt.metrics().turns() >= 3);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn turn_budget(mut self, budget: TurnBudget) -> Self {
         self.settings.turn_budget = budget;
         self
@@ -239,6 +265,20 @@ impl Builder {
 
     /// Sets a hook that is called for each panic of a callback, on the thread that caught it, which
     /// is usually a worker. The process's panic hook has printed the message before.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// let (tx, rx) = mpsc::channel();
+    /// let rt = dapple::Runtime::builder()
+    ///     .on_panic(move |report| tx.send(report.message().map(str::to_owned)).unwrap())
+    ///     .build()?;
+    /// rt.handle().post_default(|_| panic!("no such page"));
+    /// rt.handle().post_default(|_| println!("runs all the same"));
+    /// assert_eq!(rx.recv().unwrap().as_deref(), Some("no such page"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn on_panic(mut self, hook: impl Fn(&PanicReport<'_>) + Send + Sync + 'static) -> Self {
         self.settings.on_panic = Mutex::new(Some(Arc::new(hook)));
         self
@@ -250,6 +290,8 @@ impl Builder {
     /// With one worker, or without stealing, no other worker watches. A stall is then noticed when
     /// the event has ended, and only if the event was timed by itself: the first event after a
     /// sleep is, and so are events of colors that are known to be long.
+    ///
+    /// See [`on_stall`](Self::on_stall) for an example.
     pub fn stall_after(mut self, time: Duration) -> Self {
         self.settings.rules.stall_after = time;
         self
@@ -319,6 +361,8 @@ impl Builder {
     ///
     /// `dapple_io::runtime()` sets its reactor here. The driver lives as long as the runtime's last
     /// handle, so it must not own a handle itself.
+    ///
+    /// See the example of [`park`](crate::park).
     pub fn driver(mut self, driver: Arc<dyn Driver>) -> Self {
         self.driver = Some(driver);
         self
@@ -356,6 +400,16 @@ impl Builder {
     ///
     /// Returns `InvalidInput` and `Unsupported` for the settings that [`build`](Self::build)
     /// refuses. Otherwise returns the operating system's error if it refuses a thread or a poller.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let here = dapple::Runtime::builder().workers(1).build_here()?;
+    /// let own = std::thread::current().id();
+    /// let call = here.handle().new_color().call(|_| std::thread::current().id());
+    /// assert_eq!(here.block_on(call), Ok(own));       // it ran on this thread
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn build_here(self) -> io::Result<Here> {
         Here::start(self)
     }

@@ -17,6 +17,24 @@ use crate::{Color, ColorBuilder, DomainFigures};
 ///
 /// A post never blocks. Once a shutdown has begun, posts from outside are refused: the closure is
 /// dropped at once, and counted. Posts of running work are accepted until the runtime stops.
+///
+/// # Examples
+///
+/// ```
+/// use std::thread;
+/// let rt = dapple::Runtime::new()?;
+/// let h = rt.handle();
+/// let reader = thread::spawn(move || {
+///     let color = h.new_color();
+///     for n in 0..10 {
+///         h.post(&color, move |_| println!("line {n}"));
+///     }
+/// });
+/// reader.join().expect("it does not panic");
+/// rt.wait_idle();
+/// assert_eq!(rt.metrics().events(), 10);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Handle {
     core: CoreRef,
@@ -54,6 +72,18 @@ impl Handle {
     ///
     /// It is as serial as any other color, so a program that never names a color runs as it would
     /// on one thread.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// let color = h.default_color();
+    /// h.post_default(move |cx| assert!(cx.is_on(&color)));
+    /// rt.wait_idle();
+    /// assert_eq!(rt.metrics().panics(), 0);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn default_color(&self) -> Color {
         Color::of(self.core.default_color())
     }
@@ -160,6 +190,17 @@ impl Handle {
 
     /// Returns the number of the worker that runs on this thread, counted from 0, or `None` if the
     /// thread is not a worker of this runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// assert_eq!(h.current_worker(), None);
+    /// let task = h.new_color().spawn(async move { h.current_worker() });
+    /// assert!(task.join().unwrap().is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn current_worker(&self) -> Option<usize> {
         Local::index_on(&self.core)
     }
@@ -168,6 +209,8 @@ impl Handle {
     /// thread, for code that has no `Cx`, such as a task.
     ///
     /// Returns `None` if the thread is not a worker of this runtime.
+    ///
+    /// See [`Cx::poll_count`](crate::Cx::poll_count) for an example.
     pub fn current_poll_count(&self) -> Option<u64> {
         Local::with(&self.core, |local| Some(local?.scheduler.polls.get()))
     }
@@ -193,7 +236,8 @@ impl Handle {
 
     /// Returns the driver that the runtime was built with, if its type is `D`.
     ///
-    /// A library on top of a reactor uses this to find the reactor.
+    /// A library on top of a reactor uses this to find the reactor. See the example of
+    /// [`park`](crate::park).
     pub fn driver<D: crate::park::Driver>(&self) -> Option<&D> {
         let driver: &dyn std::any::Any = &**self.core.driver.as_ref()?;
         driver.downcast_ref()

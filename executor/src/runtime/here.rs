@@ -145,8 +145,8 @@ impl Here {
                 }
             }
         }
-        assert!(!self.owned.was_forked(), "{what}: the runtime is of the process that forked");
-        let worker = self.worker.as_ref().expect("it is there until it has ended");
+        assert!(!self.owned.was_forked(), "{what}: this runtime belongs to the parent process");
+        let worker = self.worker.as_ref().expect("the worker is present until the shutdown");
         let is_nested = if worker.is_entered() { IsNested::Yes } else { IsNested::No };
         let entered = worker.enter(|inside| {
             inside.comes_back();
@@ -156,8 +156,9 @@ impl Here {
         match entered {
             Ok(result) => result,
             Err(_) => panic!(
-                "{what}: the event that calls it cannot be suspended, as it is of a color that is \
-                 not bound to this thread, or of several"
+                "{what}: the event that calls it cannot be suspended, because it has a color that \
+                 is not bound to this thread, shares its color, has several colors, or is a step \
+                 of a domain"
             ),
         }
     }
@@ -258,6 +259,20 @@ impl Here {
     /// # Panics
     ///
     /// In an event that cannot be suspended (see [`turn`](Self::turn)), or if `f` panics.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let here = dapple::Runtime::builder().workers(1).build_here()?;
+    /// let color = here.handle().new_color();
+    /// here.enter(|cx| {
+    ///     assert_eq!(cx.worker(), 0);
+    ///     cx.post(&color, |_| println!("runs in the next turn"));
+    /// });
+    /// here.wait_idle();
+    /// assert_eq!(here.metrics().events(), 1);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn enter<R>(&self, f: impl FnOnce(&mut Cx) -> R) -> R {
         self.inside("enter", |inside| inside.with_cx(f))
@@ -270,6 +285,22 @@ impl Here {
     ///
     /// If the color is not bound to worker 0 of this runtime, or in an event that cannot be
     /// suspended (see [`turn`](Self::turn)).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{cell::Cell, rc::Rc};
+    /// let here = dapple::Runtime::builder().workers(1).build_here()?;
+    /// let color = here.handle().color_builder().on_worker(0).build();
+    /// let count = Rc::new(Cell::new(0));
+    /// for _ in 0..3 {
+    ///     let count = Rc::clone(&count);          // not `Send`, and without a lock
+    ///     here.spawn_local(&color, async move { count.set(count.get() + 1) }).detach();
+    /// }
+    /// here.wait_idle();
+    /// assert_eq!(count.get(), 3);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn spawn_local<F>(&self, color: &Color, future: F) -> JoinHandle<F::Output>
     where
@@ -320,7 +351,10 @@ impl Here {
                     return output;
                 }
             }
-            assert!(self.core().phase() < Phase::Stopping, "the runtime stops before its future");
+            assert!(
+                self.core().phase() < Phase::Stopping,
+                "the runtime stopped before the future was ready"
+            );
             self.run(|| signal.is_set.load(Ordering::Acquire));
         }
     }
@@ -378,6 +412,8 @@ impl Here {
     ///
     /// A program that waits elsewhere calls this after each turn, and after each other method of
     /// this type that it called.
+    ///
+    /// See [`poll_fd`](Self::poll_fd) for an example.
     pub fn next_deadline(&self) -> Option<Instant> {
         let deadline = self.deadline.get()?;
         let left = deadline.saturating_sub(self.core().clock().now());
@@ -391,6 +427,70 @@ impl Here {
     /// no reactor (`dapple_io::runtime()` has one).
     ///
     /// Only wait until it is readable: everything else about the descriptor belongs to the reactor.
+    ///
+    /// # Examples
+    ///
+    /// A loop of the program's own, with any reactor (for one, see [`park`](crate::park)):
+    ///
+    /// ```
+    /// use std::{os::fd::BorrowedFd, time::{Duration, Instant}};
+    /// use dapple::{Builder, Runtime, Turn};
+    /// # use std::{io, os::fd::{AsRawFd, OwnedFd}, os::unix::net::UnixDatagram, sync::Arc};
+    /// # use dapple::{Cx, park::{Driver, Park, Unpark}};
+    /// # struct Reactor;
+    /// # struct Bell(UnixDatagram);
+    /// # struct Hears(UnixDatagram, Arc<Bell>);
+    /// # impl Unpark for Bell {
+    /// #     fn unpark(&self) {
+    /// #         let _ = self.0.send(b"");
+    /// #     }
+    /// # }
+    /// # impl Park for Hears {
+    /// #     fn park(&mut self, timeout: Option<Duration>, _: &mut Cx) -> io::Result<()> {
+    /// #         self.0.set_nonblocking(timeout == Some(Duration::ZERO))?;
+    /// #         self.0.set_read_timeout(timeout.filter(|time| !time.is_zero()))?;
+    /// #         let _ = self.0.recv(&mut [0]);
+    /// #         Ok(())
+    /// #     }
+    /// #     fn poll_fd(&self) -> io::Result<Option<OwnedFd>> {
+    /// #         Ok(Some(self.0.try_clone()?.into()))
+    /// #     }
+    /// #     fn unparker(&self) -> Arc<dyn Unpark> {
+    /// #         self.1.clone()
+    /// #     }
+    /// # }
+    /// # impl Driver for Reactor {
+    /// #     fn park(&self, _: usize) -> io::Result<Box<dyn Park>> {
+    /// #         let (hears, bell) = UnixDatagram::pair()?;
+    /// #         bell.set_nonblocking(true)?;
+    /// #         Ok(Box::new(Hears(hears, Arc::new(Bell(bell)))))
+    /// #     }
+    /// # }
+    /// # fn runtime_with_a_reactor() -> Builder {
+    /// #     Runtime::builder().driver(Arc::new(Reactor))
+    /// # }
+    ///
+    /// /// Waits with poll(2), where the loop waits for its own descriptors as well.
+    /// fn wait(fd: BorrowedFd<'_>, limit: Option<Duration>) {
+    ///     // ..
+    /// #     let limit = limit.map_or(-1, |limit| limit.as_millis() as i32 + 1);
+    /// #     let mut fd = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    /// #     // SAFETY: the pointer is to one local variable.
+    /// #     unsafe { libc::poll(&mut fd, 1, limit) };
+    /// }
+    ///
+    /// let here = runtime_with_a_reactor().workers(1).build_here()?;
+    /// let h = here.handle();
+    /// h.post_after(Duration::from_millis(1), &h.new_color(), |_| println!("the time has come"));
+    /// std::thread::spawn(move || h.post_default(|_| println!("the descriptor was readable")));
+    /// let mut ran = 0;
+    /// while ran < 2 {
+    ///     let left = |due: Instant| due.saturating_duration_since(Instant::now());
+    ///     wait(here.poll_fd().expect("there is a reactor"), here.next_deadline().map(left));
+    ///     ran += here.turn(Turn::Poll, usize::MAX);
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[doc(alias = "as_fd")]
     pub fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
         self.poll_fd.as_ref().map(AsFd::as_fd)

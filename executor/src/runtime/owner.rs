@@ -129,6 +129,18 @@ impl Runtime {
     ///
     /// On a worker of any runtime, and in blocking work of this one, because it could wait for
     /// itself.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// let color = h.new_color();
+    /// h.post_default(move |cx| cx.post(&color, |_| println!("was posted by an event")));
+    /// rt.wait_idle();
+    /// assert_eq!(rt.metrics().events(), 2);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn wait_idle(&self) {
         wait_idle(&self.owned.core);
@@ -199,6 +211,8 @@ impl Runtime {
     /// # Errors
     ///
     /// Returns the operating system's error if it refuses a thread or a poller.
+    ///
+    /// See [`Here`] for an example.
     pub fn here() -> io::Result<Here> {
         Builder::default().build_here()
     }

@@ -11,6 +11,8 @@ use crate::sync::Arc;
 /// [`Handle::histogram`](crate::Handle::histogram).
 ///
 /// It records into a histogram that [`Metrics`](crate::Metrics) shows with the runtime's own.
+///
+/// See [`Handle::histogram`](crate::Handle::histogram) for an example.
 #[derive(Clone)]
 pub struct Recorder {
     histogram: Arc<OwnHistogram>,

@@ -92,7 +92,7 @@ pub(super) fn shutdown(
 }
 
 /// A shutdown that has begun, and has to be finished.
-#[must_use = "it has to be finished"]
+#[must_use = "a shutdown that has begun must be finished"]
 pub(super) struct Ending {
     dropped_before: u64,
     dropped_timers: u64,
@@ -145,7 +145,10 @@ fn wait_for_workers(core: &CoreRef, threads: &mut [Option<thread::JoinHandle<()>
             // A worker's thread does not panic; if it did, its panic has been printed.
             let _ = thread.join();
         } else {
-            tracing::error!(worker = index, "a worker is stuck in an event, and left behind");
+            tracing::error!(
+                worker = index,
+                "a worker is stuck in an event; its thread is detached"
+            );
             stuck_workers.push(index);
         }
     }

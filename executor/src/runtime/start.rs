@@ -107,7 +107,8 @@ impl Builder {
     fn check(&self) -> io::Result<(Vec<CoreId>, usize)> {
         let cores = choose_cores(self.cores.as_deref())?;
         if sync::is_simulated() && self.driver.is_some() {
-            let why = "a simulation has no descriptors, and a runtime in it no driver";
+            let why = "a runtime in a simulation cannot have a driver, because descriptors are \
+                       not simulated";
             return Err(io::Error::new(io::ErrorKind::Unsupported, why));
         }
         let workers = self.workers.unwrap_or_else(|| match self.cores.is_some() {
@@ -117,7 +118,7 @@ impl Builder {
             false => cores::default_workers(),
         });
         if workers == 0 {
-            return Err(invalid("a runtime has at least one worker"));
+            return Err(invalid("a runtime needs at least one worker"));
         }
         check_threads(&self.thread_name, self.stack_size)?;
         check_threads(
@@ -125,10 +126,10 @@ impl Builder {
             self.pool.stack_size.unwrap_or_default(),
         )?;
         if self.pool.limit == Some(0) {
-            return Err(invalid("blocking work runs on at least one thread"));
+            return Err(invalid("blocking work needs at least one thread"));
         }
         if workers > usize::from(u16::MAX) {
-            return Err(invalid("a runtime has at most 65,535 workers"));
+            return Err(invalid("a runtime cannot have more than 65,535 workers"));
         }
         Ok((cores, workers))
     }
@@ -153,10 +154,10 @@ fn make_seats(workers: usize, driver: Option<&dyn Driver>) -> io::Result<(Vec<Se
 /// Returns an error if no thread can have this name, or a stack of this size.
 fn check_threads(name: &str, stack_size: usize) -> io::Result<()> {
     if name.contains('\0') {
-        return Err(invalid("the name of a thread holds no NUL"));
+        return Err(invalid("a thread name must not contain NUL"));
     }
     if stack_size > MOST_STACK {
-        return Err(invalid("a stack has at most 2^40 bytes"));
+        return Err(invalid("a stack must not be larger than 2^40 bytes"));
     }
     Ok(())
 }
@@ -168,7 +169,7 @@ fn choose_cores(named: Option<&[usize]>) -> io::Result<Vec<CoreId>> {
         return Ok(usable);
     };
     if named.is_empty() {
-        return Err(invalid("a runtime runs on at least one core"));
+        return Err(invalid("a runtime needs at least one core"));
     }
     let mut chosen: Vec<CoreId> = Vec::new();
     for &id in named {

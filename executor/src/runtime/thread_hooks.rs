@@ -52,7 +52,7 @@ impl ThreadHooks {
 }
 
 /// A thread that has started, and calls the stop hook when this is dropped.
-#[must_use = "when it is dropped, the thread ends"]
+#[must_use = "dropping this calls the stop hook"]
 pub(crate) struct Running {
     stop: Option<Hook>,
     kind: ThreadKind,

@@ -56,12 +56,45 @@ impl Config {
     ///
     /// A step is a switch of fibers or an event. A run that takes more steps has failed. In the
     /// last three quarters of the steps nothing is paused, so such a run does not wait for a pause.
+    ///
+    /// # Examples
+    ///
+    /// A program that does not end:
+    ///
+    /// ```
+    /// use dapple::{Cx, Runtime, sim};
+    ///
+    /// fn again(cx: &mut Cx) {
+    ///     cx.post_here(again);
+    /// }
+    ///
+    /// let report = sim::run(&sim::Config::new().most_steps(10_000), 0, |_| {
+    ///     let rt = Runtime::builder().workers(2).build().unwrap();
+    ///     rt.handle().post_default(again);
+    ///     rt.wait_idle();
+    /// });
+    /// assert!(report.failure.is_some());
+    /// ```
     pub fn most_steps(mut self, steps: u64) -> Self {
         self.most_steps = steps;
         self
     }
 
     /// Allows events to panic. By default a panic of an event is a failure.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Runtime, sim};
+    ///
+    /// sim::check(&sim::Config::new().seeds(0..20).allow_panics(), |_| {
+    ///     let rt = Runtime::builder().workers(2).build().unwrap();
+    ///     rt.handle().post_default(|_| panic!("ends its event only"));
+    ///     rt.handle().post_default(|_| ());
+    ///     rt.wait_idle();
+    ///     assert_eq!((rt.metrics().events(), rt.metrics().panics()), (2, 1));
+    /// });
+    /// ```
     pub fn allow_panics(mut self) -> Self {
         self.allows_panics = true;
         self
@@ -71,6 +104,22 @@ impl Config {
     ///
     /// Runs differ if the program iterates over a `HashMap`, reads a clock other than the handle's,
     /// or depends on addresses. The message names the first event that differs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::collections::HashSet;
+    /// use dapple::{Runtime, sim};
+    ///
+    /// let failure = sim::find(&sim::Config::new().run_twice(), |_| {
+    ///     let rt = Runtime::builder().workers(2).build().unwrap();
+    ///     for name in HashSet::from(["ann", "ben", "cy", "dee"]) {            // in any order
+    ///         rt.handle().color_builder().label(name).build().post(|_| ());
+    ///     }
+    ///     rt.wait_idle();
+    /// });
+    /// println!("{}", failure.expect("some run differs").message);
+    /// ```
     pub fn run_twice(mut self) -> Self {
         self.runs_twice = true;
         self
@@ -78,6 +127,8 @@ impl Config {
 
     /// Requires that at least one seed reaches [`sim_reached!`](crate::sim_reached) with this
     /// label.
+    ///
+    /// See [`sim_reached!`](crate::sim_reached) for an example.
     pub fn has_to_reach(mut self, label: &str) -> Self {
         self.has_to_reach.push(label.to_owned());
         self
@@ -96,6 +147,8 @@ impl Config {
     ///
     /// The fiber whose own time is the earliest goes on, nothing is paused, and each operation
     /// takes the time in the table. See [`Costs`].
+    ///
+    /// See [`Costs`] for an example.
     pub fn timed(mut self, costs: Costs) -> Self {
         self.costs = Some(costs);
         self

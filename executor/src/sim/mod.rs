@@ -88,11 +88,48 @@ impl Sim {
 
     /// Waits until no other fiber can go on unless time passes. What is left are timers, and waits
     /// for what never comes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Runtime, sim};
+    /// use std::time::Duration;
+    ///
+    /// sim::check(&sim::Config::new().seeds(0..20), |sim| {
+    ///     let rt = Runtime::builder().workers(2).build().unwrap();
+    ///     let h = rt.handle();
+    ///     let sleeps = h.sleep(Duration::from_secs(3_600));
+    ///     let task = h.new_color().spawn(sleeps);
+    ///     sim.settled();
+    ///     assert!(!task.is_finished());           // it waits for its timer
+    ///     task.abort();
+    ///     sim.settled();
+    ///     assert!(task.is_finished());
+    /// });
+    /// ```
     pub fn settled(&self) {
         world(World::settle);
     }
 
     /// Lets virtual time pass. Everything that is due in that time runs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Runtime, sim};
+    /// use std::time::Duration;
+    ///
+    /// sim::check(&sim::Config::new().seeds(0..20), |sim| {
+    ///     let rt = Runtime::builder().workers(2).build().unwrap();
+    ///     let h = rt.handle();
+    ///     let hour = Duration::from_secs(3_600);
+    ///     let timer = h.post_after(hour, &h.new_color(), |_| ());
+    ///     sim.advance(hour / 2);
+    ///     assert!(timer.is_armed());
+    ///     sim.advance(hour);                      // takes no real time
+    ///     assert!(!timer.is_armed());
+    /// });
+    /// ```
     pub fn advance(&self, time: Duration) {
         sync::sleep(time);
     }
@@ -164,6 +201,30 @@ pub fn reached(label: &str) {
 /// the right one.
 ///
 /// `label` names what was read. Outside of a run the function does nothing.
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Domain, Runtime, sim};
+///
+/// let failure = sim::find(&sim::Config::new(), |sim| {
+///     let history = sim.history();
+///     let rt = Runtime::builder().workers(2).build().unwrap();
+///     let sum = Domain::snapshot(&rt.handle(), 0);
+///     sum.global(|cx| {
+///         *cx.state_mut() += 7;
+///         sim::wrote("sum", cx.state());
+///     });
+///     let cached = 0;                         // nobody brings it up to date
+///     sum.anon(move |cx| {
+///         assert!(*cx.state() >= cached);
+///         sim::read("sum", &cached);
+///     });
+///     rt.wait_idle();
+///     history.check();
+/// });
+/// assert!(failure.unwrap().message.starts_with("I5 is broken"));
+/// ```
 pub fn read(label: &str, value: &(impl std::fmt::Debug + ?Sized)) {
     world(|world| world.uses(Use::Read, label, || format!("{value:?}")));
 }
@@ -171,6 +232,8 @@ pub fn read(label: &str, value: &(impl std::fmt::Debug + ?Sized)) {
 /// Reports that the running event has written a value, which later reads are checked against.
 ///
 /// `label` names what was written, as for [`read`]. Outside of a run the function does nothing.
+///
+/// See [`read`] for an example.
 pub fn wrote(label: &str, value: &(impl std::fmt::Debug + ?Sized)) {
     world(|world| world.uses(Use::Written, label, || format!("{value:?}")));
 }
@@ -178,6 +241,8 @@ pub fn wrote(label: &str, value: &(impl std::fmt::Debug + ?Sized)) {
 /// Lets virtual time pass, as a callback does that computes for this time.
 ///
 /// Nothing else runs on this worker in that time. Outside of a run the function does nothing.
+///
+/// See [`Costs`] for an example.
 pub fn work(time: Duration) {
     world(|world| world.works(time));
 }
@@ -275,6 +340,23 @@ pub struct Explored {
 /// Panics as well if no seed reaches a label that the [configuration](Config) asks for, if a run
 /// differs when it is repeated, if `DAPPLE_SIM` names a file that cannot be read, or if it is
 /// called in a simulation.
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Colored, Runtime, sim};
+///
+/// sim::check(&sim::Config::new().seeds(0..50), |_| {
+///     let rt = Runtime::builder().workers(2).build().unwrap();
+///     let sum = Colored::new(&rt.handle().new_color(), 0);
+///     for n in 1..=10 {
+///         let sum = sum.clone();
+///         rt.handle().post_uncolored(move |_| sum.post(move |sum, _| *sum += n));
+///     }
+///     rt.wait_idle();
+///     assert_eq!(sum.call(|sum, _| *sum).join(), Ok(55));
+/// });
+/// ```
 #[track_caller]
 pub fn check(config: &Config, body: impl Fn(&Sim) + 'static) {
     let runner = Runner::new(config, body);
@@ -299,8 +381,10 @@ pub fn check(config: &Config, body: impl Fn(&Sim) + 'static) {
         let file = std::env::temp_dir().join(file);
         let told = failure.to_string().trim_end().replace('\n', "\n# ");
         match std::fs::write(&file, format!("# {told}\n{}", saved.clone().of_test(&test))) {
-            Ok(()) => panic!("{failure}again: DAPPLE_SIM={}", file.display()),
-            Err(error) => panic!("{failure}it was not saved: {}: {error}", file.display()),
+            Ok(()) => panic!("{failure}to repeat this run: DAPPLE_SIM={}", file.display()),
+            Err(error) => {
+                panic!("{failure}the run could not be saved: {}: {error}", file.display())
+            }
         }
     }
 }
@@ -310,6 +394,27 @@ pub fn check(config: &Config, body: impl Fn(&Sim) + 'static) {
 /// # Panics
 ///
 /// Panics if it is called in a simulation.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::mpsc;
+/// use dapple::{Runtime, sim};
+///
+/// let failure = sim::find(&sim::Config::new(), |_| {
+///     let rt = Runtime::builder().workers(2).build().unwrap();
+///     let (tx, rx) = mpsc::channel();
+///     for n in 1..=2 {
+///         let tx = tx.clone();
+///         rt.handle().new_color().post(move |_| tx.send(n).unwrap());
+///     }
+///     rt.wait_idle();
+///     assert_eq!(rx.recv(), Ok(1));           // wrong: two colors have no order
+/// });
+/// let failure = failure.expect("some seed fails");
+/// assert!(failure.message.contains("left: Ok(2)"));
+/// println!("{failure}");                      // with the pauses that lead to it
+/// ```
 pub fn find(config: &Config, body: impl Fn(&Sim) + 'static) -> Option<Failure> {
     Runner::new(config, body).find().0
 }
@@ -319,6 +424,23 @@ pub fn find(config: &Config, body: impl Fn(&Sim) + 'static) -> Option<Failure> {
 /// # Panics
 ///
 /// Panics if it is called in a simulation.
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Runtime, sim};
+///
+/// let explored = sim::explore(&sim::Config::new().seeds(0..50), |_| {
+///     let rt = Runtime::builder().workers(2).build().unwrap();
+///     (0..100).for_each(|_| rt.handle().new_color().post(|_| ()));
+///     rt.wait_idle();
+///     if rt.metrics().steals() > 0 {
+///         dapple::sim_reached!("a steal");
+///     }
+/// });
+/// assert!(explored.failure.is_none() && explored.seeds == 50);
+/// println!("{:?} of 50 seeds steal", explored.reached.get("a steal"));
+/// ```
 pub fn explore(config: &Config, body: impl Fn(&Sim) + 'static) -> Explored {
     let runner = Runner::new(config, body);
     let (failure, seeds, events) = runner.find();
@@ -330,6 +452,21 @@ pub fn explore(config: &Config, body: impl Fn(&Sim) + 'static) -> Explored {
 /// # Panics
 ///
 /// Panics if it is called in a simulation.
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Runtime, sim};
+///
+/// let run = |seed| sim::run(&sim::Config::new(), seed, |_| {
+///     let rt = Runtime::builder().workers(2).build().unwrap();
+///     (0..10).for_each(|_| rt.handle().new_color().post(|_| ()));
+///     rt.wait_idle();
+/// });
+/// let report = run(7);
+/// assert!(report.failure.is_none());
+/// assert_eq!(run(7).digest, report.digest);           // a seed is always the same run
+/// ```
 pub fn run(config: &Config, seed: u64, body: impl Fn(&Sim) + 'static) -> Report {
     let _quiet = Quiet::begin();
     let runner = Runner::new(config, body);
@@ -344,6 +481,31 @@ pub fn run(config: &Config, seed: u64, body: impl Fn(&Sim) + 'static) -> Report 
 /// # Panics
 ///
 /// Panics if it is called in a simulation.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::mpsc;
+/// use dapple::{Runtime, sim};
+///
+/// fn body(_: &sim::Sim) {
+///     let rt = Runtime::builder().workers(2).build().unwrap();
+///     let (tx, rx) = mpsc::channel();
+///     for n in 1..=2 {
+///         let tx = tx.clone();
+///         rt.handle().new_color().post(move |_| tx.send(n).unwrap());
+///     }
+///     rt.wait_idle();
+///     assert_eq!(rx.recv(), Ok(1));           // wrong: two colors have no order
+/// }
+///
+/// let config = sim::Config::new();
+/// let saved = sim::find(&config, body).expect("some seed fails").saved.expect("it is one run");
+/// let text = saved.to_string();               // for a file, or a regression test
+/// let saved: sim::Saved = text.parse()?;
+/// assert!(sim::replay(&config, &saved, body).failure.is_some());
+/// # Ok::<(), sim::NotSaved>(())
+/// ```
 pub fn replay(config: &Config, saved: &Saved, body: impl Fn(&Sim) + 'static) -> Report {
     let _quiet = Quiet::begin();
     let runner = Runner::new(config, body);

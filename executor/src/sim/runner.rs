@@ -22,8 +22,8 @@ use crate::sync::{self, Arc};
 /// the failing run are more, that is the limit.
 const MOST_SHRINKING_STEPS: u64 = 4_000_000;
 
-const STUCK: &str = "the test waits for what never comes";
-const ENDLESS: &str = "it does not come to an end";
+const STUCK: &str = "the test waits for something that never happens";
+const ENDLESS: &str = "the run does not end";
 
 /// Whether the story of a run is wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,7 +71,7 @@ pub(super) struct Runner {
 
 impl Runner {
     pub(super) fn new(config: &Config, body: impl Fn(&Sim) + 'static) -> Self {
-        assert!(!sync::is_simulated(), "a simulation inside of a simulation");
+        assert!(!sync::is_simulated(), "a simulation cannot run inside of a simulation");
         let watchdog = Watchdog::start(config.patience);
         Runner {
             config: config.clone(),
@@ -151,8 +151,9 @@ impl Runner {
         let [mut run, again] = [(); 2].map(|()| self.run(seed, self.choices(seed), Tells::Yes));
         if run.kind.is_none() && run.report.digest != again.report.digest {
             let what = first_difference(&run.world.log, &again.world.log);
-            let what = what.unwrap_or_else(|| "it is too long to say where".to_owned());
-            run.report.failure = Some(format!("it is not the same run each time: {what}"));
+            let what =
+                what.unwrap_or_else(|| "the run is too long to find where it differs".to_owned());
+            run.report.failure = Some(format!("the run differs when it is repeated: {what}"));
             run.kind = Some(Kind::Differs);
         }
         run
@@ -193,7 +194,10 @@ impl Runner {
         let failure = |run: Run, deviations: Vec<Deviation>| Failure {
             seed: Some(seed),
             story: run.story(),
-            message: run.report.failure.unwrap_or_else(|| "it fails now and then".to_owned()),
+            message: run
+                .report
+                .failure
+                .unwrap_or_else(|| "the failure does not come back in every run".to_owned()),
             deviations: deviations.len(),
             found,
             saved: Some(Saved::new(seed, deviations)),

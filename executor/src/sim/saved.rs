@@ -52,7 +52,7 @@ pub struct NotSaved(String);
 
 impl fmt::Display for NotSaved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "that is no line of a saved run: {}", self.0)
+        write!(f, "not a line of a saved run: {}", self.0)
     }
 }
 

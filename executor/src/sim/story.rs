@@ -93,7 +93,7 @@ fn line(log: &Log, records: &[Record], record: &Record) -> Option<Line> {
                 }
                 _ => {
                     let who = describe(who, &fiber);
-                    format!("at {at} {who} begins a wait that ends after {nanos} by itself\n")
+                    format!("at {at} {who} begins a wait that ends early, after {nanos}\n")
                 }
             };
             Some(Line { at: record.at, text, kind: Kind::Deviation })
@@ -124,9 +124,10 @@ pub(super) fn first_difference(one: &Log, two: &Log) -> Option<String> {
         None => "nothing".to_owned(),
     };
     let (first, second) = (what(&one), what(&two));
-    let mut told = format!("event {} of the run is {first} and, run again, {second}", nth + 1);
+    let mut told =
+        format!("event {} is {first} in the first run, and {second} in the second", nth + 1);
     if first == second {
-        told += " (of another name: its color, or what has posted it, is not the same)";
+        told += " (with another name: its color or its poster differs)";
     }
     Some(told)
 }

@@ -61,14 +61,14 @@ pub use std::{
 
 /// Puts the calling thread to sleep for `time`.
 #[cfg(not(any(feature = "sim", loom)))]
-#[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
+#[allow(clippy::disallowed_methods, reason = "the one allowed call")]
 pub fn sleep(time: std::time::Duration) {
     thread::sleep(time);
 }
 
 /// Yields the core to another thread.
 #[cfg(not(any(feature = "sim", loom)))]
-#[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
+#[allow(clippy::disallowed_methods, reason = "the one allowed call")]
 pub fn yield_now() {
     thread::yield_now();
 }

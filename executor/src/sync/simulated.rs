@@ -250,7 +250,7 @@ fn spin() -> bool {
 }
 
 /// Puts the calling thread or fiber to sleep for `time`.
-#[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
+#[allow(clippy::disallowed_methods, reason = "the one allowed call")]
 pub fn sleep(time: Duration) {
     if seam::with(|simulation| simulation.sleep(time)).is_none() {
         std::thread::sleep(time);
@@ -258,7 +258,7 @@ pub fn sleep(time: Duration) {
 }
 
 /// Yields the core to another thread, or lets another fiber go on.
-#[allow(clippy::disallowed_methods, reason = "this is where it goes through")]
+#[allow(clippy::disallowed_methods, reason = "the one allowed call")]
 pub fn yield_now() {
     if !spin() {
         std::thread::yield_now();

@@ -129,7 +129,7 @@ impl Reached {
 
 /// A disturbance that a simulation may make at random. It changes nothing but the time of
 /// something.
-#[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "a simulation makes them"))]
+#[cfg_attr(not(feature = "sim"), allow(dead_code, reason = "only simulations use it"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     /// The timers of a color fire late.
@@ -150,7 +150,7 @@ macro_rules! tell {
         #[cfg(feature = "sim")]
         super::seam::with(|$simulation| $what);
         #[cfg(not(feature = "sim"))]
-        #[allow(clippy::let_unit_value, reason = "some tell nothing but that they are here")]
+        #[allow(clippy::let_unit_value, reason = "some reports have no arguments")]
         let _ = ($($unused,)*);
     }};
 }

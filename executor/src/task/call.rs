@@ -134,6 +134,17 @@ impl<T: Send + 'static> Colored<T> {
     ///
     /// Awaiting or joining the handle returns an error if `f` panicked, if the value was poisoned
     /// so that `f` did not run, or if `f` was dropped unrun because the runtime shuts down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let prices = dapple::Colored::new(&rt.handle().new_color(), vec![3, 5]);
+    /// let first = prices.call_shared(|prices, _| prices[0]);
+    /// let second = prices.call_shared(|prices, _| prices[1]);         // may run at the same time
+    /// assert_eq!((first.join(), second.join()), (Ok(3), Ok(5)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn call_shared<R, F>(&self, f: F) -> JoinHandle<R>
     where

@@ -3,6 +3,20 @@
 use std::fmt;
 
 /// The reason why a task, a call or blocking work has no result.
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Colored, Runtime};
+/// let rt = Runtime::new()?;
+/// let list = Colored::new(&rt.handle().new_color(), Vec::<u8>::new());
+/// let first = list.call(|list, _| list[0]);
+/// assert!(first.join().unwrap_err().is_panic());
+/// // That panic has poisoned the list.
+/// let length = list.call(|list, _| list.len());
+/// assert!(length.join().unwrap_err().is_poisoned());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JoinError(Why);
 
@@ -51,9 +65,9 @@ impl JoinError {
 impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Why::Cancelled => "it was dropped before it had ended",
-            Why::Panicked => "it panicked",
-            Why::Poisoned => "an earlier event panicked and left the value poisoned",
+            Why::Cancelled => "the work was dropped before it ended",
+            Why::Panicked => "the work panicked",
+            Why::Poisoned => "an earlier event panicked and poisoned the value or the domain",
         })
     }
 }

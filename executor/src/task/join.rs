@@ -18,7 +18,19 @@ use crate::sync::Arc;
 /// It is a future of the work's result. A thread that is not a worker can also [`join`](Self::join)
 /// it. The result is a [`JoinError`] if the work panicked, was dropped before its end, or was
 /// covered by poison. Dropping the handle detaches the work, which goes on.
-#[must_use = "dropping a JoinHandle detaches; await it, join it, or say so by `detach`"]
+///
+/// # Examples
+///
+/// ```
+/// let rt = dapple::Runtime::new()?;
+/// let h = rt.handle();
+/// let task = h.spawn(&h.new_color(), async { 6 });
+/// let work = h.offload(|| 7);
+/// let both = h.spawn(&h.new_color(), async move { task.await.unwrap() * work.await.unwrap() });
+/// assert_eq!(both.join(), Ok(42));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use = "dropping a JoinHandle detaches; await it, join it, or call `detach`"]
 pub struct JoinHandle<T> {
     packet: Arc<Packet<T>>,
     /// The runtime and the key of the task, if the work is a task.
@@ -50,6 +62,16 @@ impl<T> JoinHandle<T> {
     /// Awaiting the handle then returns an error that [is cancelled](JoinError::is_cancelled),
     /// unless the task had ended before. Other work cannot be aborted: a call, or blocking work,
     /// that has been accepted runs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let task = rt.handle().new_color().spawn(std::future::pending::<()>());
+    /// task.abort();
+    /// assert!(task.join().unwrap_err().is_cancelled());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn abort(&self) {
         if let Some((core, key)) = &self.task {
             core.tasks.abort(*key);
@@ -77,7 +99,7 @@ impl<T> JoinHandle<T> {
     /// Panics on a worker of any runtime, because it would block the worker.
     #[track_caller]
     pub fn join(self) -> Result<T, JoinError> {
-        block_on::block_on(self, "join on a worker would block it")
+        block_on::block_on(self, "`JoinHandle::join` was called on a worker, which it would block")
     }
 }
 

@@ -47,7 +47,8 @@ impl Late {
             let serves = thread::Builder::new().name("dapple-late".to_owned()).spawn(serve);
             if let Err(error) = serves {
                 drop(waiting);
-                tracing::error!(%error, "no thread for times without a runtime");
+                let why = "cannot start the thread that keeps time after a runtime has ended";
+                tracing::error!(%error, "{why}");
                 return None;
             }
             waiting.is_served = true;

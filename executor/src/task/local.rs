@@ -114,7 +114,7 @@ where
     let is_ours = std::ptr::eq(color.core(), &*local.core);
     assert!(
         is_ours && color.as_cell().bound_to() == Some(worker),
-        "spawn_local: the color is not bound to worker {worker}, which this is"
+        "spawn_local: the color is not bound to this worker ({worker})"
     );
     let output = Arc::new(Mutex::new(None));
     let place = Arc::clone(&output);

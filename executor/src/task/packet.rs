@@ -59,7 +59,7 @@ impl<T> Packet<T> {
         match outcome {
             None => Poll::Pending,
             Some(State::Done(outcome)) => Poll::Ready(outcome),
-            Some(_) => panic!("a JoinHandle was polled after it had given its outcome"),
+            Some(_) => panic!("a `JoinHandle` was polled after it had returned its result"),
         }
     }
 

@@ -224,6 +224,16 @@ impl Color {
 impl crate::Cx {
     /// Runs a future on a color, and returns a handle to its output; see
     /// [`Handle::spawn`](crate::Handle::spawn).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple::Runtime::new()?;
+    /// let color = rt.handle().new_color();
+    /// let call = rt.handle().new_color().call(move |cx| cx.spawn(&color, async { 6 * 7 }));
+    /// assert_eq!(rt.block_on(async { call.await?.await }), Ok(42));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn spawn<F>(&mut self, color: &Color, future: F) -> JoinHandle<F::Output>
     where

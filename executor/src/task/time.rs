@@ -49,6 +49,20 @@ impl Sleep {
     }
 
     /// Changes the time at which the sleep ends.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// let mut sleep = h.sleep(Duration::from_secs(3_600));
+    /// let sooner = h.now() + Duration::from_millis(1);
+    /// sleep.reset(sooner);
+    /// rt.block_on(sleep);
+    /// assert!(h.now() >= sooner);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn reset(&mut self, until: Instant) {
         self.disarm();
         self.until = until;
@@ -142,12 +156,27 @@ pin_project_lite::pin_project! {
 }
 
 /// The error of a future that has not ended within its time limit.
+///
+/// # Examples
+///
+/// ```
+/// use std::{io, time::Duration};
+/// let rt = dapple::Runtime::new()?;
+/// let h = rt.handle();
+/// let read = async {
+///     // Becomes an error of kind `TimedOut`.
+///     h.timeout(Duration::from_millis(1), std::future::pending::<()>()).await?;
+///     io::Result::Ok(())
+/// };
+/// assert_eq!(rt.block_on(read).unwrap_err().kind(), io::ErrorKind::TimedOut);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Elapsed(());
 
 impl fmt::Display for Elapsed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the time was over")
+        f.write_str("the time limit has passed")
     }
 }
 

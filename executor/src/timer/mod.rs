@@ -243,6 +243,23 @@ impl Handle {
 
     /// Posts `f` to `color` at a given time, or at once if that has passed; see
     /// [`post_after`](Self::post_after).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{sync::mpsc, time::Duration};
+    /// let rt = dapple::Runtime::new()?;
+    /// let (h, (tx, rx)) = (rt.handle(), mpsc::channel());
+    /// let start = h.now();
+    /// for millis in [2, 1] {
+    ///     let tx = tx.clone();
+    ///     h.post_at(start + Duration::from_millis(millis), &h.default_color(), move |_| {
+    ///         tx.send(millis).unwrap();
+    ///     });
+    /// }
+    /// assert_eq!((rx.recv(), rx.recv()), (Ok(1), Ok(2)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     #[doc(alias = "timecb")]
     pub fn post_at<F>(&self, at: Instant, color: &Color, f: F) -> Timer
@@ -310,7 +327,7 @@ impl Handle {
     where
         F: FnMut(&mut Cx) + Send + 'static,
     {
-        assert!(!period.is_zero(), "the period of a timer is longer than zero");
+        assert!(!period.is_zero(), "the period of a timer must not be zero");
         let (core, period) = (CoreRef::of(color.core()), saturating_nanos(period));
         let state = Arc::new(TimerState::default());
         let next = core.clock().now().saturating_add(period);
@@ -347,6 +364,20 @@ impl Timer {
     /// Returns `false` if the callback of a one-shot timer has already begun. From an event of the
     /// timer's own color the answer is final. From elsewhere, a callback that runs at this moment
     /// goes on, and a periodic timer ends with it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let rt = dapple::Runtime::new()?;
+    /// let h = rt.handle();
+    /// let hour = Duration::from_secs(3_600);
+    /// let timer = h.post_after(hour, &h.default_color(), |_| println!("an hour is over"));
+    /// assert!(timer.is_armed());
+    /// assert!(timer.cancel(), "it does not run");
+    /// assert!(!timer.is_armed());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn cancel(&self) -> bool {
         let armed = self
             .state

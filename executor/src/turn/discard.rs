@@ -122,7 +122,7 @@ impl Local {
         if !rest.is_empty() {
             tracing::warn!(
                 entries = rest.len(),
-                "what is queued is left to a worker that is stuck"
+                "gave up disposing; the remaining entries are left to a stuck worker"
             );
             rest.into_iter().for_each(|entry| self.core.fleet.hand_quietly(self.index(), entry));
         }

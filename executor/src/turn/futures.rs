@@ -22,7 +22,7 @@ impl LocalFutures {
     /// Polls the future with this number. If the poll panics, the future is dropped.
     pub(crate) fn poll(&self, number: usize, cx: &mut Context<'_>) -> Poll<()> {
         let taken = self.0.borrow_mut().get_mut(number).and_then(Option::take);
-        let mut future = taken.expect("a future is polled again only when it has returned");
+        let mut future = taken.expect("a future is not polled while a poll of it runs");
         let polled = future.as_mut().poll(cx);
         if polled.is_pending()
             && let Some(place) = self.0.borrow_mut().get_mut(number)

@@ -172,7 +172,7 @@ impl Local {
         let (now, last) = (self.core.clock().now(), self.poller_reported.get());
         if last == 0 || now.saturating_sub(last) >= AGAIN {
             self.poller_reported.set(now.max(1));
-            tracing::error!(worker, %error, "the poller of a worker fails");
+            tracing::error!(worker, %error, "a worker's poller failed");
         }
     }
 

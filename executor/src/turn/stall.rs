@@ -43,7 +43,7 @@ impl Local {
                 running_ms = running.as_millis() as u64,
                 ended,
                 events,
-                "an event runs long"
+                "an event has run for longer than the stall threshold"
             ),
             None => tell(&report),
         }

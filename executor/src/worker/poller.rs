@@ -3,6 +3,8 @@
 /// Wakes a [`Park`](crate::park::Park).
 ///
 /// An implementation must not panic, because posts call it.
+///
+/// See the example of [`park`](crate::park).
 pub trait Unpark: Send + Sync {
     /// Ends the current wait, or the next one if the poller is not waiting.
     fn unpark(&self);

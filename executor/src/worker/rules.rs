@@ -7,6 +7,19 @@ use dapple_colors::TurnBudget;
 use crate::clock::saturating_nanos;
 
 /// The rule for what an idle worker may take from another one (E6).
+///
+/// # Examples
+///
+/// ```
+/// use dapple::{Runtime, StealPolicy};
+/// let rt = Runtime::builder().workers(2).steal_policy(StealPolicy::Off).build()?;
+/// for _ in 0..100 {
+///     rt.handle().new_color().post(|_| println!("on the worker of this color"));
+/// }
+/// rt.wait_idle();
+/// assert_eq!(rt.metrics().colors_stolen(), 0);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum StealPolicy {

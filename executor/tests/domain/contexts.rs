@@ -195,7 +195,7 @@ fn i2_the_dynamic_form_names_illegal_steps() {
         assert!(refused.error().is_undeclared());
         assert_eq!(
             refused.to_string(),
-            "an event cannot go from none to global: it has declared anon as its highest context"
+            "an event cannot go from none to global: its highest declared context is anon"
         );
         let enter = |e: dapple::DynCx<i32>| {
             let mut e = e;
@@ -204,7 +204,10 @@ fn i2_the_dynamic_form_names_illegal_steps() {
                 "an event in anon cannot write the state"
             );
             let refused = e.exclusive_then(|e| e.commit()).unwrap_err();
-            assert_eq!(refused.to_string(), "an event in anon cannot be alone: only global can");
+            assert_eq!(
+                refused.to_string(),
+                "an event in anon cannot run alone: only an event in global can"
+            );
             let refused = refused.into_token().enter_then(Context::None, |e| e.commit());
             refused.unwrap_err().into_token().commit_then(Context::None, |e| e.commit())
         };

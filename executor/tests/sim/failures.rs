@@ -16,7 +16,7 @@ fn e13_a_body_that_waits_for_what_never_comes_fails() {
         let never = std::future::pending::<()>();
         rt.block_on(never);
     });
-    assert_eq!(failure.unwrap().message, "the test waits for what never comes");
+    assert_eq!(failure.unwrap().message, "the test waits for something that never happens");
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn e13_a_program_that_never_rests_fails() {
         }
         drop(rt);
     });
-    assert_eq!(failure.unwrap().message, "it does not come to an end");
+    assert_eq!(failure.unwrap().message, "the run does not end");
 }
 
 #[test]

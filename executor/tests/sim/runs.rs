@@ -192,7 +192,7 @@ fn e13_a_worker_that_always_has_work_lets_others_go_on() {
         rt.handle().post_default(|cx| again(Arc::default(), cx));
         rt.wait_idle();
     });
-    assert_eq!(failure.unwrap().message, "it does not come to an end");
+    assert_eq!(failure.unwrap().message, "the run does not end");
 }
 
 #[test]

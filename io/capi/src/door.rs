@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// A panic must not unwind into C, so it ends the process with a message that names the call.
 pub(crate) fn door<R>(call: &str, f: impl FnOnce() -> R) -> R {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| {
-        eprintln!("dapple_event: {call} has panicked");
+        eprintln!("dapple_event: {call} panicked");
         std::process::abort()
     })
 }

@@ -37,7 +37,7 @@ fn lines_changed(name: &str) -> usize {
 fn built(name: &str, variable: &str, what: &str) -> Option<PathBuf> {
     let Some(source) = std::env::var_os(variable) else {
         assert_ne!(std::env::var("DAPPLE_PORTS").as_deref(), Ok("require"), "no {variable}");
-        eprintln!("skipped: {variable} names no source of {name}");
+        eprintln!("skipped: {variable} is not set, so there is no source of {name}");
         return None;
     };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{what}"));

@@ -15,7 +15,7 @@ const INTERNAL: [&str; 1] = ["signal_pipeloss"];
 #[test]
 fn p1_libevents_regression_tests_pass() {
     let Some(tree) = std::env::var_os("DAPPLE_LIBEVENT_TREE").map(PathBuf::from) else {
-        eprintln!("skipped: DAPPLE_LIBEVENT_TREE names no source tree of libevent");
+        eprintln!("skipped: DAPPLE_LIBEVENT_TREE is not set");
         return;
     };
     let mut table = Vec::new();

@@ -56,20 +56,20 @@ fn strings(input: &[u8]) -> Result<Option<Strings<'_>>, &'static str> {
         *at += end + 2;
         let digits = line.strip_prefix(&[sign]).and_then(|rest| std::str::from_utf8(rest).ok());
         let number = digits.and_then(|digits| digits.parse::<usize>().ok());
-        match number.ok_or("that is no request")? {
+        match number.ok_or("not a request")? {
             number if number > MOST => Err("a request is too long"),
             number => Ok(Some(number)),
         }
     };
     let Some(count) = number(&mut at, b'*')? else { return Ok(None) };
     if count > MOST_STRINGS {
-        return Err("a request of too many strings");
+        return Err("a request has too many strings");
     }
     let mut all = Vec::new();
     for _ in 0..count {
         let Some(length) = number(&mut at, b'$')? else { return Ok(None) };
         let Some(string) = input.get(at..at + length + 2) else { return Ok(None) };
-        all.push(string.strip_suffix(b"\r\n").ok_or("a string does not end")?);
+        all.push(string.strip_suffix(b"\r\n").ok_or("a string does not end with CRLF")?);
         at += length + 2;
     }
     Ok(Some((all, at)))

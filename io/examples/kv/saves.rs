@@ -37,7 +37,7 @@ impl Saves {
         if at == bytes.len() && bytes.ends_with(&array(&[END])) {
             return Ok(requests);
         }
-        let why = format!("{}: damaged from byte {at} on", self.path.display());
+        let why = format!("{}: damaged at byte {at}", self.path.display());
         Err(io::Error::new(ErrorKind::InvalidData, why))
     }
 

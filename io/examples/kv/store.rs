@@ -163,7 +163,7 @@ fn parse<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
 }
 
 fn unknown() -> Outcome {
-    let why = b"-ERR unknown command, or a wrong number of arguments\r\n";
+    let why = b"-ERR unknown command or wrong number of arguments\r\n";
     Outcome::Reply(why.to_vec())
 }
 

@@ -76,12 +76,26 @@ impl Frames {
     ///
     /// libasync's `axprt` has the same format. The highest bit of a length says that a fragment is
     /// the last one. Messages of several fragments are refused.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_io::codec::{Codec, Decoded, Frames};
+    /// let records = Frames::record_marks(1_000);
+    /// let mut out = Vec::new();
+    /// records.encode(b"abc", &mut out).unwrap();
+    /// assert_eq!(out, [0x80, 0, 0, 3, b'a', b'b', b'c']);
+    /// assert_eq!(records.decode(&out, 0), Decoded::Message { message: 4..7, taken: 7 });
+    /// // Without the mark, more fragments follow.
+    /// assert!(matches!(records.decode(&[0, 0, 0, 3], 0), Decoded::Invalid(_)));
+    /// ```
     #[doc(alias = "axprt_stream")]
     pub const fn record_marks(most: usize) -> Frames {
         Frames { mark: Mark::Last, ..Frames::new(most) }
     }
 
     /// Sets the number of bytes of a length. With [record marks](Self::record_marks) it stays four.
+    /// See the [type](Self) for an example.
     pub const fn width(self, width: Width) -> Frames {
         match self.mark {
             Mark::None => Frames { width, ..self },
@@ -89,7 +103,7 @@ impl Frames {
         }
     }
 
-    /// Puts the least significant byte of a length first.
+    /// Puts the least significant byte of a length first. See the [type](Self) for an example.
     pub const fn little_endian(self) -> Frames {
         Frames { order: Order::Little, ..self }
     }
@@ -107,7 +121,7 @@ impl Frames {
         let announced = match self.mark {
             Mark::None => announced,
             Mark::Last if announced & u64::from(LAST) == 0 => {
-                return Err("a message of several fragments");
+                return Err("messages of several fragments are not supported");
             }
             Mark::Last => announced & !u64::from(LAST),
         };

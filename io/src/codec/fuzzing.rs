@@ -42,7 +42,7 @@ fn check(codec: &impl Codec, most: usize, around: usize, stream: &[u8]) {
                 if codec.encode(bytes, &mut written).is_ok() {
                     let again = codec.decode(&written, 0);
                     let Decoded::Message { message, taken } = again else {
-                        panic!("what was written is no message: {again:?}")
+                        panic!("an encoded message does not decode: {again:?}")
                     };
                     assert_eq!((&written[message], taken), (bytes, written.len()));
                 } else {
@@ -51,7 +51,7 @@ fn check(codec: &impl Codec, most: usize, around: usize, stream: &[u8]) {
                 rest = &rest[taken..];
             }
             Decoded::Incomplete => {
-                assert!(rest.len() <= most.saturating_add(around), "what is held is bounded");
+                assert!(rest.len() <= most.saturating_add(around), "the buffered input is bounded");
                 assert!(rest.len() <= codec.room());
                 return;
             }

@@ -34,6 +34,15 @@ impl Lines {
     }
 
     /// Ends written lines with a carriage return and a line feed, as most Internet protocols do.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_io::codec::{Codec, Lines};
+    /// let mut out = Vec::new();
+    /// Lines::new(80).crlf().encode(b"hello", &mut out).unwrap();
+    /// assert_eq!(out, b"hello\r\n");
+    /// ```
     pub const fn crlf(self) -> Lines {
         Lines { end: b"\r\n", ..self }
     }

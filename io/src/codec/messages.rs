@@ -61,6 +61,25 @@ impl<S, C: Codec> Messages<S, C> {
     /// Returns the stream of bytes, and the bytes that were read but not returned in messages.
     ///
     /// A part of a message that has not been written is lost.
+    ///
+    /// # Examples
+    ///
+    /// A line that bytes of another format follow:
+    ///
+    /// ```
+    /// use dapple_io::codec::{Lines, Messages};
+    /// # use std::{io::Write, os::unix::net::UnixStream};
+    /// # let rt = dapple_io::runtime().build()?;
+    /// # let io = dapple_io::Io::of(&rt.handle());
+    /// let (ours, mut peer) = UnixStream::pair()?;
+    /// peer.write_all(b"a head\nand a body")?;
+    /// let mut lines = Messages::new(io.adopt(ours)?.into_async()?, Lines::new(100));
+    /// let head = rt.block_on(lines.next())?;
+    /// assert_eq!(head.as_deref(), Some(&b"a head"[..]));
+    /// let (stream, read) = lines.into_parts();
+    /// assert_eq!(read, b"and a body");      // more of it may come from `stream`
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn into_parts(mut self) -> (S, Vec<u8>) {
         self.input.drain(..self.start);
         (self.stream, self.input)
@@ -71,7 +90,7 @@ impl<S: AsyncRead + Unpin, C: Codec> Messages<S, C> {
     /// Returns the next message, or `None` if the peer has closed its side.
     ///
     /// At the end, [`into_parts`](Self::into_parts) has what the peer has sent of an incomplete
-    /// message. Dropping the returned future loses nothing.
+    /// message. Dropping the returned future loses nothing. See the [type](Self) for an example.
     ///
     /// # Errors
     ///
@@ -96,7 +115,7 @@ impl<S: AsyncRead + Unpin, C: Codec> Messages<S, C> {
             self.start = 0;
             let most = self.reader.codec().room().max(MOST);
             if self.input.len() > most {
-                let why = "a message is longer than there is room for";
+                let why = "a message is too long";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
             let (stream, input) = (&mut self.stream, &mut self.input);
@@ -124,7 +143,7 @@ impl<S: AsyncWrite + Unpin, C: Codec> Messages<S, C> {
     /// Sends a message, and waits until it has been written.
     ///
     /// If the returned future is dropped, a part of the message may be unwritten. The next call
-    /// writes that part first.
+    /// writes that part first. See the [type](Self) for an example.
     ///
     /// # Errors
     ///

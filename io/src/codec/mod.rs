@@ -110,7 +110,11 @@ pub(crate) fn decode(codec: &(impl Codec + ?Sized), input: &[u8], seen: usize) -
     if let Decoded::Message { message, taken } = &decoded {
         let is_inside = message.start <= message.end && message.end <= *taken;
         let makes_sense = *taken > 0 && *taken <= input.len() && is_inside;
-        assert!(makes_sense, "a codec takes {taken} bytes, and {message:?}, of {}", input.len());
+        assert!(
+            makes_sense,
+            "a codec took {taken} bytes, with the message at {message:?}, from {} bytes of input",
+            input.len()
+        );
     }
     decoded
 }

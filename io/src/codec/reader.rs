@@ -66,6 +66,8 @@ impl<C: Codec> Reader<C> {
     /// * The peer has broken the rules of the format. The connection then closes.
     /// * The connection is closed.
     ///
+    /// See the [type](Self) for an example.
+    ///
     /// # Panics
     ///
     /// Panics if the codec takes more bytes than there are, or takes none for a message.
@@ -91,6 +93,42 @@ impl<C: Codec> Reader<C> {
     /// # Panics
     ///
     /// Panics if the codec takes more bytes than there are, or takes none for a message.
+    ///
+    /// # Examples
+    ///
+    /// A protocol that tells the peer what is wrong:
+    ///
+    /// ```
+    /// use dapple_io::{codec::{Lines, Reader}, stream::{Conn, Protocol}};
+    /// # use std::{io::{Read, Write}, os::unix::net::UnixStream};
+    ///
+    /// struct Explains(Reader<Lines>);
+    ///
+    /// impl Protocol for Explains {
+    ///     fn on_data(&mut self, conn: &mut Conn, _: &mut dapple::Cx) {
+    ///         loop {
+    ///             match self.0.try_next(conn) {
+    ///                 Ok(Some(line)) => conn.send(&line),
+    ///                 Ok(None) => return,
+    ///                 Err(why) => {
+    ///                     conn.send(why.as_bytes());
+    ///                     return conn.close();
+    ///                 }
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    /// # let rt = dapple_io::runtime().build()?;
+    /// # let (ours, mut client) = UnixStream::pair()?;
+    /// # let stream = dapple_io::Io::of(&rt.handle()).adopt(ours)?;
+    /// # let options = dapple_io::stream::ConnOptions::default();
+    /// # stream.serve(&rt.handle().new_color(), options, Explains(Reader::new(Lines::new(10))));
+    /// client.write_all(b"hello, \nthis is a long line\n")?;
+    /// let mut answer = String::new();
+    /// client.read_to_string(&mut answer)?;
+    /// assert_eq!(answer, "hello, a line is longer than allowed");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_next(&mut self, conn: &mut Conn) -> Result<Option<Vec<u8>>, &'static str> {
         if conn.is_closed() || conn.is_congested() {
             return Ok(None);
@@ -100,7 +138,7 @@ impl<C: Codec> Reader<C> {
         Ok(Some(message))
     }
 
-    /// Appends a message to the connection's out-buffer.
+    /// Appends a message to the connection's out-buffer. See the [type](Self) for an example.
     ///
     /// # Errors
     ///

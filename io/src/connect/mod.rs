@@ -113,6 +113,21 @@ impl std::fmt::Display for Target {
 /// A handle of an operation that ends with a callback, such as connecting.
 ///
 /// Dropping the handle does not cancel the operation.
+///
+/// # Examples
+///
+/// ```
+/// # let rt = dapple_io::runtime().build()?;
+/// # let (io, color) = (dapple_io::Io::of(&rt.handle()), rt.handle().new_color());
+/// # let (tx, rx) = std::sync::mpsc::channel::<()>();
+/// rt.handle().post(&color, move |cx| {
+///     let color = cx.color().unwrap();
+///     let pending = io.connect_then("example.org:80", &color, move |_, _| tx.send(()).unwrap());
+///     pending.cancel();
+/// });
+/// assert!(rx.recv().is_err(), "the callback was dropped uncalled");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Pending(JoinHandle<()>);
 
@@ -126,7 +141,7 @@ impl Pending {
 
 /// The settings of a connection to be made; see [`Io::connector`].
 #[derive(Clone, Debug)]
-#[must_use = "nothing is connected before `connect` or `then`"]
+#[must_use = "call `connect` or `then` to connect"]
 pub struct Connector {
     io: Io,
     target: Target,
@@ -145,6 +160,18 @@ impl Connector {
     /// chooses.
     ///
     /// Addresses of the other family are then not tried.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let rt = dapple_io::runtime().build()?;
+    /// # let io = dapple_io::Io::of(&rt.handle());
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let from: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
+    /// let stream = rt.block_on(io.connector(server.local_addr()?).from(from).connect())?;
+    /// assert_eq!(stream.local_addr()?.ip().unwrap().ip(), from.ip());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[doc(alias = "bind")]
     pub fn from(mut self, address: SocketAddr) -> Self {
         self.from = Some(address);
@@ -181,8 +208,21 @@ impl Connector {
     /// Connects, and posts `then` to a color with the stream.
     ///
     /// `TCP_NODELAY` is set. `then` gets the errors that [`connect`](Self::connect) returns. The
-    /// returned handle can [cancel](Pending::cancel) the operation. See [`Io::connect_then`] for an
-    /// example.
+    /// returned handle can [cancel](Pending::cancel) the operation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::{sync::mpsc, time::Duration};
+    /// # let rt = dapple_io::runtime().build()?;
+    /// # let (io, color) = (dapple_io::Io::of(&rt.handle()), rt.handle().new_color());
+    /// # let server = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// # let (address, (tx, rx)) = (server.local_addr()?, mpsc::channel());
+    /// let connector = io.connector(address).within(Duration::from_secs(3));
+    /// connector.then(&color, move |stream, _| tx.send(stream).unwrap());
+    /// assert_eq!(rx.recv().unwrap()?.peer_addr(), address);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn then<F>(self, color: &Color, then: F) -> Pending
     where
@@ -216,7 +256,7 @@ impl Connector {
         }
         match self.candidates(addresses)[..] {
             [] => {
-                let message = "there is no address of the family that is connected from";
+                let message = "the host has no address of the local address's family";
                 Err(io::Error::new(io::ErrorKind::InvalidInput, message))
             }
             [only] => self.connect_ip(only).await,
@@ -339,7 +379,8 @@ fn split(text: &str) -> io::Result<(&str, u16)> {
     // An IPv6 address without brackets has no port.
     let is_plain = |host: &str| !host.contains(':') || host.starts_with('[');
     parts.filter(|(host, _)| is_plain(host)).ok_or_else(|| {
-        let message = format!("{text:?} is no host with a port, as in example.org:80 or [::1]:80");
+        let message =
+            format!("{text:?} is not a host with a port, such as example.org:80 or [::1]:80");
         io::Error::new(io::ErrorKind::InvalidInput, message)
     })
 }
@@ -349,6 +390,8 @@ impl Io {
     ///
     /// `TCP_NODELAY` is set. The time limit is 30 s; [`connector`](Self::connector) sets another
     /// one.
+    ///
+    /// See [`AsyncStream`] for an example.
     ///
     /// # Errors
     ///
@@ -432,6 +475,8 @@ impl Io {
     /// A stream that is served on a color is watched by the worker that watches the color's other
     /// streams, if there are any. A stream of TCP gets `TCP_NODELAY`.
     ///
+    /// See [`CxExt::io`](crate::CxExt::io) for an example.
+    ///
     /// # Errors
     ///
     /// Returns `InvalidInput` if the descriptor is a socket, but no stream socket. Otherwise,
@@ -439,7 +484,10 @@ impl Io {
     pub fn adopt(&self, stream: impl Into<OwnedFd>) -> io::Result<Stream> {
         let socket = Socket::from(stream.into());
         if socket.r#type()? != Type::STREAM {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "that is no stream socket"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the descriptor is not a stream socket",
+            ));
         }
         let peer = Addr::of_system(&socket.peer_addr()?);
         socket.set_nonblocking(true)?;
@@ -485,7 +533,7 @@ impl Io {
     #[doc(alias = "uv_pipe_open")]
     pub fn adopt_pipes(&self, from: Option<OwnedFd>, to: Option<OwnedFd>) -> io::Result<Stream> {
         if from.is_none() && to.is_none() {
-            let message = "a stream of pipes has at least one";
+            let message = "a stream of pipes needs at least one pipe";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         for pipe in from.iter().chain(&to) {

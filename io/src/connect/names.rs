@@ -141,7 +141,7 @@ impl Io {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
         if host.is_empty() || host.contains('\0') {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "that is no name of a host"));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a host name"));
         }
         let line = Arc::clone(&self.driver().names.0);
         let most = (self.handle().offload_threads() / 2).clamp(1, MOST);

@@ -223,5 +223,5 @@ pub(super) fn json(history: &History, asked: Asked, about: &About<'_>) -> String
         domains: domains.collect(),
         stalls: stalls.collect(),
     };
-    serde_json::to_string(&data).expect("there is nothing in it that JSON does not have")
+    serde_json::to_string(&data).expect("all values can be written as JSON")
 }

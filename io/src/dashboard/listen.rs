@@ -26,7 +26,7 @@ impl Dashboard {
     /// Serves the dashboard over HTTP, at `/`, to programs and browsers on this machine.
     ///
     /// The dashboard is served until the [`Listener`] is dropped. At most 64 connections are open
-    /// at once, and further ones are closed.
+    /// at once, and further ones are closed. The [module](super) has an example.
     ///
     /// # Errors
     ///

@@ -79,7 +79,9 @@ impl Own {
 }
 
 /// A builder of a [`Dashboard`].
-#[must_use = "it is made by `build`"]
+///
+/// [`Dashboard::builder`] has an example.
+#[must_use = "call `build` to create the dashboard"]
 pub struct DashboardBuilder {
     handle: Handle,
     title: String,
@@ -97,7 +99,7 @@ impl DashboardBuilder {
     ///
     /// A counter only grows. The page shows the counters of one group together, by the second.
     /// `read` is called once in [`build`](Self::build), and then once a second on the blocking
-    /// pool.
+    /// pool. See [`Dashboard::builder`] for an example.
     pub fn counter(
         self,
         group: &str,
@@ -111,6 +113,24 @@ impl DashboardBuilder {
     ///
     /// An example is the number of open connections. `read` is called once in
     /// [`build`](Self::build), and then once a second on the blocking pool.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    /// use dapple_io::dashboard::Dashboard;
+    ///
+    /// static OPEN: AtomicU64 = AtomicU64::new(0);
+    ///
+    /// let rt = dapple_io::runtime().build()?;
+    /// let dashboard = Dashboard::builder(&rt.handle())
+    ///     .gauge("Open connections", || OPEN.load(Relaxed))
+    ///     .build();
+    /// OPEN.fetch_add(1, Relaxed);      // a connection begins
+    /// let data = dashboard.get("data.json", None).expect("it is a file of the page");
+    /// assert!(data.body().contains("Open connections"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn gauge(self, name: &str, read: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.own("", name, true, Box::new(read))
     }
@@ -283,6 +303,14 @@ impl Dashboard {
     }
 
     /// Returns `true` if [`get`](Self::get) answers for this path.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_io::dashboard::Dashboard;
+    /// assert!(Dashboard::has("") && Dashboard::has("data.json"));
+    /// assert!(!Dashboard::has("index.html"));
+    /// ```
     pub fn has(path: &str) -> bool {
         matches!(path, DATA | LOG) || FILES.iter().any(|(name, ..)| *name == path)
     }

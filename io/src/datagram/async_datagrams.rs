@@ -49,7 +49,7 @@ pub struct AsyncDatagrams {
 }
 
 impl DatagramSocket {
-    /// Turns the socket into one for async tasks.
+    /// Turns the socket into one for async tasks. See [`AsyncDatagrams`] for an example.
     ///
     /// # Errors
     ///
@@ -65,7 +65,8 @@ impl DatagramSocket {
 impl AsyncDatagrams {
     /// Receives a datagram, and returns its length in bytes and the address of its sender.
     ///
-    /// A datagram that is longer than `buf` is cut, and the rest of it is lost.
+    /// A datagram that is longer than `buf` is cut, and the rest of it is lost. See the
+    /// [type](Self) for an example.
     ///
     /// # Errors
     ///
@@ -82,7 +83,7 @@ impl AsyncDatagrams {
     }
 
     /// Sends a datagram to an address, and waits until there is room for it. A Unix socket is tried
-    /// again every 5 ms while its receiver's queue is full.
+    /// again every 5 ms while its receiver's queue is full. See the [type](Self) for an example.
     ///
     /// # Errors
     ///
@@ -116,6 +117,25 @@ impl AsyncDatagrams {
     ///
     /// Returns the system's error if the socket is not connected or sending fails, and an error if
     /// the runtime has ended and there is no room.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let local = "127.0.0.1:0".parse().unwrap();
+    /// let (one, other) = (io.bind_udp(local)?, io.bind_udp(local)?);
+    /// one.connect(other.local_addr().clone())?;
+    /// let (one, other) = (one.into_async()?, other.into_async()?);
+    /// rt.block_on(async {
+    ///     one.send(b"hello").await?;
+    ///     let mut buffer = [0; 10];
+    ///     let (n, from) = other.receive_from(&mut buffer).await?;
+    ///     assert_eq!((&buffer[..n], &from), (&b"hello"[..], one.local_addr()));
+    ///     Ok::<_, std::io::Error>(())
+    /// })?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub async fn send(&self, bytes: &[u8]) -> io::Result<()> {
         let one = [ToSend { bytes, to: None, segment: 0 }];
         let send = |socket: &Socket| sys::send_many(socket.as_fd(), &one).map(drop);

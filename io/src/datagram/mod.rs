@@ -82,7 +82,7 @@ impl<'a> Datagram<'a> {
         self.is_cut
     }
 
-    /// Sends a reply to the sender of this datagram.
+    /// Sends a reply to the sender of this datagram. See [`DatagramSocket`] for an example.
     pub fn reply(&self, bytes: &[u8], out: &mut Outbox) {
         out.reply(bytes, self.from);
     }
@@ -93,6 +93,38 @@ impl<'a> Datagram<'a> {
 /// All calls run on the socket's color. What they send goes out at the end of the event, or of each
 /// batch of received datagrams. If a call panics, the socket is closed without a call of
 /// [`on_close`](Self::on_close). Nothing else is affected.
+///
+/// # Examples
+///
+/// A protocol that answers each datagram with its number:
+///
+/// ```
+/// use std::net::UdpSocket;
+/// use dapple_io::{Io, datagram::{Datagram, DatagramOptions, DatagramProtocol, Outbox}};
+/// use dapple::Cx;
+///
+/// struct Numbers(u8);
+///
+/// impl DatagramProtocol for Numbers {
+///     fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox, _: &mut Cx) {
+///         self.0 += 1;
+///         datagram.reply(&[self.0], out);
+///     }
+/// }
+///
+/// let rt = dapple_io::runtime().build()?;
+/// let socket = Io::of(&rt.handle()).bind_udp("127.0.0.1:0".parse().unwrap())?;
+/// let address = socket.local_addr().ip().expect("it is of UDP");
+/// socket.serve(&rt.handle().new_color(), DatagramOptions::default(), Numbers(0));
+/// let client = UdpSocket::bind("127.0.0.1:0")?;
+/// for n in 1..=2 {
+///     client.send_to(b"hello", address)?;
+///     let mut answer = [0];
+///     client.recv(&mut answer)?;
+///     assert_eq!(answer, [n]);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait DatagramProtocol: Send + 'static {
     /// Called when a datagram has been received.
     fn on_datagram(&mut self, datagram: Datagram<'_>, out: &mut Outbox, cx: &mut Cx);
@@ -157,6 +189,26 @@ impl DatagramSocket {
     /// Returns the system's error if the socket cannot be made or bound, for example `AddrInUse`,
     /// `AddrNotAvailable` or `PermissionDenied`. Returns `InvalidInput` if `address` is unnamed or
     /// is a path that is empty or too long.
+    ///
+    /// # Examples
+    ///
+    /// A Unix socket with a name in the file system:
+    ///
+    /// ```
+    /// use dapple_io::{Addr, Io, datagram::DatagramSocket};
+    /// use std::{os::unix::net::UnixDatagram, sync::mpsc};
+    /// # let directory = tempfile::tempdir()?;
+    /// let rt = dapple_io::runtime().build()?;
+    /// let path = directory.path().join("socket");
+    /// let socket = DatagramSocket::bind(&Io::of(&rt.handle()), Addr::unix(&path))?;
+    /// let (tx, rx) = mpsc::channel();
+    /// socket.on_datagrams(&rt.handle().new_color(), move |datagram, _, _| {
+    ///     tx.send(datagram.bytes().to_vec()).unwrap();
+    /// });
+    /// UnixDatagram::unbound()?.send_to(b"hello", &path)?;
+    /// assert_eq!(rx.recv().unwrap(), b"hello");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn bind(io: &Io, address: impl Into<Addr>) -> io::Result<DatagramSocket> {
         let address = address.into();
         let domain = address.ip().map_or(Domain::UNIX, Domain::for_address);
@@ -171,10 +223,23 @@ impl DatagramSocket {
     ///
     /// Returns `InvalidInput` if the descriptor is a socket of another type, and the system's error
     /// if it is not a socket or cannot be made non-blocking.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple_io::{Io, datagram::DatagramSocket};
+    /// use std::net::UdpSocket;
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = Io::of(&rt.handle());
+    /// let socket = UdpSocket::bind("127.0.0.1:0")?;
+    /// let address = socket.local_addr()?;
+    /// assert_eq!(DatagramSocket::adopt(&io, socket)?.local_addr().ip(), Some(address));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn adopt(io: &Io, socket: impl Into<OwnedFd>) -> io::Result<DatagramSocket> {
         let socket = Socket::from(socket.into());
         if socket.r#type()? != Type::DGRAM {
-            let message = "that is no socket of datagrams";
+            let message = "the descriptor is not a datagram socket";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         DatagramSocket::new(io, socket, None)
@@ -194,6 +259,21 @@ impl DatagramSocket {
     ///
     /// Returns the system's error if connecting fails, and `InvalidInput` if `address` is unnamed
     /// or is a path that is empty or too long.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let peer = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// let socket = io.bind_udp("127.0.0.1:0".parse().unwrap())?;
+    /// socket.connect(peer.local_addr()?)?;
+    /// let served = socket.on_datagrams(&rt.handle().new_color(), |_, _, _| ());
+    /// served.with(|_, out, _| out.send(b"hello"));      // to the peer
+    /// let mut buffer = [0; 10];
+    /// assert_eq!(peer.recv(&mut buffer)?, 5);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn connect(&self, address: impl Into<Addr>) -> io::Result<()> {
         self.socket.connect(&address.into().to_system()?)
     }
@@ -204,7 +284,7 @@ impl DatagramSocket {
     }
 
     /// Calls `f`, on `color`, with each datagram that the socket receives, until the socket is
-    /// [closed](Datagrams::close).
+    /// [closed](Datagrams::close). See the [type](Self) for an example.
     #[track_caller]
     pub fn on_datagrams<F>(self, color: &Color, f: F) -> Datagrams<impl DatagramProtocol + use<F>>
     where
@@ -228,6 +308,34 @@ impl DatagramSocket {
     /// If the socket cannot be registered with a poller, the protocol's
     /// [`on_error`](DatagramProtocol::on_error) and [`on_close`](DatagramProtocol::on_close) are
     /// called.
+    ///
+    /// # Examples
+    ///
+    /// A protocol that gets at most 100 bytes of each datagram:
+    ///
+    /// ```
+    /// use std::{net::UdpSocket, sync::mpsc};
+    /// use dapple_io::{Io, datagram::{Datagram, DatagramOptions, DatagramProtocol, Outbox}};
+    /// use dapple::Cx;
+    ///
+    /// struct Lengths(mpsc::Sender<(usize, bool)>);
+    ///
+    /// impl DatagramProtocol for Lengths {
+    ///     fn on_datagram(&mut self, datagram: Datagram<'_>, _: &mut Outbox, _: &mut Cx) {
+    ///         self.0.send((datagram.bytes().len(), datagram.is_cut())).unwrap();
+    ///     }
+    /// }
+    ///
+    /// let rt = dapple_io::runtime().build()?;
+    /// let socket = Io::of(&rt.handle()).bind_udp("127.0.0.1:0".parse().unwrap())?;
+    /// let address = socket.local_addr().ip().expect("it is of UDP");
+    /// let options = DatagramOptions { max_datagram: 100, ..DatagramOptions::default() };
+    /// let (tx, rx) = mpsc::channel();
+    /// socket.serve(&rt.handle().new_color(), options, Lengths(tx));
+    /// UdpSocket::bind("127.0.0.1:0")?.send_to(&[7; 500], address)?;
+    /// assert_eq!(rx.recv().unwrap(), (100, true));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn serve<P: DatagramProtocol>(
         self,
@@ -275,6 +383,22 @@ impl AsFd for DatagramSocket {
 }
 
 /// A handle of a datagram socket that a protocol serves. Dropping it does not close the socket.
+///
+/// # Examples
+///
+/// ```
+/// let rt = dapple_io::runtime().build()?;
+/// let io = dapple_io::Io::of(&rt.handle());
+/// let receiver = std::net::UdpSocket::bind("127.0.0.1:0")?;
+/// let address = receiver.local_addr()?;
+/// let socket = io.bind_udp("127.0.0.1:0".parse().unwrap())?;
+/// let served = socket.on_datagrams(&rt.handle().new_color(), |_, _, _| ());
+/// served.with(move |_, out, _| out.send_to(b"hello", address));
+/// served.close();      // behind the event that sends
+/// let mut buffer = [0; 10];
+/// assert_eq!(receiver.recv(&mut buffer)?, 5);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub struct Datagrams<P: DatagramProtocol> {
     service: Colored<Service<P>>,
     local: Addr,
@@ -282,7 +406,8 @@ pub struct Datagrams<P: DatagramProtocol> {
 
 impl<P: DatagramProtocol> Datagrams<P> {
     /// Posts `f` to the socket's color, with access to the protocol and its outbox. `f` is dropped
-    /// if the socket is closed by then, or if the runtime of its color has ended.
+    /// if the socket is closed by then, or if the runtime of its color has ended. See the
+    /// [type](Self) for an example.
     #[track_caller]
     pub fn with(&self, f: impl FnOnce(&mut P, &mut Outbox, &mut Cx) + Send + 'static) {
         self.service.post(move |service, cx| {
@@ -290,7 +415,8 @@ impl<P: DatagramProtocol> Datagrams<P> {
         });
     }
 
-    /// Closes the socket. Datagrams that the system does not take at once are dropped.
+    /// Closes the socket. Datagrams that the system does not take at once are dropped. See the
+    /// [type](Self) for an example.
     #[track_caller]
     pub fn close(&self) {
         self.with(|_, out, _| out.close());

@@ -97,13 +97,36 @@ impl Outbox {
         }
     }
 
-    /// Sends a datagram to an IP address.
+    /// Sends a datagram to an IP address. See [`Datagrams`](super::Datagrams) for an example.
     pub fn send_to(&mut self, bytes: &[u8], to: SocketAddr) {
         self.push(bytes, Some(to.into()), 0);
     }
 
     /// Sends a datagram to an address, of UDP or of a Unix socket. A datagram to an address that is
     /// unnamed, empty or too long for the system is dropped and counted.
+    ///
+    /// # Examples
+    ///
+    /// An answer that comes later than the event which received the datagram:
+    ///
+    /// ```
+    /// use std::{net::UdpSocket, sync::mpsc};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let socket = io.bind_udp("127.0.0.1:0".parse().unwrap())?;
+    /// let address = socket.local_addr().ip().expect("it is of UDP");
+    /// let (tx, rx) = mpsc::channel();
+    /// let served = socket.on_datagrams(&rt.handle().new_color(), move |datagram, _, _| {
+    ///     tx.send(datagram.from()).unwrap();
+    /// });
+    /// let client = UdpSocket::bind("127.0.0.1:0")?;
+    /// client.send_to(b"hello", address)?;
+    /// let from = rx.recv().unwrap();
+    /// served.with(move |_, out, _| out.send_to_addr(b"answer", &from));
+    /// let mut answer = [0; 10];
+    /// assert_eq!(client.recv(&mut answer)?, 6);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn send_to_addr(&mut self, bytes: &[u8], to: &Addr) {
         match to.to_system() {
             Ok(to) => self.push(bytes, Some(to), 0),
@@ -111,7 +134,8 @@ impl Outbox {
         }
     }
 
-    /// Sends a datagram to the address that the socket is connected to.
+    /// Sends a datagram to the address that the socket is connected to. See
+    /// [`DatagramSocket::connect`](super::DatagramSocket::connect) for an example.
     pub fn send(&mut self, bytes: &[u8]) {
         self.push(bytes, None, 0);
     }
@@ -145,7 +169,7 @@ impl Outbox {
     #[doc(alias = "GSO")]
     #[doc(alias = "UDP_SEGMENT")]
     pub fn send_segments(&mut self, bytes: &[u8], segment: u16, to: SocketAddr) {
-        assert!(segment > 0, "a segment has at least one byte");
+        assert!(segment > 0, "the segment size must not be zero");
         let size = usize::from(segment);
         let most = (MOST_BYTES / size).clamp(1, MOST_SEGMENTS) * size;
         for part in bytes.chunks(most) {

@@ -12,7 +12,8 @@ use mio::Token;
 use mio::unix::SourceFd;
 
 use super::edges::Edges;
-use crate::reactor::{Io, ReactorShared, Registered, Trust, both_directions};
+use crate::reactor::{Io, ReactorShared, Registered};
+use crate::readiness::{Trust, both_directions};
 use crate::sys::{self, To};
 
 /// A descriptor for async tasks, for example a terminal, a pipe, an eventfd, an inotify instance, a
@@ -51,6 +52,22 @@ use crate::sys::{self, To};
 /// }))?;
 /// assert_eq!(count, 7);
 /// # }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// A pipe, by the traits of futures-io:
+///
+/// ```
+/// use std::io::Write;
+/// use dapple_io::{AsyncFd, Io};
+/// use futures_lite::AsyncReadExt;
+/// let rt = dapple_io::runtime().build()?;
+/// let (reader, mut writer) = std::io::pipe()?;
+/// let mut reader = AsyncFd::new(&Io::of(&rt.handle()), reader)?;
+/// std::thread::spawn(move || writer.write_all(b"hello"));
+/// let mut all = Vec::new();
+/// rt.block_on(reader.read_to_end(&mut all))?;
+/// assert_eq!(all, b"hello");
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[doc(alias = "Async")]
@@ -92,11 +109,27 @@ impl<T: AsFd> AsyncFd<T> {
     ///
     /// Returns the system's error if the descriptor cannot be asked, and an error if the runtime
     /// has ended and a read would block.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{io::{Read, Write}, os::unix::net::UnixStream};
+    /// use dapple_io::{AsyncFd, Io};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (ours, mut peer) = UnixStream::pair()?;
+    /// ours.set_nonblocking(true)?;
+    /// let ours = AsyncFd::new(&Io::of(&rt.handle()), ours)?;
+    /// std::thread::spawn(move || peer.write_all(b"hello"));
+    /// rt.block_on(ours.readable())?;
+    /// let mut bytes = [0; 10];
+    /// assert_eq!(ours.get_ref().read(&mut bytes)?, 5);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub async fn readable(&self) -> io::Result<()> {
         self.read_with(|fd| would_block_unless(fd, To::Read)).await
     }
 
-    /// Waits until a write would not block.
+    /// Waits until a write would not block. [`readable`](Self::readable) has an example.
     ///
     /// # Errors
     ///
@@ -107,7 +140,8 @@ impl<T: AsFd> AsyncFd<T> {
     }
 
     /// Calls `f`, which reads, until it returns something other than `WouldBlock`. After a
-    /// `WouldBlock`, `f` is called again when the descriptor becomes readable.
+    /// `WouldBlock`, `f` is called again when the descriptor becomes readable. See the [type](Self)
+    /// for an example.
     ///
     /// # Errors
     ///
@@ -125,6 +159,22 @@ impl<T: AsFd> AsyncFd<T> {
     ///
     /// Returns each error of `f` except for `WouldBlock` and `Interrupted`, and an error if `f`
     /// would block after the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{io::{Read, Write}, os::unix::net::UnixStream};
+    /// use dapple_io::{AsyncFd, Io};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (ours, mut peer) = UnixStream::pair()?;
+    /// ours.set_nonblocking(true)?;
+    /// let ours = AsyncFd::new(&Io::of(&rt.handle()), ours)?;
+    /// assert_eq!(rt.block_on(ours.write_with(|mut fd| fd.write(b"hello")))?, 5);
+    /// let mut bytes = [0; 5];
+    /// peer.read_exact(&mut bytes)?;
+    /// assert_eq!(&bytes, b"hello");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub async fn write_with<R>(&self, mut f: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         std::future::poll_fn(|cx| self.edges.write.poll(cx, || f(&self.fd))).await
     }

@@ -13,7 +13,7 @@
 //! again (N11). Once a stream is in doubt, it stays in doubt, as a connection in callback style
 //! does.
 
-use crate::reactor::Trust;
+use crate::readiness::Trust;
 
 /// The state of one direction; see the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

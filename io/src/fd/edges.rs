@@ -18,7 +18,8 @@ use dapple::park::wakes_a_task;
 use dapple::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::attempts::{Attempt, Attempts};
-use crate::reactor::{News, Readiness, Registered, Seen, Trust, runtime_has_ended};
+use crate::reactor::{News, Registered, runtime_has_ended};
+use crate::readiness::{Readiness, Seen, Trust};
 
 /// One direction of a stream or of another descriptor.
 pub(crate) struct Direction(Mutex<State>);

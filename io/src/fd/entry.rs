@@ -24,7 +24,8 @@ use mio::Token;
 use super::interest::{Interest, Ready, Wants};
 use super::slots::{Key, Look, Looks, Owns, Reports, Slots};
 use crate::callback::Callback;
-use crate::reactor::{Io, News, ReactorShared, Readiness, Registered, Seen, Table};
+use crate::reactor::{Io, News, ReactorShared, Registered, Table};
+use crate::readiness::{Readiness, Seen};
 use crate::sys;
 
 /// Whether the system's poller can report levels.

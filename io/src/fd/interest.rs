@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::BitOr;
 
-use crate::reactor::Readiness;
+use crate::readiness::Readiness;
 
 const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
@@ -61,6 +61,33 @@ impl Interest {
     ///
     /// If the descriptor has other registrations that are not edge-triggered, the callback may be
     /// called more often, because the system is asked afresh on their behalf.
+    ///
+    /// # Examples
+    ///
+    /// A callback that reads all there is:
+    ///
+    /// ```
+    /// use std::{io::{Read, Write}, os::unix::net::UnixStream, sync::{Arc, mpsc}};
+    /// use dapple_io::{Interest, Io};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (ours, mut peer) = UnixStream::pair()?;
+    /// ours.set_nonblocking(true)?;
+    /// let ours = Arc::new(ours);
+    /// let (tx, rx) = mpsc::channel();
+    /// let (reader, color) = (Arc::clone(&ours), rt.handle().new_color());
+    /// let edges = Interest::READABLE.edge_triggered();
+    /// let registration = Io::of(&rt.handle()).on_ready(ours, edges, &color, move |_, _| {
+    ///     let mut bytes = [0; 4];
+    ///     // Until the end of the stream, or `WouldBlock`:
+    ///     while let Ok(n @ 1..) = (&*reader).read(&mut bytes) {
+    ///         tx.send(bytes[..n].to_vec()).unwrap();
+    ///     }
+    /// })?;
+    /// peer.write_all(b"hello world")?;
+    /// assert_eq!(rx.iter().flatten().take(11).collect::<Vec<_>>(), b"hello world");
+    /// # drop(registration);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[doc(alias = "EV_ET")]
     pub const fn edge_triggered(self) -> Interest {
         Interest { trigger: Trigger::Edge, ..self }
@@ -160,6 +187,27 @@ impl Wants {
 
 /// The readiness of a descriptor, as it is passed to a callback of
 /// [`Io::on_ready`](crate::Io::on_ready).
+///
+/// # Examples
+///
+/// The readiness of a socket whose peer has gone:
+///
+/// ```
+/// use std::{os::unix::net::UnixStream, sync::mpsc};
+/// use dapple_io::{Interest, Io};
+/// let rt = dapple_io::runtime().build()?;
+/// let (ours, peer) = UnixStream::pair()?;
+/// drop(peer);
+/// let (tx, rx) = mpsc::channel();
+/// let (io, color) = (Io::of(&rt.handle()), rt.handle().new_color());
+/// let registration = io.on_ready(ours, Interest::READABLE, &color, move |ready, _| {
+///     tx.send(ready).unwrap_or(());
+/// })?;
+/// let ready = rx.recv().unwrap();
+/// assert!(ready.is_readable() && ready.is_closed());
+/// # drop(registration);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Ready(u8);
 

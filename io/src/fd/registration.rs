@@ -54,7 +54,8 @@ impl Registration {
         self.place.pause();
     }
 
-    /// Ends a [pause](Self::pause). The callback is then called if the descriptor is ready.
+    /// Ends a [pause](Self::pause). The callback is then called if the descriptor is ready. See
+    /// [`pause`](Self::pause) for an example.
     #[doc(alias = "event_add")]
     #[doc(alias = "uv_poll_start")]
     pub fn resume(&self) {
@@ -68,6 +69,25 @@ impl Registration {
 
     /// Changes the readiness for which the callback is called. The callback is then called if the
     /// descriptor has that readiness already.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{os::unix::net::UnixStream, sync::mpsc};
+    /// use dapple_io::{Interest, Io};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = Io::of(&rt.handle());
+    /// let (ours, _peer) = UnixStream::pair()?;
+    /// let (tx, rx) = mpsc::channel();
+    /// let color = rt.handle().new_color();
+    /// let registration = io.on_ready(ours, Interest::READABLE, &color, move |ready, _| {
+    ///     tx.send(ready.is_writable()).unwrap_or(());
+    /// })?;
+    /// // There is nothing to read, but there is room to write.
+    /// registration.set_interest(Interest::WRITABLE.edge_triggered());
+    /// assert!(rx.recv().unwrap());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn set_interest(&self, interest: Interest) {
         self.place.set_interest(interest);
     }
@@ -85,6 +105,23 @@ impl Registration {
     ///
     /// The handle completes with an error if dropping the callback panics, or if the runtime of its
     /// color has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{os::unix::net::UnixStream, sync::mpsc};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let (ours, _peer) = UnixStream::pair()?;
+    /// let (tx, rx) = mpsc::channel();
+    /// let registration = io.on_readable(&ours, &rt.handle().new_color(), move |_| {
+    ///     tx.send("readable").unwrap();
+    /// })?;
+    /// registration.end().join().unwrap();
+    /// // The callback and its sender are gone, so the channel is closed.
+    /// assert!(rx.recv().is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn end(self) -> JoinHandle<()> {
         let calls = Arc::clone(&self.calls);
         calls.end();
@@ -271,6 +308,29 @@ impl Io {
     /// `PermissionDenied` for a regular file. Returns `AlreadyExists` if an
     /// [`AsyncFd`](crate::AsyncFd) or a stream has registered the descriptor with the same worker,
     /// and an error if the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// Bytes for which the socket does not have room at once:
+    ///
+    /// ```
+    /// use std::{io::{Read, Write}, os::unix::net::UnixStream};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = dapple_io::Io::of(&rt.handle());
+    /// let (ours, mut peer) = UnixStream::pair()?;
+    /// ours.set_nonblocking(true)?;
+    /// let (mut writer, mut left) = (ours.try_clone()?, vec![7; 1_000_000]);
+    /// let registration = io.on_writable(&ours, &rt.handle().new_color(), move |_| {
+    ///     if let Ok(n) = writer.write(&left) {      // as much as there is room for
+    ///         left.drain(..n);
+    ///     }
+    /// })?;
+    /// let mut all = vec![0; 1_000_000];
+    /// peer.read_exact(&mut all)?;
+    /// drop(registration);                           // there is nothing more to write
+    /// assert!(all.iter().all(|byte| *byte == 7));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn on_writable<F>(&self, fd: &impl AsFd, color: &Color, f: F) -> io::Result<Registration>
     where

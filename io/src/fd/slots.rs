@@ -19,7 +19,7 @@
 //! edge-triggered. It is asked again when a level-triggered callback has returned.
 
 use super::interest::{Interest, Ready, Trigger, Wants};
-use crate::reactor::{How, Seen};
+use crate::readiness::{How, Seen};
 
 /// The identity of a slot among the slots of its descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

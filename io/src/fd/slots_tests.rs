@@ -15,7 +15,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::reactor::Readiness;
+use crate::readiness::Readiness;
 
 /// The number of bytes that arrive in a run.
 const BYTES: u8 = 2;

@@ -29,9 +29,8 @@ use mio::{Interest, Token};
 use super::bound::{Bound, Counted, Hungry};
 use super::unlink::Unlink;
 use crate::Addr;
-use crate::reactor::{
-    Io, News, OrElse, ReactorShared, Readiness, Registered, Seen, runtime_has_ended,
-};
+use crate::reactor::{Io, News, OrElse, ReactorShared, Registered, runtime_has_ended};
+use crate::readiness::{Readiness, Seen};
 use crate::stream::Stream;
 use crate::stream::socket::Socket;
 use crate::sys;
@@ -98,7 +97,7 @@ impl Registered for Acceptor {
         match news {
             News::Draining => {}
             News::Refused => {
-                tracing::warn!("the runtime of a listener's color has ended: it listens no more");
+                tracing::warn!("a listener was closed, because the runtime of its color has ended");
                 self.close();
             }
             // The `Listener` may outlive the reactor.
@@ -291,7 +290,9 @@ impl Acceptor {
         match accepted {
             Ok(()) => {
                 if shed.fetch_add(1, Ordering::Relaxed).is_multiple_of(1000) {
-                    tracing::warn!("no descriptor is left: connections are closed unserved");
+                    tracing::warn!(
+                        "the process is out of file descriptors: connections are closed unserved"
+                    );
                 }
                 Outcome::Broken
             }
@@ -324,7 +325,7 @@ impl Acceptor {
                 Outcome::Nothing => return,
                 Outcome::Broken => {}
                 Outcome::Failed(error) => {
-                    tracing::debug!(%error, "cannot accept for now");
+                    tracing::debug!(%error, "cannot accept connections for now");
                     // The timer counts as queued. Otherwise each connection that comes would start
                     // another one.
                     if !self.is_queued.swap(true, Ordering::SeqCst) {

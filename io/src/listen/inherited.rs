@@ -20,6 +20,8 @@ const HANDED_OVER: &str = "DAPPLE_HANDED_OVER";
 const FIRST: RawFd = 3;
 
 /// A descriptor that this process was started with, or passes on to a process that it starts.
+///
+/// See [`pass_on`] for an example.
 #[derive(Debug)]
 pub struct Inherited {
     /// The name, from `LISTEN_FDNAMES` or [`pass_on`]; empty if the descriptor has none.
@@ -143,7 +145,7 @@ pub fn pass_on(command: &mut Command, descriptors: Vec<Inherited>) -> io::Result
     let mut told = std::process::id().to_string();
     for Inherited { name, fd } in &descriptors {
         if name.contains([';', '\0']) {
-            let why = "the name of a descriptor has no semicolon";
+            let why = "the name of a descriptor must not contain a semicolon or a NUL";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         told.push_str(&format!(";{}={name}", fd.as_raw_fd()));

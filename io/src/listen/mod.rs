@@ -36,6 +36,8 @@ pub(crate) use self::unlink::Unlink;
 const BACKLOG: u32 = 1024;
 
 /// The workers that accept connections.
+///
+/// See [`Io::listen`] for an example.
 #[derive(Clone, Debug)]
 pub enum Accepting {
     /// Each worker has a listening socket of its own on the same port (`SO_REUSEPORT`), with a
@@ -75,7 +77,7 @@ impl Listener {
     #[track_caller]
     pub fn local_addr(&self) -> SocketAddr {
         let first = self.addresses.iter().find_map(Addr::ip);
-        first.expect("the listener has no address of TCP: see `addrs`")
+        first.expect("the listener has no TCP address; see `addrs`")
     }
 
     /// Returns all addresses, each once. The addresses to bind come first, followed by those of
@@ -89,6 +91,24 @@ impl Listener {
     /// Peers that connect meanwhile wait in the system, as many as its backlog allows. A connection
     /// that another thread is accepting during the call may still be passed to `on_accept`. If an
     /// event of the listener's color makes the call, there is no such connection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{net::TcpStream, sync::mpsc};
+    /// use dapple_io::{Io, tcp::Accepting};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (tx, rx) = mpsc::channel();
+    /// let local = "127.0.0.1:0".parse().unwrap();
+    /// let listener = Io::of(&rt.handle())
+    ///     .listen(local, Accepting::PerWorker, move |stream, _| tx.send(stream).unwrap())?;
+    /// listener.pause();
+    /// let client = TcpStream::connect(listener.local_addr())?;     // waits in the system
+    /// assert!(rx.try_recv().is_err());
+    /// listener.resume();
+    /// assert_eq!(rx.recv().unwrap().peer_addr(), client.local_addr()?);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[doc(alias = "evconnlistener_disable")]
     pub fn pause(&self) {
         self.common.is_paused.store(true, Ordering::SeqCst);
@@ -113,6 +133,32 @@ impl Listener {
     ///
     /// Returns the system's error if a socket cannot be copied, for example because the process has
     /// no descriptor left.
+    ///
+    /// # Examples
+    ///
+    /// A new listener takes over from an old one. Between processes, [`pass_on`] and [`inherited`]
+    /// pass the descriptors:
+    ///
+    /// ```
+    /// use std::{os::unix::net::UnixStream, sync::mpsc};
+    /// use dapple_io::{Addr, Io};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("socket");
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = Io::of(&rt.handle());
+    /// let old = io.listener().bind(Addr::unix(&path)).start(|_, _| println!("the old one"))?;
+    /// let sockets = old.sockets()?.into_iter().flatten();
+    /// let (tx, rx) = mpsc::channel();
+    /// let new = sockets
+    ///     .fold(io.listener(), |builder, socket| builder.take_over(socket))
+    ///     .start(move |_, _| tx.send("the new one").unwrap())?;
+    /// old.leave();
+    /// UnixStream::connect(&path)?;
+    /// assert_eq!(rx.recv().unwrap(), "the new one");
+    /// drop(new);
+    /// assert!(!path.exists());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn sockets(&self) -> io::Result<Vec<Vec<OwnedFd>>> {
         let mut copies: Vec<Vec<OwnedFd>> = self.addresses.iter().map(|_| Vec::new()).collect();
         for (address, acceptor) in &self.acceptors {
@@ -124,6 +170,8 @@ impl Listener {
     /// Stops listening, and leaves everything to another process that has copies of the
     /// [sockets](Self::sockets). The names of Unix sockets stay, and connections that wait in the
     /// system are not accepted here.
+    ///
+    /// See [`sockets`](Self::sockets) for an example.
     pub fn leave(mut self) {
         self.acceptors.drain(..).for_each(|(_, acceptor)| acceptor.leave());
     }
@@ -186,6 +234,8 @@ impl ListenerBuilder {
     ///
     /// With [`Accepting::PerWorker`], if as many descriptors of one address are adopted as there
     /// are workers, each worker gets one of them.
+    ///
+    /// See [`inherited`] for an example.
     #[doc(alias = "from_raw_fd")]
     pub fn adopt(mut self, listening: impl Into<OwnedFd>) -> Self {
         self.adopted.push((listening.into(), Name::Stays));
@@ -195,6 +245,8 @@ impl ListenerBuilder {
     /// Adds a descriptor to listen on that another process [leaves](Listener::leave) to this one.
     /// Unlike [`adopt`](Self::adopt), it also takes over the name of a Unix socket, which is
     /// removed when the listener is dropped.
+    ///
+    /// See [`Listener::sockets`] for an example.
     pub fn take_over(mut self, listening: impl Into<OwnedFd>) -> Self {
         self.adopted.push((listening.into(), Name::Goes));
         self
@@ -231,12 +283,37 @@ impl ListenerBuilder {
 
     /// Sets the most connections that may exist at once. By default there is no limit. At the
     /// limit, further connections wait in the system until one has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::{net::{SocketAddr, TcpStream}, sync::mpsc};
+    /// # let rt = dapple_io::runtime().build()?;
+    /// # let io = dapple_io::Io::of(&rt.handle());
+    /// # let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    /// let (tx, rx) = mpsc::channel();
+    /// let listener = io
+    ///     .listener()
+    ///     .bind(local)
+    ///     .max_connections(1)
+    ///     .start(move |stream, _| tx.send(stream).unwrap())?;
+    /// let address = listener.local_addr();
+    /// let clients = (TcpStream::connect(address)?, TcpStream::connect(address)?);
+    /// let first = rx.recv().unwrap();
+    /// assert!(rx.try_recv().is_err(), "the second one waits in the system");
+    /// drop(first);
+    /// rx.recv().unwrap();
+    /// # drop(clients);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.most = Some(connections);
         self
     }
 
     /// Makes the listener start [paused](Listener::pause).
+    ///
+    /// See [`Listener::pause`] for an example.
     pub fn paused(mut self) -> Self {
         self.begins_paused = true;
         self
@@ -244,6 +321,8 @@ impl ListenerBuilder {
 
     /// Starts to listen, and calls `on_accept` with each connection. TCP connections have
     /// TCP_NODELAY set.
+    ///
+    /// See [`Io::listener`] for an example.
     ///
     /// # Errors
     ///
@@ -257,7 +336,7 @@ impl ListenerBuilder {
         F: Fn(Stream, &mut Cx) + Send + Sync + 'static,
     {
         if self.addresses.is_empty() && self.adopted.is_empty() {
-            let message = "a listener needs an address, or a descriptor";
+            let message = "a listener needs an address or a descriptor";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let common = Arc::new(Common {
@@ -332,7 +411,8 @@ impl ListenerBuilder {
         }
         let first = self.bind_ip(wanted, shares)?;
         let bound = first.local_addr()?.as_socket();
-        let bound = bound.ok_or_else(|| io::Error::other("bound to no address"))?;
+        let bound =
+            bound.ok_or_else(|| io::Error::other("the socket is bound to no IP address"))?;
         let mut sockets = vec![first];
         for _ in 1..count {
             sockets.push(self.bind_ip(bound, shares)?);
@@ -431,6 +511,34 @@ impl Io {
     /// Returns the system's error if a socket cannot be bound or cannot listen, for example
     /// `AddrInUse`, `PermissionDenied` or `AddrNotAvailable`. Returns an error if the runtime has
     /// ended, or that of the color that accepts.
+    ///
+    /// # Examples
+    ///
+    /// A server that greets its clients:
+    ///
+    /// ```
+    /// use std::net::TcpStream;
+    /// use dapple_io::{Io, tcp::{Accepting, Conn, ConnOptions, Protocol}};
+    /// use dapple::Cx;
+    ///
+    /// struct Hello;
+    /// impl Protocol for Hello {
+    ///     fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
+    ///         conn.send(b"hello");
+    ///         conn.close();
+    ///     }
+    ///     fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
+    /// }
+    ///
+    /// let rt = dapple_io::runtime().build()?;
+    /// let local = "127.0.0.1:0".parse().unwrap();
+    /// let listener = Io::of(&rt.handle()).listen(local, Accepting::PerWorker, |stream, cx| {
+    ///     stream.serve(&cx.new_color(), ConnOptions::default(), Hello);
+    /// })?;
+    /// let client = TcpStream::connect(listener.local_addr())?;
+    /// assert_eq!(std::io::read_to_string(client)?, "hello");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn listen<F>(
         &self,

@@ -43,7 +43,8 @@ impl Drop for Unlink {
             && id(&self.path).is_ok_and(|id| id == self.id)
             && let Err(error) = std::fs::remove_file(&self.path)
         {
-            tracing::debug!(%error, path = %self.path.display(), "a socket's name stays");
+            let path = self.path.display();
+            tracing::debug!(%error, %path, "cannot remove the name of a socket");
         }
     }
 }

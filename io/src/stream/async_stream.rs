@@ -15,7 +15,8 @@ use super::Stream;
 use super::socket::Socket;
 use crate::Addr;
 use crate::fd::edges::Edges;
-use crate::reactor::{ReactorShared, Registered, Trust, runtime_has_ended};
+use crate::reactor::{ReactorShared, Registered, runtime_has_ended};
+use crate::readiness::Trust;
 use crate::sys::MOST_SLICES;
 
 /// A stream for async tasks: a TCP or Unix socket, or the pipes of a child. It implements the
@@ -63,6 +64,8 @@ pub struct AsyncStream {
 
 impl Stream {
     /// Converts the stream into one for async tasks.
+    ///
+    /// See [`AsyncStream`] for an example.
     ///
     /// # Errors
     ///
@@ -155,6 +158,31 @@ impl AsyncStream {
 
     /// Converts the stream back into a [`Stream`], to be served by a protocol or a transport. Bytes
     /// that have arrived and were not read are still there.
+    ///
+    /// # Examples
+    ///
+    /// A task reads the version of the protocol, and a transport takes over:
+    ///
+    /// ```
+    /// use std::{io::{Read, Write}, os::unix::net::UnixStream};
+    /// use dapple_io::{Io, codec::Lines, transport::TransportOptions};
+    /// use futures_lite::io::AsyncReadExt;
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (ours, mut client) = UnixStream::pair()?;
+    /// client.write_all(b"1hello\n")?;
+    /// let mut stream = Io::of(&rt.handle()).adopt(ours)?.into_async()?;
+    /// let mut version = [0];
+    /// rt.block_on(stream.read_exact(&mut version))?;
+    /// assert_eq!(&version, b"1");
+    /// let (color, options) = (rt.handle().new_color(), TransportOptions::default());
+    /// stream.into_stream().deliver_by(Lines::new(1_000), &color, options, |line, _| {
+    ///     line.reply(line.bytes()).expect("it has no line feed");
+    /// });
+    /// let mut answer = [0; 6];
+    /// client.read_exact(&mut answer)?;
+    /// assert_eq!(&answer, b"hello\n");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn into_stream(self) -> Stream {
         let (socket, peer) = (Arc::clone(&self.socket), self.peer.clone());
         Stream { socket, peer, reactor: Arc::clone(&self.reactor) }

@@ -43,7 +43,7 @@ pub(super) enum Filled {
     /// Some bytes, and probably more are left.
     Full,
     /// Some bytes, and nothing is left for now, unless the read stopped early (see
-    /// [`Trust`](crate::reactor::Trust)).
+    /// [`Trust`](crate::readiness::Trust)).
     Drained,
     /// Nothing for now.
     Nothing,
@@ -57,7 +57,7 @@ impl Input {
     }
 
     pub(super) fn consume(&mut self, n: usize) {
-        assert!(n <= self.end - self.start, "more is consumed than there is");
+        assert!(n <= self.end - self.start, "cannot consume more bytes than the input has");
         self.start += n;
     }
 
@@ -203,7 +203,7 @@ impl Output {
         }
         let before = self.tail.len();
         write(&mut self.tail);
-        assert!(self.tail.len() >= before, "an append takes nothing away");
+        assert!(self.tail.len() >= before, "the closure removed bytes from the out-buffer");
         self.len += (self.tail.len() - before) as u64;
     }
 

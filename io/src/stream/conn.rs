@@ -12,7 +12,7 @@ use super::socket::Socket;
 use super::state::{Load, State, Why};
 use super::{CloseReason, ConnOptions};
 use crate::Addr;
-use crate::reactor::Trust;
+use crate::readiness::Trust;
 
 /// A connection, as its [`Protocol`](super::Protocol) gets it: the input that has not been
 /// consumed, and an out-buffer that is written at the end of the event.
@@ -107,11 +107,50 @@ impl Conn {
     /// answer is written to the connection.
     ///
     /// The input has to be [given back](Self::give_input_back) in the same call.
+    ///
+    /// # Examples
+    ///
+    /// A server that sends each line back behind a `>`, and copies no line before it sends it:
+    ///
+    /// ```
+    /// use std::{io::{Read, Write}, os::unix::net::UnixStream};
+    /// use dapple_io::{Io, stream::{Conn, ConnOptions, Protocol}};
+    /// use dapple::Cx;
+    ///
+    /// struct Quotes;
+    /// impl Protocol for Quotes {
+    ///     fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+    ///         let input = conn.take_input();
+    ///         let mut used = 0;
+    ///         for line in input.bytes().split_inclusive(|byte| *byte == b'\n') {
+    ///             // The line borrows the input, and `conn` can be used all the same.
+    ///             if line.ends_with(b"\n") {
+    ///                 conn.send(b">");
+    ///                 conn.send(line);
+    ///                 used += line.len();
+    ///             }
+    ///         }
+    ///         conn.give_input_back(input, used);
+    ///     }
+    /// }
+    ///
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (ours, mut client) = UnixStream::pair()?;
+    /// let stream = Io::of(&rt.handle()).adopt(ours)?;
+    /// stream.serve(&rt.handle().new_color(), ConnOptions::default(), Quotes);
+    /// client.write_all(b"one\ntwo\nthr")?;
+    /// let mut answers = [0; 10];
+    /// client.read_exact(&mut answers)?;
+    /// assert_eq!(&answers, b">one\n>two\n");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn take_input(&mut self) -> TakenInput {
         TakenInput(std::mem::take(&mut self.input))
     }
 
     /// Puts the input back, and removes `used` bytes from its front.
+    ///
+    /// See [`take_input`](Self::take_input) for an example.
     ///
     /// # Panics
     ///
@@ -133,6 +172,8 @@ impl Conn {
     ///
     /// `write` must not change the bytes that are already in the buffer.
     ///
+    /// See [`come_back`](Self::come_back) for an example.
+    ///
     /// # Panics
     ///
     /// Panics if the buffer is shorter after the call than before.
@@ -151,6 +192,35 @@ impl Conn {
     }
 
     /// Appends shared bytes, without copying them.
+    ///
+    /// # Examples
+    ///
+    /// A text that all connections share:
+    ///
+    /// ```
+    /// use std::{os::unix::net::UnixStream, sync::Arc};
+    /// use dapple_io::{Io, stream::{Conn, ConnOptions, Protocol}};
+    /// use dapple::Cx;
+    ///
+    /// struct Sends(Arc<[u8]>);
+    /// impl Protocol for Sends {
+    ///     fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
+    ///         conn.send_shared(Arc::clone(&self.0));
+    ///         conn.close();
+    ///     }
+    ///     fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
+    /// }
+    ///
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (io, text) = (Io::of(&rt.handle()), Arc::from(b"hello".as_slice()));
+    /// for _ in 0..2 {
+    ///     let (ours, client) = UnixStream::pair()?;
+    ///     let sends = Sends(Arc::clone(&text));
+    ///     io.adopt(ours)?.serve(&rt.handle().new_color(), ConnOptions::default(), sends);
+    ///     assert_eq!(std::io::read_to_string(client)?, "hello");
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn send_shared(&mut self, bytes: Arc<[u8]>) {
         if self.state.sends() && !bytes.is_empty() {
             self.output.shared(bytes);
@@ -162,6 +232,37 @@ impl Conn {
     ///
     /// If the file turns out to be shorter, or if `offset + len` overflows, the connection ends
     /// with an error.
+    ///
+    /// # Examples
+    ///
+    /// A part of a file, behind a heading:
+    ///
+    /// ```
+    /// use std::{fs::File, os::unix::net::UnixStream, sync::Arc};
+    /// use dapple_io::{Io, stream::{Conn, ConnOptions, Protocol}};
+    /// use dapple::Cx;
+    ///
+    /// struct Serves(Arc<File>);
+    /// impl Protocol for Serves {
+    ///     fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
+    ///         conn.send(b"bytes 2 to 4: ");
+    ///         conn.send_file(Arc::clone(&self.0), 2, 3);
+    ///         conn.close();
+    ///     }
+    ///     fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
+    /// }
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("letters");
+    /// std::fs::write(&path, "abcdef")?;
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (ours, client) = UnixStream::pair()?;
+    /// let stream = Io::of(&rt.handle()).adopt(ours)?;
+    /// let serves = Serves(Arc::new(File::open(&path)?));
+    /// stream.serve(&rt.handle().new_color(), ConnOptions::default(), serves);
+    /// assert_eq!(std::io::read_to_string(client)?, "bytes 2 to 4: cde");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn send_file(&mut self, file: Arc<File>, offset: u64, len: u64) {
         if self.state.sends() && len > 0 && !self.output.file(file, offset, len) {
             self.fail(io::ErrorKind::InvalidInput.into());
@@ -260,6 +361,41 @@ impl Conn {
     /// A protocol that sees this leaves its input unconsumed and returns.
     /// [`on_room`](super::Protocol::on_room) is called when at most half of each limit is left.
     /// While input is left in this way, no more is read.
+    ///
+    /// # Examples
+    ///
+    /// A source of 1 MB that makes no more of it than the peer reads:
+    ///
+    /// ```
+    /// use std::os::unix::net::UnixStream;
+    /// use dapple_io::{Io, stream::{Conn, ConnOptions, Protocol}};
+    /// use dapple::Cx;
+    ///
+    /// struct Source { left: usize }
+    /// impl Protocol for Source {
+    ///     fn on_open(&mut self, conn: &mut Conn, cx: &mut Cx) {
+    ///         self.on_room(conn, cx);
+    ///     }
+    ///     fn on_room(&mut self, conn: &mut Conn, _: &mut Cx) {
+    ///         while self.left > 0 && conn.can_send() && !conn.is_congested() {
+    ///             conn.send(&[b'x'; 1_000]);
+    ///             self.left -= 1_000;
+    ///         }
+    ///         if self.left == 0 {
+    ///             conn.close();
+    ///         }
+    ///     }
+    ///     fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}
+    /// }
+    ///
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (ours, client) = UnixStream::pair()?;
+    /// let options = ConnOptions { high_water: 32 * 1024, ..ConnOptions::default() };
+    /// let stream = Io::of(&rt.handle()).adopt(ours)?;
+    /// stream.serve(&rt.handle().new_color(), options, Source { left: 1_000_000 });
+    /// assert_eq!(std::io::read_to_string(client)?.len(), 1_000_000);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn is_congested(&self) -> bool {
         self.load().is_congested(&self.options)
     }
@@ -269,6 +405,36 @@ impl Conn {
     ///
     /// This is for a protocol that has answered many messages in one call, and leaves the rest so
     /// that other colors get their turn.
+    ///
+    /// # Examples
+    ///
+    /// One answer for each call:
+    ///
+    /// ```
+    /// use std::{io::{Read, Write}, os::unix::net::UnixStream};
+    /// use dapple_io::{Io, stream::{Conn, ConnOptions, Protocol}};
+    /// use dapple::Cx;
+    ///
+    /// struct Squares;
+    /// impl Protocol for Squares {
+    ///     fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+    ///         let Some(&number) = conn.input().first() else { return };
+    ///         conn.consume(1);
+    ///         conn.write(|out| out.push(number * number));
+    ///         conn.come_back();        // for the next number
+    ///     }
+    /// }
+    ///
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (ours, mut client) = UnixStream::pair()?;
+    /// let stream = Io::of(&rt.handle()).adopt(ours)?;
+    /// stream.serve(&rt.handle().new_color(), ConnOptions::default(), Squares);
+    /// client.write_all(&[1, 2, 3])?;
+    /// let mut answers = [0; 3];
+    /// client.read_exact(&mut answers)?;
+    /// assert_eq!(answers, [1, 4, 9]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn come_back(&mut self) {
         self.state.come_back();
     }
@@ -280,6 +446,43 @@ impl Conn {
     /// timeout nor the frame timeout runs meanwhile. The out-buffer is still written, and
     /// [`on_room`](super::Protocol::on_room) reports room. A peer that resets the connection ends
     /// it.
+    ///
+    /// # Examples
+    ///
+    /// A server that computes each answer on another core, and takes no input meanwhile:
+    ///
+    /// ```
+    /// use std::{io::{Read, Write}, os::unix::net::UnixStream, sync::Weak};
+    /// use dapple_io::{Io, stream::{Conn, ConnOptions, Connection, Protocol}};
+    /// use dapple::Cx;
+    ///
+    /// struct Squares { me: Weak<Connection<Squares>> }
+    /// impl Protocol for Squares {
+    ///     fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx) {
+    ///         let Some(&number) = conn.input().first() else { return };
+    ///         conn.consume(1);
+    ///         conn.pause();
+    ///         let Some(me) = self.me.upgrade() else { return };
+    ///         cx.post_uncolored(move |_| {
+    ///             let square = number * number;
+    ///             me.with(move |_, conn, _| {
+    ///                 conn.send(&[square]);
+    ///                 conn.resume();           // `on_data` gets the rest of the input
+    ///             });
+    ///         });
+    ///     }
+    /// }
+    ///
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (ours, mut client) = UnixStream::pair()?;
+    /// let (stream, color) = (Io::of(&rt.handle()).adopt(ours)?, rt.handle().new_color());
+    /// stream.serve_with(&color, ConnOptions::default(), |me| Squares { me });
+    /// client.write_all(&[1, 2, 3])?;
+    /// let mut answers = [0; 3];
+    /// client.read_exact(&mut answers)?;
+    /// assert_eq!(answers, [1, 4, 9]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn pause(&mut self) {
         self.state.pause();
     }
@@ -290,6 +493,8 @@ impl Conn {
     }
 
     /// Ends a pause. The protocol is called again, even if no new input has arrived.
+    ///
+    /// See [`pause`](Self::pause) for an example.
     pub fn resume(&mut self) {
         if self.state.is_paused() {
             self.state.resume(clock::now());
@@ -351,6 +556,8 @@ impl Conn {
 
     /// Closes the connection when the out-buffer has been written, because the peer broke the rules
     /// of the protocol. `why` names the rule in [`CloseReason::Protocol`].
+    ///
+    /// See [`CloseReason`] for an example.
     pub fn reject(&mut self, why: &'static str) {
         self.state.end(Why::Protocol(why));
     }

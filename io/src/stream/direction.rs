@@ -8,7 +8,7 @@
 use std::time::Instant;
 
 use super::buffer::{Filled, Flushed};
-use crate::reactor::{Readiness, Trust};
+use crate::readiness::{Readiness, Trust};
 
 /// The state of the direction from the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

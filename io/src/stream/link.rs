@@ -27,7 +27,8 @@ use super::socket::Socket;
 use super::state::{Budget, Call, Next, Why, later};
 use super::{CloseReason, ConnOptions, Stream};
 use crate::Addr;
-use crate::reactor::{How, News, OrElse, ReactorShared, Readiness, Registered, Seen};
+use crate::reactor::{News, OrElse, ReactorShared, Registered};
+use crate::readiness::{How, Readiness, Seen};
 
 /// The number of bytes after which one write ends. Its last system call may exceed it.
 const WRITE_BUDGET: u64 = 1024 * 1024;
@@ -39,6 +40,38 @@ const WRITE_BUDGET: u64 = 1024 * 1024;
 ///
 /// A protocol that panics loses its connection, and nothing else. It is dropped without a call of
 /// [`on_close`](Self::on_close).
+///
+/// # Examples
+///
+/// A server that numbers the lines of its client:
+///
+/// ```
+/// use dapple_io::stream::{Conn, Protocol};
+/// use dapple::Cx;
+///
+/// struct Numbers(u32);
+/// impl Protocol for Numbers {
+///     fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+///         // The start of a line stays in the input until the rest has arrived.
+///         while let Some(end) = conn.input().iter().position(|byte| *byte == b'\n') {
+///             conn.consume(end + 1);
+///             self.0 += 1;
+///             conn.send(format!("{}\n", self.0).as_bytes());
+///         }
+///     }
+/// }
+/// # use dapple_io::{Io, stream::ConnOptions};
+/// # use std::{io::{Read, Write}, os::unix::net::UnixStream};
+/// # let rt = dapple_io::runtime().build()?;
+/// let (ours, mut client) = UnixStream::pair()?;
+/// let stream = Io::of(&rt.handle()).adopt(ours)?;
+/// stream.serve(&rt.handle().new_color(), ConnOptions::default(), Numbers(0));
+/// client.write_all(b"one\ntwo\nthr")?;
+/// let mut answers = [0; 4];
+/// client.read_exact(&mut answers)?;
+/// assert_eq!(&answers, b"1\n2\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub trait Protocol: Send + 'static {
     /// Called when the connection begins, before anything has been read. The default does nothing.
     fn on_open(&mut self, _conn: &mut Conn, _cx: &mut Cx) {}
@@ -53,7 +86,8 @@ pub trait Protocol: Send + 'static {
     /// [congested](Conn::is_congested).
     ///
     /// It is called even if the protocol has not checked for congestion, and also while the
-    /// connection is [paused](Conn::pause). The default calls [`on_data`](Self::on_data).
+    /// connection is [paused](Conn::pause). The default calls [`on_data`](Self::on_data). See
+    /// [`Conn::is_congested`] for an example.
     fn on_room(&mut self, conn: &mut Conn, cx: &mut Cx) {
         self.on_data(conn, cx);
     }
@@ -170,7 +204,7 @@ impl<P: Protocol> Registered for Source<P> {
                 link.run(cx, |link, _| link.conn.state.drain());
             }),
             News::Refused => {
-                tracing::debug!("the runtime of a connection's color has ended: it is closed");
+                tracing::debug!("closing a connection, because the runtime of its color has ended");
                 shut_down(&self.stream);
                 self.place.leave();
             }
@@ -236,6 +270,22 @@ impl<P: Protocol> Connection<P> {
     /// Posts `f` to the connection's color, where it gets the protocol and the connection.
     ///
     /// If the connection is gone by then, or the runtime of its color has ended, `f` is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use dapple_io::{Io, stream::{Conn, ConnOptions, Protocol}}; struct Quiet;
+    /// # impl Protocol for Quiet { fn on_data(&mut self, _: &mut Conn, _: &mut dapple::Cx) {} }
+    /// # let rt = dapple_io::runtime().build()?;
+    /// # let (ours, client) = std::os::unix::net::UnixStream::pair()?;
+    /// # let (stream, color) = (Io::of(&rt.handle()).adopt(ours)?, rt.handle().new_color());
+    /// let connection = stream.serve(&color, ConnOptions::default(), Quiet);
+    /// // The calls work from any thread, and run in their order.
+    /// connection.with(|_, conn, _| conn.send(b"news"));
+    /// connection.with(|_, conn, _| conn.close());
+    /// assert_eq!(std::io::read_to_string(client)?, "news");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn with(&self, f: impl FnOnce(&mut P, &mut Conn, &mut Cx) + Send + 'static) {
         // The closure gets a box of its own, so that a large one is not moved again with its

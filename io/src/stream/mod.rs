@@ -46,6 +46,34 @@ pub use conn::{Conn, TakenInput};
 pub use link::{Connection, Protocol};
 
 /// A connected stream that nothing reads yet. Dropping it closes it.
+///
+/// # Examples
+///
+/// A server that computes its answers on all cores, and sends them in the order of the messages:
+///
+/// ```
+/// use std::{io::{Read, Write}, os::unix::net::UnixStream};
+/// use dapple_io::{Io, transport::{Message, TransportOptions}};
+/// use dapple::Sequencer;
+/// let rt = dapple_io::runtime().build()?;
+/// let (ours, mut client) = UnixStream::pair()?;
+/// let (stream, color) = (Io::of(&rt.handle()).adopt(ours)?, rt.handle().new_color());
+/// let answers = Sequencer::new(&color, |(message, answer): (Message, Vec<u8>), _| {
+///     _ = message.reply(&answer);      // fails if the client is gone
+/// });
+/// stream.deliver(&color, TransportOptions::default(), move |message, cx| {
+///     let place = answers.reserve();
+///     cx.post_uncolored(move |_| {
+///         let answer = message.bytes().to_ascii_uppercase();
+///         place.complete((message, answer));
+///     });
+/// });
+/// client.write_all(b"\0\0\0\x03one\0\0\0\x03two")?;
+/// let mut all = [0; 14];
+/// client.read_exact(&mut all)?;
+/// assert_eq!(&all, b"\0\0\0\x03ONE\0\0\0\x03TWO");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Stream {
     pub(crate) socket: Arc<Socket>,
@@ -77,6 +105,27 @@ impl Stream {
     /// # Errors
     ///
     /// Returns `Unsupported` for a pair of pipes, and otherwise the system's error.
+    ///
+    /// # Examples
+    ///
+    /// A thread that uses the socket with blocking calls:
+    ///
+    /// ```
+    /// use std::{io::Write, net::TcpStream};
+    /// use dapple_io::{Io, tcp::Accepting};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let local = "127.0.0.1:0".parse().unwrap();
+    /// let listener = Io::of(&rt.handle()).listen(local, Accepting::PerWorker, |stream, _| {
+    ///     std::thread::spawn(move || {
+    ///         let mut socket = TcpStream::from(stream.into_fd()?);
+    ///         socket.set_nonblocking(false)?;
+    ///         socket.write_all(b"hello")
+    ///     });
+    /// })?;
+    /// let client = TcpStream::connect(listener.local_addr())?;
+    /// assert_eq!(std::io::read_to_string(client)?, "hello");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[doc(alias = "into_raw_fd")]
     pub fn into_fd(self) -> io::Result<OwnedFd> {
         let socket = self.socket.as_socket().ok_or(io::ErrorKind::Unsupported)?;
@@ -86,6 +135,38 @@ impl Stream {
     }
 
     /// Has `protocol` talk over the stream, on `color`, and returns a handle of the connection.
+    ///
+    /// # Examples
+    ///
+    /// A protocol that greets its client, and says goodbye when the program is about to end:
+    ///
+    /// ```
+    /// use std::os::unix::net::UnixStream;
+    /// use dapple_io::{Io, stream::{Conn, ConnOptions, Protocol}};
+    /// use dapple::Cx;
+    ///
+    /// struct Polite;
+    /// impl Protocol for Polite {
+    ///     fn on_open(&mut self, conn: &mut Conn, _: &mut Cx) {
+    ///         conn.send(b"hello, ");
+    ///     }
+    ///     fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+    ///         conn.consume(conn.input().len());
+    ///     }
+    ///     fn on_drain(&mut self, conn: &mut Conn, _: &mut Cx) {
+    ///         conn.send(b"goodbye");
+    ///         conn.close();
+    ///     }
+    /// }
+    ///
+    /// let rt = dapple_io::runtime().build()?;
+    /// let io = Io::of(&rt.handle());
+    /// let (ours, client) = UnixStream::pair()?;
+    /// io.adopt(ours)?.serve(&rt.handle().new_color(), ConnOptions::default(), Polite);
+    /// io.drain_connections();
+    /// assert_eq!(std::io::read_to_string(client)?, "hello, goodbye");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn serve<P: Protocol>(
         self,
@@ -158,6 +239,8 @@ impl Stream {
     ///
     /// The weak handle can be upgraded for as long as the connection exists. A protocol that needs
     /// the handle itself is made by [`serve_with`](Self::serve_with).
+    ///
+    /// See [`serve_with`](Self::serve_with) for an example of a weak handle.
     #[track_caller]
     pub fn serve_weakly<P: Protocol>(
         self,
@@ -179,6 +262,35 @@ impl AsFd for Stream {
 }
 
 /// The limits of a connection (N5). Each has a default.
+///
+/// # Examples
+///
+/// A limit of 8 bytes for a message that is not complete:
+///
+/// ```
+/// use std::{io::Write, os::unix::net::UnixStream, sync::mpsc};
+/// use dapple_io::{Io, stream::{CloseReason, Conn, ConnOptions, Protocol}};
+/// use dapple::Cx;
+///
+/// struct Waits(mpsc::Sender<bool>);
+/// impl Protocol for Waits {
+///     fn on_data(&mut self, _: &mut Conn, _: &mut Cx) {}       // the end has not arrived
+///     fn on_close(&mut self, reason: &CloseReason, _: &mut Cx) {
+///         self.0.send(matches!(reason, CloseReason::InputLimit)).unwrap();
+///     }
+/// }
+///
+/// let rt = dapple_io::runtime().build()?;
+/// let (tell, told) = mpsc::channel();
+/// let (ours, mut client) = UnixStream::pair()?;
+/// let options = ConnOptions { max_input: 8, ..ConnOptions::default() };
+/// let stream = Io::of(&rt.handle()).adopt(ours)?;
+/// stream.serve(&rt.handle().new_color(), options, Waits(tell));
+/// client.write_all(b"much too long")?;
+/// # drop(client);
+/// assert!(told.recv().unwrap());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnOptions {
     /// The time without traffic after which the connection closes, while no input is incomplete and
@@ -222,6 +334,41 @@ impl Default for ConnOptions {
 }
 
 /// The reason why a connection ended.
+///
+/// # Examples
+///
+/// A protocol that [rejects](Conn::reject) a peer that sends anything but digits:
+///
+/// ```
+/// use std::{io::Write, os::unix::net::UnixStream, sync::mpsc};
+/// use dapple_io::{Io, stream::{CloseReason, Conn, ConnOptions, Protocol}};
+/// use dapple::Cx;
+///
+/// struct Digits(mpsc::Sender<&'static str>);
+/// impl Protocol for Digits {
+///     fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
+///         match conn.input().iter().all(u8::is_ascii_digit) {
+///             true => conn.consume(conn.input().len()),
+///             false => conn.reject("not a digit"),
+///         }
+///     }
+///     fn on_close(&mut self, reason: &CloseReason, _: &mut Cx) {
+///         if let CloseReason::Protocol(rule) = reason {
+///             self.0.send(rule).unwrap();
+///         }
+///     }
+/// }
+///
+/// let rt = dapple_io::runtime().build()?;
+/// let (tell, told) = mpsc::channel();
+/// let (ours, mut client) = UnixStream::pair()?;
+/// let stream = Io::of(&rt.handle()).adopt(ours)?;
+/// stream.serve(&rt.handle().new_color(), ConnOptions::default(), Digits(tell));
+/// client.write_all(b"12x")?;
+/// # drop(client);
+/// assert_eq!(told.recv().unwrap(), "not a digit");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CloseReason {

@@ -141,7 +141,7 @@ impl Pipes {
             && let Err(error) = File::open("/dev/null")
                 .and_then(|nothing| sys::replace(self.from.as_fd(), nothing.as_fd()))
         {
-            tracing::debug!(%error, "a pipe stays open");
+            tracing::debug!(%error, "cannot close a pipe");
         }
     }
 

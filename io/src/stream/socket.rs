@@ -14,7 +14,8 @@ use super::pipes::Pipes;
 
 use crate::Addr;
 use crate::listen::Counted;
-use crate::reactor::{ReactorShared, Registered, both_directions};
+use crate::reactor::{ReactorShared, Registered};
+use crate::readiness::both_directions;
 use crate::sys;
 
 /// A non-blocking socket, or a pair of non-blocking pipes.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::ConnOptions;
 use super::buffer::{Filled, Flushed};
 use super::direction::{FromPeer, ToPeer};
-use crate::reactor::{Readiness, Trust};
+use crate::readiness::{Readiness, Trust};
 
 /// The number of descriptors in the out-buffer, for files or to be sent, from which on no more
 /// should be added.

@@ -23,7 +23,7 @@ pub(crate) fn take_inherited(numbers: &[RawFd]) -> io::Result<Option<Vec<OwnedFd
     }
     let is_twice = |index: usize| numbers[..index].contains(&numbers[index]);
     if (0..numbers.len()).any(|index| numbers[index] <= libc::STDERR_FILENO || is_twice(index)) {
-        let why = "the descriptors that the environment names are not different ones";
+        let why = "the environment names a standard descriptor, or a descriptor twice";
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
     // All of them are checked before the first one is taken.

@@ -89,7 +89,7 @@ fn talks_to_itself(make: &dyn Fn() -> Connection, said: &[u8]) {
         (side.got, side.end)
     });
     assert_eq!(outcomes[0], outcomes[1]);
-    assert!(outcomes[0].1.is_some(), "what is left comes to an end");
+    assert!(outcomes[0].1.is_some(), "a session whose peer has gone ends");
 }
 
 /// One of the two sides of a session.
@@ -145,7 +145,7 @@ impl Side {
     fn is_left(&mut self) {
         if self.end.is_none() && self.wants(ROOM).is_some() {
             self.receives(&[]);
-            assert_eq!(self.wants(ROOM), None, "nothing is wanted of who has gone");
+            assert_eq!(self.wants(ROOM), None, "nothing is asked of a peer that has gone");
         }
     }
 
@@ -153,7 +153,7 @@ impl Side {
         if self.session.receive(bytes) == Answer::Made {
             self.sends();
         }
-        assert!(self.session.held() <= READ, "what is held is bounded");
+        assert!(self.session.held() <= READ, "the buffered input is bounded");
     }
 
     /// Goes on until the session needs bytes of the peer, and returns the most that it takes.
@@ -195,7 +195,7 @@ impl Side {
     }
 
     fn sends(&mut self) {
-        self.session.send(&mut self.sent).expect("memory takes all");
+        self.session.send(&mut self.sent).expect("writing to memory cannot fail");
     }
 
     fn says(&mut self, what: &[u8]) {

@@ -112,7 +112,7 @@ pub struct TlsStream {
 impl TlsStream {
     /// Performs a TLS handshake as the server, and returns the stream when it is done.
     ///
-    /// There is no time limit; see [`dapple::Handle::timeout`].
+    /// There is no time limit; see [`dapple::Handle::timeout`]. The [type](Self) has an example.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl TlsStream {
     /// Performs a TLS handshake as a client of the server `name`, and returns the stream when it is
     /// done.
     ///
-    /// There is no time limit; see [`dapple::Handle::timeout`].
+    /// There is no time limit; see [`dapple::Handle::timeout`]. The [type](Self) has an example.
     ///
     /// # Errors
     ///

@@ -83,6 +83,33 @@ impl Stream {
     /// Messages are framed by their lengths; see [`Frames`]. `f` may post a message further, to
     /// colors or to domains. A [`Sequencer`](dapple::Sequencer) puts replies that are made on other
     /// colors in order.
+    ///
+    /// # Examples
+    ///
+    /// A server that adds the bytes of each message, in parallel, and replies in order:
+    ///
+    /// ```
+    /// use dapple::Sequencer;
+    /// use dapple_io::{Io, transport::{Message, TransportOptions}};
+    /// use std::{io::{Read, Write}, os::unix::net::UnixStream};
+    /// let rt = dapple_io::runtime().build()?;
+    /// let (ours, mut client) = UnixStream::pair()?;
+    /// let color = rt.handle().new_color();
+    /// let replies = Sequencer::new(&color, |(to, sum): (Message, u8), _| _ = to.reply(&[sum]));
+    /// let stream = Io::of(&rt.handle()).adopt(ours)?;
+    /// stream.deliver(&color, TransportOptions::default(), move |message, cx| {
+    ///     let place = replies.reserve();
+    ///     cx.post_uncolored(move |_| {      // on all cores, in any order
+    ///         let sum = message.bytes().iter().sum();
+    ///         place.complete((message, sum));
+    ///     });
+    /// });
+    /// client.write_all(&[0, 0, 0, 2, 10, 20, 0, 0, 0, 1, 5])?;
+    /// let mut answers = [0; 10];
+    /// client.read_exact(&mut answers)?;
+    /// assert_eq!(answers, [0, 0, 0, 1, 30, 0, 0, 0, 1, 5]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[track_caller]
     pub fn deliver<F>(self, color: &Color, options: TransportOptions, f: F) -> Transport
     where

@@ -37,6 +37,19 @@ use crate::codec::{self, Codec, Decoded, EncodeError, Frames};
 use crate::stream::{ConnOptions, Connection};
 
 /// The limits of a transport.
+///
+/// # Examples
+///
+/// ```
+/// use dapple_io::{Io, transport::TransportOptions};
+/// let rt = dapple_io::runtime().build()?;
+/// let (ours, _peer) = std::os::unix::net::UnixStream::pair()?;
+/// let stream = Io::of(&rt.handle()).adopt(ours)?;
+/// let options = TransportOptions { max_message: 100, ..TransportOptions::default() };
+/// let transport = stream.deliver(&rt.handle().new_color(), options, |_, _| ());
+/// assert!(transport.send(&[0; 101]).unwrap_err().is_too_long());
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransportOptions {
     /// The maximum length of a message, in bytes, in either direction. A connection whose peer
@@ -67,6 +80,27 @@ impl Default for TransportOptions {
 /// and can be sent to any thread.
 ///
 /// Dropping it does not close the connection.
+///
+/// # Examples
+///
+/// A program that sends a message on its own account:
+///
+/// ```
+/// use dapple_io::{Io, transport::TransportOptions};
+/// use std::{io::Read, os::unix::net::UnixStream};
+/// let rt = dapple_io::runtime().build()?;
+/// let (ours, mut peer) = UnixStream::pair()?;
+/// let stream = Io::of(&rt.handle()).adopt(ours)?;
+/// let color = rt.handle().new_color();
+/// let transport = stream.deliver(&color, TransportOptions::default(), |_, _| ());
+/// transport.send(b"hello").expect("it is open");
+/// transport.close();
+/// assert!(transport.send(b"more").unwrap_err().is_closed());
+/// let mut all = Vec::new();
+/// peer.read_to_end(&mut all)?;
+/// assert_eq!(all, b"\0\0\0\x05hello");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Transport(Arc<Shared>);
 
@@ -177,7 +211,8 @@ impl Transport {
     /// Sends a message.
     ///
     /// Messages leave in the order in which they are sent. Messages that deferred actions of a
-    /// domain's events send leave in the order of the events' tickets.
+    /// domain's events send leave in the order of the events' tickets. See the [type](Self) for an
+    /// example.
     ///
     /// # Errors
     ///
@@ -205,7 +240,7 @@ impl Transport {
     }
 
     /// Closes the connection when everything that was sent has been written. Nothing more is
-    /// delivered or sent.
+    /// delivered or sent. See the [type](Self) for an example.
     pub fn close(&self) {
         let mut state = self.0.lock();
         if state.stage == Stage::Open {
@@ -380,7 +415,8 @@ impl Message {
         &self.bytes
     }
 
-    /// Sends a message to the peer, as [`Transport::send`] does.
+    /// Sends a message to the peer, as [`Transport::send`] does. See
+    /// [`Stream::deliver_by`](crate::stream::Stream::deliver_by) for an example.
     ///
     /// # Errors
     ///

@@ -45,11 +45,11 @@ fn all_who_are_in_the_room_hear_what_is_said() {
     let mut room = Program::start("chat", &["room", "127.0.0.1:0"]);
     let port = room.port();
     let mut ada = Guest::comes(&port, "ada");
-    assert_eq!(ada.hears(), "* ada comes");
+    assert_eq!(ada.hears(), "* ada has joined");
     let mut bob = Guest::comes(&port, "ada");
-    assert_eq!(bob.hears(), "* that name is taken: another one?");
+    assert_eq!(bob.hears(), "* that name is taken, choose another one");
     bob.says("bob");
-    assert_eq!((ada.hears(), bob.hears()), ("* bob comes".into(), "* bob comes".into()));
+    assert_eq!((ada.hears(), bob.hears()), ("* bob has joined".into(), "* bob has joined".into()));
     for n in 0..100 {
         ada.says(&format!("line {n}"));
     }
@@ -58,8 +58,8 @@ fn all_who_are_in_the_room_hear_what_is_said() {
         assert_eq!(ada.hears(), format!("ada: line {n}"));
     }
     if let Some((mut screen, mut keyboard)) = at_a_terminal("cy", &port) {
-        assert_eq!(ada.hears(), "* cy comes");
-        assert_eq!(screen.line(), "* cy comes");
+        assert_eq!(ada.hears(), "* cy has joined");
+        assert_eq!(screen.line(), "* cy has joined");
         ada.says("hello, cy");
         assert_eq!(screen.line(), "ada: hello, cy");
         keyboard.write_all(b"hello, room\n").unwrap();
@@ -67,18 +67,18 @@ fn all_who_are_in_the_room_hear_what_is_said() {
         assert_eq!(screen.line(), "cy: hello, room");
         // The end of the input, as a user types it at a terminal.
         keyboard.write_all(&[4]).unwrap();
-        assert_eq!(ada.hears(), "* cy goes");
+        assert_eq!(ada.hears(), "* cy has left");
         assert!(screen.process.wait().unwrap().success());
         drop(bob);
     } else {
         drop(bob);
     }
-    assert_eq!(ada.hears(), "* bob goes");
+    assert_eq!(ada.hears(), "* bob has left");
     // A guest whose line is too long is disconnected.
     let mut dot = Guest::comes(&port, "dot");
-    assert_eq!(ada.hears(), "* dot comes");
+    assert_eq!(ada.hears(), "* dot has joined");
     dot.says(&"x".repeat(2_000));
-    assert_eq!(ada.hears(), "* dot goes");
+    assert_eq!(ada.hears(), "* dot has left");
     room.ends();
 }
 
@@ -87,7 +87,7 @@ fn the_client_reads_files_and_pipes_as_well() {
     let mut room = Program::start("chat", &["room", "127.0.0.1:0"]);
     let port = room.port();
     let mut ada = Guest::comes(&port, "ada");
-    assert_eq!(ada.hears(), "* ada comes");
+    assert_eq!(ada.hears(), "* ada has joined");
     let folder = tempfile::tempdir().unwrap();
     let (input, output) = (folder.path().join("input"), folder.path().join("output"));
     std::fs::write(&input, "one\ntwo\n").unwrap();
@@ -99,7 +99,7 @@ fn the_client_reads_files_and_pipes_as_well() {
         .unwrap();
     assert!(status.success());
     let heard: Vec<_> = (0..4).map(|_| ada.hears()).collect();
-    assert_eq!(heard, ["* eve comes", "eve: one", "eve: two", "* eve goes"]);
+    assert_eq!(heard, ["* eve has joined", "eve: one", "eve: two", "* eve has left"]);
     // The input of a daemon ends at once.
     let status = Command::new(example("chat"))
         .args(["join", "eve", &format!("127.0.0.1:{port}")])
@@ -108,21 +108,21 @@ fn the_client_reads_files_and_pipes_as_well() {
         .status()
         .unwrap();
     assert!(status.success());
-    assert_eq!((ada.hears(), ada.hears()), ("* eve comes".into(), "* eve goes".into()));
+    assert_eq!((ada.hears(), ada.hears()), ("* eve has joined".into(), "* eve has left".into()));
     let mut piped = Command::new(example("chat"))
         .args(["join", "eve", &format!("127.0.0.1:{port}")])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    assert_eq!(ada.hears(), "* eve comes");
+    assert_eq!(ada.hears(), "* eve has joined");
     ada.says("bye");
     assert_eq!(ada.hears(), "ada: bye");
     let mut lines = BufReader::new(piped.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), "* eve comes");
+    assert_eq!(lines.next().unwrap().unwrap(), "* eve has joined");
     assert_eq!(lines.next().unwrap().unwrap(), "ada: bye");
     drop(piped.stdin.take());
     assert!(piped.wait().unwrap().success());
-    assert_eq!(ada.hears(), "* eve goes");
+    assert_eq!(ada.hears(), "* eve has left");
     room.ends();
 }

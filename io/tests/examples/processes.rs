@@ -20,7 +20,7 @@ fn the_supervisor_tells_what_programs_print_and_starts_them_again() {
     // It waits before each restart, twice as long each time: 100 ms and 200 ms.
     assert!(begin.elapsed() >= Duration::from_millis(300));
     let rest = supervise.ends();
-    assert!(rest.ends_with("all have ended\n"), "{rest}");
+    assert!(rest.ends_with("all programs have ended\n"), "{rest}");
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn the_supervisor_ends_its_programs_with_itself_and_restarts_them_on_request() {
     let second = lines.iter().find_map(|line| line.strip_prefix("sleeper: ")).unwrap().to_owned();
     assert!(is_there(&second) && !is_there(&first));
     let rest = supervise.ends();
-    assert_eq!(rest, "sleeper ended: signal: 15 (SIGTERM)\nall have ended\n");
+    assert_eq!(rest, "sleeper ended: signal: 15 (SIGTERM)\nall programs have ended\n");
     assert!(!is_there(&second));
 }
 

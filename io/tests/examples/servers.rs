@@ -260,7 +260,7 @@ fn the_key_value_server_saves_what_was_there_last_in_each_step() {
             let mut told = String::new();
             let mut errors = refused.process.stderr.take().unwrap();
             errors.read_to_string(&mut told).unwrap();
-            assert!(told.contains("damaged from byte"), "{told}");
+            assert!(told.contains("damaged at byte"), "{told}");
         }
         assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
     }

@@ -9,7 +9,7 @@
 //! * [`reaper`]: the removal of deleted data.
 //! * [`propfind`], [`proppatch`]: properties.
 //! * [`live`]: the properties that have an effect.
-//! * [`xml`]: documents.
+//! * [`xml`]: documents of requests and responses.
 //! * [`lock`]: LOCK, UNLOCK.
 //! * [`problem`](self::problem): refusals.
 //!

@@ -8,7 +8,7 @@
 //! * [`attributes`]: times and rights that clients set.
 //! * [`walk`]: the members of folders.
 //! * [`change`]: creating, moving, replacing, deleting.
-//! * [`copy`]: copies.
+//! * [`copy`]: copies of files and folders.
 //! * [`remove`]: the removal of deleted data.
 //!
 //! Symbolic links are neither followed nor shown. The kernel resolves every path with `openat2` and

@@ -266,7 +266,8 @@ fn verdicts(name: &str, load: Load, of: impl Fn(Way) -> f64) -> Vec<Verdict> {
     });
     let expected = format!("{name}: cost-aware stealing is never below 0.98 of none");
     let measured = format!(
-        "{aware:.2} x, compared with {none:.2} x without stealing ({eager:.2} x with eager stealing)"
+        "{aware:.2} x, compared with {none:.2} x without stealing ({eager:.2} x with eager \
+         stealing)"
     );
     verdicts.push(Verdict::of(&expected, measured, || aware >= 0.98 * none));
     verdicts

@@ -8,7 +8,7 @@ use crate::{Context, Ticket};
 impl<S: State> Watch<S> {
     pub(in crate::check) fn enters(&mut self, ticket: Ticket, context: Context) -> Checked {
         if self.seat(ticket).at != At::Waits(context) {
-            let what = format!("it is let into {context}, and did not ask for it");
+            let what = format!("it is let into {context} without having asked for it");
             return Err(Broken::by(Rule::I3, ticket, what));
         }
         if let Some((other, does)) = self.hindrance(ticket, context) {
@@ -28,7 +28,7 @@ impl<S: State> Watch<S> {
         let with = |s: &Seat| s.ticket < ticket || matches!(s.at, At::In(c) if c > Context::None);
         let other = self.seats.iter().find(|s| s.ticket != ticket && with(s));
         if let Some(other) = other {
-            let what = format!("it is to be alone, and ticket {} is there", other.ticket);
+            let what = format!("it is let be alone while ticket {} is in the way", other.ticket);
             return Err(Broken::by(Rule::I9, ticket, what));
         }
         let seat = self.seat(ticket);
@@ -96,14 +96,14 @@ impl<S: State> Watch<S> {
             Some((of, _, true)) if of == parent => {
                 Err(Broken::by(Rule::I12, parent, "its sub-event begins, and poison covers it"))
             }
-            _ => Err(Broken::by(Rule::I1, parent, "its sub-event begins, and is not to")),
+            _ => Err(Broken::by(Rule::I1, parent, "its sub-event begins, but should not")),
         }
     }
 
     pub(in crate::check) fn skips_sub_event(&mut self, parent: Ticket) -> Checked {
         match self.expected.take() {
             Some((of, _, true)) if of == parent => Ok(()),
-            _ => Err(Broken::by(Rule::I12, parent, "its sub-event is skipped, and is not to")),
+            _ => Err(Broken::by(Rule::I12, parent, "its sub-event is skipped, but should not be")),
         }
     }
 }

@@ -175,7 +175,7 @@ impl<S: State> Watch<S> {
         };
         let (rule, what) = match first.at {
             At::Ended { panicked: true, .. } => (Rule::I12, "it panicked, and the order stops"),
-            At::Ended { .. } => (Rule::I8, "it is the oldest and has ended, and does not commit"),
+            At::Ended { .. } => (Rule::I8, "it is the oldest and has ended, but does not commit"),
             At::ToBeAlone | At::Flushed => (Rule::I9, "it is the oldest, and waits to be alone"),
             _ => return Ok(()),
         };

@@ -93,7 +93,7 @@ impl<S: State, O: Steps> World<S, O> {
 
     pub(super) fn index(&self, ticket: Ticket) -> Checked<usize> {
         let place = self.live.binary_search_by_key(&ticket, |live| live.ticket);
-        let what = || format!("ticket {ticket} is told to go on, and is not there");
+        let what = || format!("ticket {ticket} is told to go on, but has no event");
         place.map_err(|_| Broken::new(Rule::Steps, what()))
     }
 

@@ -152,7 +152,7 @@ impl<S: State, O: Steps> World<S, O> {
         self.watch.settled()?;
         self.check_versions()?;
         if self.order.uncommitted() != self.watch.uncommitted() {
-            return Err(Broken::new(Rule::I1, "the order counts other events than there are"));
+            return Err(Broken::new(Rule::I1, "the order's count of uncommitted events is wrong"));
         }
         Ok(())
     }
@@ -179,7 +179,7 @@ impl<S: State, O: Steps> World<S, O> {
         for version in 0..self.versions.current() {
             if !self.live.iter().any(|live| live.version == Some(version)) {
                 let state = self.versions.get(version);
-                let what = format!("the version {state:?} is kept, and nobody needs it");
+                let what = format!("the version {state:?} is kept, although no event needs it");
                 return Err(Broken::new(Rule::I11, what));
             }
         }

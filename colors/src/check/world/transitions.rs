@@ -74,7 +74,9 @@ impl<S: State, O: Steps> World<S, O> {
             }
             (Phase::Gone, _) => self.abandon(i, scenario, line),
             (Phase::Commits, _) => self.commit(i, scenario, line),
-            (Phase::Waits | Phase::Inside, _) => unreachable!("it goes on by itself"),
+            (Phase::Waits | Phase::Inside, _) => {
+                unreachable!("an event that waits has no choice, and an event inside has a step")
+            }
         }
     }
 
@@ -121,7 +123,7 @@ impl<S: State, O: Steps> World<S, O> {
                 let may = self.watch.may(ticket);
                 if context != Context::None || *highest > may {
                     let what = format!("it cannot renounce to {highest}: it is in {context}");
-                    let what = format!("{what}, and has declared {may} as its highest context");
+                    let what = format!("{what}, but its highest declared context is {may}");
                     return Err(Broken::by(Rule::I4, ticket, what));
                 }
                 self.order.renounce(ticket, *highest);
@@ -146,7 +148,7 @@ impl<S: State, O: Steps> World<S, O> {
         let ticket = self.live[i].ticket;
         let may = self.watch.may(ticket);
         if to > may {
-            let what = format!("it wants {to}, and has declared {may} as its highest context");
+            let what = format!("it wants {to}, but its highest declared context is {may}");
             return Err(Broken::by(Rule::I4, ticket, what));
         }
         self.order.want(ticket, to);

@@ -153,7 +153,7 @@ impl Domain {
                 self.last = last.max(Some(ticket));
                 let is_known = self.enters_order(ticket, reach);
                 require(Rule::I1, !is_known && last < Some(ticket), || {
-                    format!("has it behind the one with ticket {last:?}")
+                    format!("took its ticket after ticket {last:?}")
                 })
             }
             DomainStep::Repairs => {
@@ -162,12 +162,14 @@ impl Domain {
                 if let Some(guest) = self.guests.get_mut(&ticket) {
                     guest.repairs = true;
                 }
-                require(Rule::I1, !is_known, || "has it twice".to_owned())
+                require(Rule::I1, !is_known, || "takes a ticket that another event has".to_owned())
             }
             DomainStep::Begins => {
                 let (reach, committed) = (self.follow.pop_front(), self.committed);
                 let is_known = self.enters_order(ticket, reach.unwrap_or(Context::None));
-                require(Rule::I2, reach.is_some(), || "is a sub-event of none".to_owned())?;
+                require(Rule::I2, reach.is_some(), || {
+                    "is a sub-event that follows no event".to_owned()
+                })?;
                 require(Rule::I1, !is_known && committed < Some(ticket), || {
                     format!("is a sub-event, and that with ticket {committed:?} has committed")
                 })
@@ -229,7 +231,7 @@ impl Domain {
             format!("is alone, and that with ticket {first:?} has not committed")
         })?;
         require(Rule::I9, left.is_empty(), || {
-            "is alone, and not all that it has deferred has run".to_owned()
+            "is alone before all its deferred actions have run".to_owned()
         })
     }
 
@@ -316,7 +318,7 @@ impl Domain {
         self.guests.remove(&ticket);
         self.follow.extend(follows);
         self.committed = Some(ticket);
-        require(Rule::I7, commits, || "has committed, and it was not its turn".to_owned())?;
+        require(Rule::I7, commits, || "has committed out of turn".to_owned())?;
         require(Rule::I7, left == 0 || was_abandoned, || {
             format!("has committed, and {left} of its actions did not run")
         })

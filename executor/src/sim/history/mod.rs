@@ -256,6 +256,22 @@ impl<'a> History<'a> {
     }
 
     /// Returns the events so far, in the order in which they were made.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Runtime, sim};
+    ///
+    /// sim::check(&sim::Config::new().seeds(0..20), |sim| {
+    ///     let history = sim.history();
+    ///     let rt = Runtime::builder().workers(2).build().unwrap();
+    ///     (0..10).for_each(|_| rt.handle().post_uncolored(|_| ()));
+    ///     rt.wait_idle();
+    ///     let events = history.events();
+    ///     let posted = events.iter().filter(|event| event.kind == sim::Sort::Posted);
+    ///     assert_eq!(posted.filter(|event| event.ended.is_some()).count(), 10);
+    /// });
+    /// ```
     pub fn events(&self) -> Vec<Event> {
         self.facts().events
     }
@@ -273,6 +289,21 @@ impl<'a> History<'a> {
     /// # Errors
     ///
     /// Returns how the rule was broken first.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dapple::{Runtime, sim};
+    ///
+    /// sim::check(&sim::Config::new().seeds(0..20), |sim| {
+    ///     let history = sim.history();
+    ///     let rt = Runtime::builder().workers(2).build().unwrap();
+    ///     (0..10).for_each(|_| rt.handle().post_default(|_| ()));
+    ///     rt.wait_idle();
+    ///     assert_eq!(history.check_rule(sim::Rule::C2), Ok(()));
+    ///     assert_eq!(history.check_rule(sim::Rule::E16), Ok(()));         // nothing is left
+    /// });
+    /// ```
     pub fn check_rule(&self, rule: Rule) -> Result<(), Broken> {
         let facts = self.facts();
         check(&facts, &domains::broken(&facts), rule)

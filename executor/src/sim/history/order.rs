@@ -43,7 +43,7 @@ pub(super) fn overlap(facts: &Facts, rule: Rule) -> Option<String> {
                 };
                 if broken == rule {
                     let (one, two) = (facts.describe(event), facts.describe(other));
-                    return Some(format!("{one} began while {two} ran, of the same color"));
+                    return Some(format!("{one} began while {two} of the same color ran"));
                 }
             }
             running.push((index, *access));
@@ -82,7 +82,9 @@ pub(super) fn overtaking(facts: &Facts) -> Option<String> {
                 let is_inside = may_be_inside(event, last) && last.began.is_some_and(|b| b < began);
                 if ended(last) > began.nth && !is_inside {
                     let (one, two) = (facts.describe(event), facts.describe(last));
-                    return Some(format!("{one} began before {two} had ended, posted before it"));
+                    return Some(format!(
+                        "{one} began before {two} had ended, which was posted before it"
+                    ));
                 }
             }
         }

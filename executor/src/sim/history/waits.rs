@@ -82,7 +82,7 @@ pub(super) fn starving(facts: &Facts) -> Option<String> {
         let others = begun[from..to].iter().filter(overtakes).count();
         if others > History::MOST_OVERTAKING {
             let what = facts.describe(event);
-            return Some(format!("{what} has waited, and {others} that came later did not"));
+            return Some(format!("{what} has waited while {others} later events began"));
         }
     }
     None
@@ -154,7 +154,7 @@ pub(super) fn not_at_rest(facts: &Facts) -> Option<String> {
         event.ended.is_none() && event.dropped.is_none() && !waits
     };
     let left = posted.find(is_left)?;
-    Some(format!("{} has not ended, and all is said to be at rest", facts.describe(left)))
+    Some(format!("{} has not ended, although the runtime is at rest", facts.describe(left)))
 }
 
 fn is_posted(event: &Event) -> bool {

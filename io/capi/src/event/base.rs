@@ -451,13 +451,13 @@ impl Locked<'_> {
 impl Deref for Locked<'_> {
     type Target = State;
     fn deref(&self) -> &State {
-        self.guard.as_ref().expect("it is locked until it is dropped")
+        self.guard.as_ref().expect("the guard is present until the drop")
     }
 }
 
 impl DerefMut for Locked<'_> {
     fn deref_mut(&mut self) -> &mut State {
-        self.guard.as_mut().expect("it is locked until it is dropped")
+        self.guard.as_mut().expect("the guard is present until the drop")
     }
 }
 

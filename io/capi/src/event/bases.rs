@@ -3,7 +3,7 @@
 //! Their safety rules are in [`events`](super::events). A configuration is null, or one from
 //! `event_config_new` that has not been freed.
 
-#![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
+#![allow(clippy::missing_safety_doc, reason = "the header of `events` states the safety rules")]
 
 use std::ffi::{CStr, c_char, c_int, c_short, c_void};
 use std::ptr::{null, null_mut};

@@ -4,7 +4,7 @@
 //! output of cbindgen for this file. The safety rules stand in [`events`](super::events). Besides,
 //! a color is one of `dapple.h`, of which the caller has a reference.
 
-#![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
+#![allow(clippy::missing_safety_doc, reason = "the header of `events` states the safety rules")]
 
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ impl State {
             return Ok(Arc::clone(workers));
         }
         let Some(poller) = self.poller.duplicate() else {
-            warn(&format!("{call}: a base that does not use epoll has no colors"));
+            warn(&format!("{call}: a base that does not use epoll cannot have colors"));
             return Err(libc::ENOTSUP);
         };
         let workers = self.wanted_workers.unwrap_or_else(default_workers);
@@ -168,7 +168,7 @@ pub(super) unsafe fn color_for(
     let color = unsafe { count(color) }?;
     let is_its = |workers: &Arc<Workers>| Arc::ptr_eq(&workers.owner, &color.owner);
     if !base.lock().workers.as_ref().is_some_and(is_its) {
-        warn(&format!("{call}: the color is of another event_base."));
+        warn(&format!("{call}: the color belongs to another event_base."));
         return Err(libc::EINVAL);
     }
     Ok(Some(color))

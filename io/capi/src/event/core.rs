@@ -102,7 +102,7 @@ impl State {
     /// A thread that waits in epoll notices the new descriptor at once.
     fn make_notifier(&mut self) -> bool {
         let Some(bell) = Bell::new(self, notified) else {
-            warn("eventfd: the system refuses one, so the loop is not woken");
+            warn("eventfd failed, so other threads cannot wake the loop");
             return false;
         };
         let event = bell.event();
@@ -436,13 +436,13 @@ impl State {
             unsafe { (*event).has(flag) }
         };
         for event in self.fds.events().into_iter().chain(self.signals.events()) {
-            assert!(has(event, flags::INSERTED), "what is watched for says so");
+            assert!(has(event, flags::INSERTED), "a watched event has the flag INSERTED");
         }
         for (at, &event) in self.timeouts.all().iter().enumerate() {
-            assert!(has(event, flags::TIMEOUT), "what times out says so");
+            assert!(has(event, flags::TIMEOUT), "an event in the heap has the flag TIMEOUT");
             // SAFETY: an event in the heap is live.
             let place = unsafe { (*event).place.heap };
-            assert!(place == at as isize, "what times out knows its place");
+            assert!(place == at as isize, "an event knows its index in the heap");
         }
         assert!(self.all_common().into_iter().all(|event| has(event, flags::TIMEOUT)));
         let mut active = 0;
@@ -453,12 +453,12 @@ impl State {
                 active += 1;
                 // SAFETY: a callback in a queue is live.
                 unsafe {
-                    assert!((*callback).has(flag), "what is active says so");
+                    assert!((*callback).has(flag), "a queued callback has the active flag");
                     callback = (*callback).next;
                 }
             }
         }
-        assert!(active == self.active_count, "what is active is counted");
+        assert!(active == self.active_count, "`active_count` is the number of queued callbacks");
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn check_nonblocking(fd: c_int) {
     // SAFETY: the call takes only numbers.
     let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
     if flags >= 0 && flags & libc::O_NONBLOCK == 0 {
-        fatal(&format!("descriptor {fd} blocks"));
+        fatal(&format!("descriptor {fd} is in blocking mode"));
     }
 }
 

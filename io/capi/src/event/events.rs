@@ -13,7 +13,7 @@
 //! * A callback may be called with its argument, on the threads that libevent and `dapple_event.h`
 //!   name.
 
-#![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
+#![allow(clippy::missing_safety_doc, reason = "the header of `events` states the safety rules")]
 
 use std::ffi::{c_int, c_short, c_void};
 use std::ptr::null_mut;

@@ -3,7 +3,7 @@
 //! A finalizer runs in the loop after an event, or a callback of the upper layers, has run for the
 //! last time. The safety rules stand in [`events`](super::events).
 
-#![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
+#![allow(clippy::missing_safety_doc, reason = "the header of `events` states the safety rules")]
 
 use std::ffi::{c_int, c_uint};
 use std::ptr::null_mut;

@@ -56,8 +56,8 @@ impl Heap {
     pub(super) unsafe fn remove(&mut self, event: *mut Event) {
         // SAFETY: the event is in the heap, so `place` is its index.
         let at = unsafe { (*event).place.heap } as usize;
-        debug_assert!(self.0.get(at) == Some(&event), "an event stands where it says");
-        let last = self.0.pop().expect("it is in the heap");
+        debug_assert!(self.0.get(at) == Some(&event), "the event's index is right");
+        let last = self.0.pop().expect("the event is in the heap");
         if last != event {
             match at > 0 && is_later(self.0[(at - 1) / 2], last) {
                 true => self.rise(at, last),

@@ -2,7 +2,7 @@
 //!
 //! The safety rules stand in [`events`](super::events).
 
-#![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
+#![allow(clippy::missing_safety_doc, reason = "the header of `events` states the safety rules")]
 
 use std::ffi::{c_int, c_short, c_uint, c_void};
 

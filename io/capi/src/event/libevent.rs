@@ -50,7 +50,7 @@ pub(super) fn check_version() {
         let version = unsafe { version() };
         if version >> 16 != VERSION {
             eprintln!(
-                "dapple_event: this process has libevent {}.{}; only 2.1 fits",
+                "dapple_event: this process has libevent {}.{}, but libdapple_event needs 2.1",
                 version >> 24,
                 version >> 16 & 0xff
             );

@@ -6,7 +6,7 @@
 //! it is activated or added. All of them run on the one color, and so does the finalizer. So
 //! libevent frees the memory only after none of them runs any longer.
 
-#![allow(clippy::missing_safety_doc, reason = "`events` says what the functions rely on")]
+#![allow(clippy::missing_safety_doc, reason = "the header of `events` states the safety rules")]
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{c_int, c_void};

@@ -4,7 +4,7 @@
 //! The safety rules stand in [`events`](super::events). A callback is memory of the upper layers,
 //! which `event_deferred_cb_init_` has initialized.
 
-#![allow(clippy::missing_safety_doc, reason = "the module says what all of them rely on")]
+#![allow(clippy::missing_safety_doc, reason = "the header of `events` states the safety rules")]
 
 use std::ffi::{c_int, c_short, c_void};
 use std::ptr::null_mut;

@@ -141,7 +141,7 @@ impl<F, C: AsRef<[Arc<Color>]>> Drop for Callee<F, C> {
             let (colors, argument) = (self.colors.as_ref(), self.argument.0);
             // SAFETY: the program guarantees that `drop` may be called once with the argument (see
             // `runtime/mod.rs`). It is called only once, because it has been taken out.
-            door("what frees an argument", || on(colors, || unsafe { drop(argument) }));
+            door("a drop function", || on(colors, || unsafe { drop(argument) }));
         }
     }
 }

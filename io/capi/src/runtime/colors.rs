@@ -1,6 +1,6 @@
 //! The exported functions of colors, and the record of the colors that a callback has.
 
-#![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
+#![allow(clippy::missing_safety_doc, reason = "`runtime/mod.rs` states the safety rules")]
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};

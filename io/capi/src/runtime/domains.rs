@@ -1,6 +1,6 @@
 //! The exported functions of domains, in their dynamic form.
 
-#![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
+#![allow(clippy::missing_safety_doc, reason = "`runtime/mod.rs` states the safety rules")]
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr::null_mut;
@@ -102,7 +102,7 @@ fn step(event: DynCx<State>, owner: Arc<Owner>, callee: Callee<Step, NoColor>) -
     callee.step("a step of an event", &raw mut token);
     let Token { event, owner, next } = token;
     let goes_on = |callee| move |event| step(event, owner, callee);
-    let refused = "it was checked when it was asked for";
+    let refused = "`Token::ask` has checked the step";
     match next {
         Next::Commit => event.commit(),
         Next::Enter(context, callee) => event.enter_then(context, goes_on(callee)).expect(refused),

@@ -1,6 +1,6 @@
 //! The exported function for blocking work, which runs on the threads of the blocking pool.
 
-#![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
+#![allow(clippy::missing_safety_doc, reason = "`runtime/mod.rs` states the safety rules")]
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
@@ -56,7 +56,7 @@ pub unsafe extern "C" fn dapple_offload_from(
         let runs = move |done: Result<(), JoinError>, _: &mut Cx| {
             // A shutdown may have dropped the work without running it.
             if done.is_ok() {
-                callee.run("what follows offloaded work");
+                callee.run("the function after offloaded work");
             }
         };
         let offloaded = move || in_work(|| work.run("offloaded work"));

@@ -1,6 +1,6 @@
 //! The exported functions of runtimes, whose first worker may be a thread of the program.
 
-#![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
+#![allow(clippy::missing_safety_doc, reason = "`runtime/mod.rs` states the safety rules")]
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int};

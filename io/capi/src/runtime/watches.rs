@@ -1,6 +1,6 @@
 //! The exported functions of descriptors and signals.
 
-#![allow(clippy::missing_safety_doc, reason = "`runtime` says what all of them rely on")]
+#![allow(clippy::missing_safety_doc, reason = "`runtime/mod.rs` states the safety rules")]
 
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::{AsFd, BorrowedFd};

@@ -15,7 +15,10 @@ impl World {
         if is_by_itself && !log.was_closed && !log.has_written_in_vain {
             must(!log.has_ended || log.was_told_of_end, "an end that was read is told")?;
             must(why == Why::Io || !log.is_paused, "who is paused is not over by itself")?;
-            must(!log.wants_back || log.is_paused, "who comes back is called before it is over")?;
+            must(
+                !log.wants_back || log.is_paused,
+                "a protocol that wants to be called again is called before it is over",
+            )?;
             let takes = self.takes() && !log.has_ended;
             must(!is_unread || !takes, "what came before an error is delivered")?;
         }
@@ -68,8 +71,11 @@ impl World {
                 must(!has_more || has_end || !self.takes(), "what has arrived is delivered")?;
                 must(!log.has_ended || log.was_told_of_end, "the end is told")?;
                 let has_room = self.load().has_room(&options());
-                must(!log.is_scarce || !has_room, "who waits for room is told of it")?;
-                must(!log.wants_back || log.is_paused, "who comes back is called")?;
+                must(!log.is_scarce || !has_room, "a protocol that waits for room is told of it")?;
+                must(
+                    !log.wants_back || log.is_paused,
+                    "a protocol that wants to be called again is called",
+                )?;
                 must(!log.is_told_to_drain || log.was_told_to_drain, "a drain is told")?;
                 let is_done = !log.wants_shut || self.output > 0 || socket.is_shut;
                 must(is_done, "our side ends when it is to")?;
@@ -84,10 +90,12 @@ impl World {
             }
             State::Closing { .. } => must(self.output > 0, "who has written all goes on")?,
             State::Lingering { .. } => {
-                must(!log.has_ended, "nobody lingers behind the end")?;
+                must(!log.has_ended, "no connection lingers after the end")?;
                 must(!has_more, "what still comes is read")?;
             }
-            State::Closed(_) => return Err("what is closed lets go".to_owned()),
+            State::Closed(_) => {
+                return Err("a closed connection has released its socket".to_owned());
+            }
         }
         let is_armed = limit.is_none_or(|(until, _)| self.timer.is_some_and(|at| at <= until));
         must(is_armed, "a timer is armed for what is waited for")

@@ -11,7 +11,7 @@
 //! and its properties are both old or both new.
 //!
 //! * [`intent`]: the recorded changes.
-//! * [`view`]: reading.
+//! * [`view`]: reading from the store.
 //! * [`tables`]: the transactions.
 
 mod intent;
