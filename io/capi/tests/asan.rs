@@ -1,5 +1,5 @@
-//! The C programs under gcc's AddressSanitizer. On this library it reports nothing, leaks included,
-//! that it does not report on libevent.
+//! The C programs under gcc's AddressSanitizer. On this library it reports no error, and
+//! no more leaked bytes than on libevent.
 mod common;
 
 use std::path::Path;
@@ -9,12 +9,14 @@ use common::{Linked, compile, compile_linked, has, parts, run_parts};
 
 const ASAN: [&str; 2] = ["-fsanitize=address", "-g"];
 
-/// Runs a part of a program, and returns the summary lines of the sanitizer.
-fn summary(program: &Path, part: &str) -> String {
+/// Runs a part of a program, and returns the number of bytes that it leaks.
+fn leaked(program: &Path, part: &str) -> u64 {
     let output = Command::new(program).arg(part).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!errors.contains("ERROR: AddressSanitizer"), "{part}: {errors}");
-    errors.lines().filter(|line| line.starts_with("SUMMARY")).collect()
+    let Some(line) = errors.lines().find(|line| line.starts_with("SUMMARY")) else { return 0 };
+    let bytes = line.split_once("Sanitizer: ").and_then(|(_, rest)| rest.split(' ').next());
+    bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or_else(|| panic!("{part}: {line}"))
 }
 
 #[test]
@@ -24,7 +26,9 @@ fn p1_no_more_is_leaked_than_on_libevent() {
     let parts = parts(&theirs);
     assert!(parts.len() > 15, "{parts:?}");
     for part in parts {
-        assert_eq!(summary(&ours, &part), summary(&theirs, &part), "{part}");
+        // Less is fine: the sanitizer overlooks a leak if an old pointer to it is left anywhere.
+        let (ours, theirs) = (leaked(&ours, &part), leaked(&theirs, &part));
+        assert!(ours <= theirs, "{part}: {ours} bytes, {theirs} on libevent");
     }
 }
 

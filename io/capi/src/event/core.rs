@@ -204,11 +204,13 @@ impl State {
         if !ev.waits_for(EV_SIGNAL) {
             return;
         }
-        // SAFETY: a signal event has this part of the union; the counter is there while it is set.
+        // SAFETY: a signal event has this part of the union. A counter that is set belongs to a loop
+        // that is in `tell_signal` now, because that loop takes it back before it returns.
         unsafe {
             let calls = ev.kind.signal;
             if calls.left != 0 && !calls.counter.is_null() {
                 *calls.counter = 0;
+                ev.kind.signal.counter = null_mut();
             }
         }
     }

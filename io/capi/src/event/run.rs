@@ -278,33 +278,28 @@ impl Base {
     /// # Safety
     ///
     /// The event is live, waits for a signal, and was active.
-    unsafe fn tell_signal<'a>(&'a self, state: Locked<'a>, event: *mut Event) -> Locked<'a> {
+    unsafe fn tell_signal<'a>(&'a self, mut state: Locked<'a>, event: *mut Event) -> Locked<'a> {
         // SAFETY: the caller guarantees a live signal event. The event has a pointer to `counter`
-        // while calls remain. A deletion sets `counter` to zero, and the event is not touched after
-        // that.
+        // while calls remain, and both are used under the lock. A deletion sets `counter` to zero,
+        // and the event is not touched after that.
         unsafe {
             let mut counter: c_short = (*event).kind.signal.left;
             let at = &raw mut counter;
-            if counter != 0 {
-                (*event).kind = OfKind { signal: Calls { left: counter, counter: at } };
-            }
             let (fd, result, arg) = ((*event).fd, (*event).result, (*event).callback.arg);
             let call = (*event).callback.call.event;
-            drop(state);
-            while at.read_volatile() != 0 {
-                at.write_volatile(at.read_volatile() - 1);
+            loop {
                 let left = at.read_volatile();
-                {
-                    let _state = self.lock();
-                    (*event).kind = OfKind { signal: Calls { left, counter: at } };
-                    if left == 0 {
-                        (*event).kind = OfKind { signal: Calls { left: 0, counter: null_mut() } };
-                    }
+                if left == 0 {
+                    return state;
                 }
+                at.write_volatile(left - 1);
+                let counter = if left == 1 { null_mut() } else { at };
+                (*event).kind = OfKind { signal: Calls { left: left - 1, counter } };
+                drop(state);
                 if let Some(call) = call {
                     call(fd, result, arg);
                 }
-                let state = self.lock();
+                state = self.lock();
                 if self.has(&self.wishes.breaks) {
                     if at.read_volatile() != 0 {
                         // Calls remain, so the event was not deleted and is live.
@@ -314,7 +309,6 @@ impl Base {
                 }
             }
         }
-        self.lock()
     }
 }
 

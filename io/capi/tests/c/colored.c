@@ -413,8 +413,31 @@ static void storm(void) {
 	base = NULL;
 }
 
+/* A signal event that deletes itself while calls remain is freed after the loop: the second deletion
+ * writes nothing to the stack that the loop has left. The fill covers that part of the stack. */
+static void deletes_once(evutil_socket_t fd, short what, void *arg) {
+	(void)fd, (void)what;
+	CHECK(event_del(*(struct event **)arg) == 0);
+	atomic_fetch_add(&fires, 1);
+}
+static __attribute__((noinline)) void frees_on(struct event *ev) {
+	volatile unsigned char fill[65536];
+	memset((void *)fill, 0x5a, sizeof fill);
+	event_free(ev);
+	for (size_t i = 0; i < sizeof fill; i++) CHECK(fill[i] == 0x5a);
+}
+static void calls(void) {
+	static struct event *ev;
+	ev = evsignal_new(base, SIGUSR1, deletes_once, &ev);
+	CHECK(event_add(ev, NULL) == 0);
+	event_active(ev, EV_SIGNAL, 3);
+	CHECK(event_base_loop(base, EVLOOP_NONBLOCK) >= 0);
+	CHECK(fires == 1);
+	frees_on(ev);
+}
+
 PARTS(
-	{"parallel", parallel}, {"ends", ends}, {"deletes", deletes}, {"kinds", kinds},
+	{"calls", calls}, {"parallel", parallel}, {"ends", ends}, {"deletes", deletes}, {"kinds", kinds},
 	{"changes", changes}, {"freeing", freeing}, {"misuse", misuse}, {"storm", storm}
 );
 int main(int argc, char **argv) {
