@@ -75,23 +75,35 @@ impl Guest {
     }
 }
 
+impl Guest {
+    /// Calls `f` in the room, unless the room has refused the name.
+    fn in_room(&self, name: String, f: impl FnOnce(&mut Room, &str) + Send + 'static) {
+        let me = self.me.clone();
+        self.room.post(move |room, _| {
+            if room.0.get(&name).is_some_and(|guest| guest.ptr_eq(&me)) {
+                f(room, &name);
+            }
+        });
+    }
+}
+
 impl Protocol for Guest {
     fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
         while let Some(line) = self.lines.next(conn) {
             let line = String::from_utf8_lossy(&line).into_owned();
             match self.name.clone() {
                 None => self.comes(line),
-                Some(name) => {
-                    self.room.post(move |room, _| room.tell_all(format!("{name}: {line}")));
-                }
+                Some(name) => self.in_room(name, move |room, name| {
+                    room.tell_all(format!("{name}: {line}"));
+                }),
             }
         }
     }
 
     fn on_close(&mut self, _: &CloseReason, _: &mut Cx) {
         if let Some(name) = self.name.take() {
-            self.room.post(move |room, _| {
-                room.0.remove(&name);
+            self.in_room(name, |room, name| {
+                room.0.remove(name);
                 room.tell_all(format!("* {name} has left"));
             });
         }

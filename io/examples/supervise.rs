@@ -57,6 +57,9 @@ impl Supervisor {
         let (Some(me), Some(program)) = (self.me.clone(), self.programs.get_mut(&name)) else {
             return;
         };
+        if self.is_ending {
+            return; // the end came while the program waited for its restart
+        }
         program.since = cx.handle().now();
         let mut command = Command::new("sh");
         command.args(["-c", &program.command]).stdin(Stdio::null()).stdout(Stdio::piped());

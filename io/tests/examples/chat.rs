@@ -83,6 +83,22 @@ fn all_who_are_in_the_room_hear_what_is_said() {
 }
 
 #[test]
+fn a_guest_that_is_refused_neither_speaks_nor_leaves_for_the_one_who_has_the_name() {
+    let mut room = Program::start("chat", &["room", "127.0.0.1:0"]);
+    let port = room.port();
+    let mut ada = Guest::comes(&port, "ada");
+    assert_eq!(ada.hears(), "* ada has joined");
+    for _ in 0..20 {
+        drop(Guest::comes(&port, "ada\nI speak for ada"));
+    }
+    let mut bob = Guest::comes(&port, "ada");
+    assert_eq!(bob.hears(), "* that name is taken, choose another one");
+    ada.says("alone");
+    assert_eq!(ada.hears(), "ada: alone");
+    room.ends();
+}
+
+#[test]
 fn the_client_reads_files_and_pipes_as_well() {
     let mut room = Program::start("chat", &["room", "127.0.0.1:0"]);
     let port = room.port();

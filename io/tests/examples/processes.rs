@@ -46,6 +46,22 @@ fn the_supervisor_ends_its_programs_with_itself_and_restarts_them_on_request() {
     assert!(!is_there(&second));
 }
 
+#[test]
+fn the_supervisor_starts_nothing_once_it_ends() {
+    let slow = "slow=trap 'sleep 0.8; exit 0' TERM; echo up; while :; do sleep 0.05; done";
+    let mut supervise = Program::start("supervise", &[slow, "job=exit 1"]);
+    // After its third end, the job would start again in 400 ms, and `slow` takes 800 ms to end.
+    let mut lines = Vec::new();
+    while lines.iter().filter(|line: &&String| line.starts_with("job ended")).count() < 3
+        || !lines.contains(&"slow: up".to_owned())
+    {
+        lines.push(supervise.line());
+    }
+    let rest = supervise.ends();
+    assert!(!rest.contains("job started"), "{rest}");
+    assert!(rest.ends_with("all programs have ended\n"), "{rest}");
+}
+
 /// Asks for the time, and checks that the answer is right within 100 s.
 fn asks_for_the_time(port: u16) {
     let mut text = String::new();
