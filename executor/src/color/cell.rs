@@ -89,7 +89,7 @@ pub(crate) struct ColorCell {
     holder: AtomicU32,
 }
 
-/// All fields that a turn reads are in the first cache line.
+/// The fields that every turn reads are in the first cache line.
 #[cfg(not(debug_assertions))]
 const _: () = assert!(std::mem::offset_of!(ColorCell, grave) == 64);
 
@@ -476,7 +476,8 @@ impl CellRef {
     ///
     /// # Safety
     ///
-    /// The caller holds the color and so owns the grave's count, which it gives up.
+    /// The caller took the grave out of the queue as the color's holder. So it owns the grave's
+    /// count, and gives it up here.
     pub(super) unsafe fn of_the_grave(cell: NonNull<ColorCell>) -> CellRef {
         CellRef(cell)
     }
@@ -535,7 +536,9 @@ impl Drop for CellRef {
                 if let Some(local) = local
                     && self.life.release()
                 {
-                    // The grave is posted as an event is: a palette may revive the color.
+                    // A palette may revive the color, and other threads may then post behind the
+                    // grave before the color is queued. So this worker must not count as idle (see
+                    // `quiesce`).
                     local.before_post();
                     if let Some(held) = self.dig() {
                         local.schedule(held, GRAVE_WORTH);
@@ -543,8 +546,8 @@ impl Drop for CellRef {
                 }
             });
         } else if self.life.release() {
-            // The color's own count keeps the core alive until the grave has run. After that, this
-            // count does.
+            // The color's count of the core keeps the core alive until the grave has run. After
+            // that, the `CoreRef` below does.
             let core = CoreRef::of(self.core());
             core.quiesce.enter();
             if let Some(held) = self.dig() {

@@ -240,8 +240,8 @@ impl<T: Send + 'static> Colored<T> {
     ///
     /// Returns `Full` if the color has reached its capacity, which counts events that are queued or
     /// running and outstanding [permits](crate::Permit). Returns `Closed` if the color's runtime is
-    /// shutting down and the caller is neither one of its workers nor its blocking work. Both
-    /// errors return `f`.
+    /// shutting down, unless the caller is one of its workers, or its blocking work before the
+    /// runtime drops the events that are left. Both errors return `f`.
     ///
     /// # Examples
     ///

@@ -55,10 +55,16 @@ pub trait Part: sealed::Part {
     ///
     /// # Safety
     ///
-    /// Until `'r` ends, an event of the value's color runs that was posted through a handle of the
-    /// value and has the access of this part. The same condition applies to `hold`.
+    /// During the call, an event of the value's color runs that was posted through a handle of the
+    /// value and has the access of this part.
     #[doc(hidden)]
     unsafe fn is_poisoned(reach: Self::Reach) -> bool;
+    /// Reaches the value for an event.
+    ///
+    /// # Safety
+    ///
+    /// Until `'r` ends, an event of the value's color runs that was posted through a handle of the
+    /// value and has the access of this part. The parts of its set are different values.
     #[doc(hidden)]
     unsafe fn hold<'r>(reach: Self::Reach, others: Others<'_>) -> Self::Held<'r>;
     #[doc(hidden)]
@@ -85,8 +91,8 @@ impl<T: Send + 'static> Part for Exclusive<'_, T> {
     }
     unsafe fn hold<'r>(reach: Reach<T>, _: Others<'_>) -> Borrow<'r, T> {
         // SAFETY: the caller is an exclusive event of the color, posted through a handle, so the
-        // value is alive. Each part of the set is another value, so the event has no reference to
-        // this one.
+        // value is alive. The parts of the set are different values, so the event has no reference
+        // to this one.
         unsafe { inner(reach.0).borrow() }
     }
     fn get<'h>(held: &'h mut Borrow<'_, T>) -> &'h mut T {
@@ -114,8 +120,8 @@ impl<T: Send + Sync + 'static> Part for Shared<'_, T> {
     }
     unsafe fn hold<'r>(reach: Reach<T>, others: Others<'_>) -> Sharing<'r, T> {
         // SAFETY: either no exclusive event of the color runs, or the caller is the only one. In
-        // that case each part of the set is another value, so the caller does not have this one by
-        // `&mut`, and `share_first` keeps it from getting it in that way.
+        // that case the parts of the set are different values, so the caller does not have this one
+        // by `&mut`, and `share_first` keeps it from getting it in that way.
         unsafe {
             let inner = inner(reach.0);
             inner.share_first(others.make_alone(&inner.color))
@@ -190,7 +196,7 @@ pub trait ColoredSet: sealed::Set + Sized {
     ///
     /// # Safety
     ///
-    /// Each part is another value, and until the function returns, an event runs that has the
+    /// The parts are different values, and until the function returns, an event runs that has the
     /// access of each part to the color of its value and was posted through handles of the values.
     #[doc(hidden)]
     unsafe fn run<F>(reach: Self::Reach, f: F, cx: &mut Cx) -> bool
@@ -215,7 +221,7 @@ pub trait ColoredSet: sealed::Set + Sized {
         F: for<'r> FnOnce(Self::Refs<'r>, &mut Cx) + Send + 'static,
     {
         match is_large::<F>() {
-            // One level of recursion at most: a box is not large.
+            // The closure is boxed once, here: the box itself is not large.
             true => post_values(self, Box::new(f), Site::caller()),
             false => post_values(self, f, Site::caller()),
         }
@@ -232,7 +238,7 @@ where
     let reach = values.reach();
     let event = move |cx: &mut Cx| {
         // SAFETY: this is the set's event, which has all the colors. The check below, made before
-        // the event was posted, shows that each part is another value.
+        // the event was posted, shows that the parts are different values.
         if !unsafe { V::run(reach, f, cx) } {
             cx.local().count_skipped();
         }
@@ -272,7 +278,7 @@ impl<P: Part> ColoredSet for Vec<P> {
     where
         F: FnOnce(Self::Refs<'_>, &mut Cx),
     {
-        // SAFETY: the caller has the access of each part, and each part is another value.
+        // SAFETY: the caller has the access of each part, and the parts are different values.
         unsafe {
             if reach.iter().any(|r| P::is_poisoned(*r)) {
                 return false;
@@ -309,7 +315,8 @@ macro_rules! tuples {
                 F: FnOnce(Self::Refs<'_>, &mut Cx),
             {
                 let ($($held,)+) = reach;
-                // SAFETY: the caller has the access of each part, and each part is another value.
+                // SAFETY: the caller has the access of each part, and the parts are different
+                // values.
                 unsafe {
                     if $($part::is_poisoned($held))||+ {
                         return false;

@@ -47,8 +47,9 @@ pub(crate) enum Ended {
 pub(crate) enum Buried {
     /// The color is dead.
     Dead(DeadCell),
-    /// The grave has left the queue, which goes on as after an event. The count is the grave's, and
-    /// is released after that. It is `None` at a gap, where the grave stays in the queue.
+    /// The color is not dead. The grave has left the queue, which goes on as after an event; the
+    /// count is the grave's, and is released after that. At a gap the grave stays in the queue, and
+    /// the count is `None`.
     Passed(Ended, Option<CellRef>),
 }
 
@@ -162,8 +163,8 @@ impl Held {
     /// request had to stay in the queue before; see [`Reserved::give_back`].
     #[inline]
     pub(crate) unsafe fn finish(self, head: Front, give: impl FnOnce(Memory)) -> Ended {
-        // SAFETY: the caller guarantees that this is the spent head and the own list is empty.
-        // Memory is only touched after the link has left the queue.
+        // SAFETY: the caller guarantees that this is the spent head and the own list is empty. The
+        // memory is given away only after the link has left the queue.
         unsafe {
             let kind = self.kind(head);
             let finished = self.leave_queue(head);
@@ -373,13 +374,13 @@ impl Held {
         let head = self.head();
         assert!(self.head_kind() == Kind::Grave, "the head is not the grave");
         if self.retire(&|| self.life.is_over(&self.queue)) {
-            // SAFETY: the only count is the grave's, nothing stands behind the grave, and a palette
-            // has forgotten the color. So nothing else can reach it.
+            // SAFETY: the only count is the grave's, nothing stands behind the grave, and its
+            // palette, if it has one, has forgotten the color. So nothing else can reach it.
             return Buried::Dead(unsafe { DeadCell::of(self.0) });
         }
         let cell = self.0;
-        // SAFETY: the color is held, this is its head, and the own list is drained before the head
-        // moves.
+        // SAFETY: the color is held, this is its head, and the own list is empty, because a kept
+        // event would have come to the front before the grave.
         let finished = unsafe { self.leave_queue(head) };
         // SAFETY: the holder owns the grave's count. Its link is out of the queue unless there is a
         // gap.

@@ -123,7 +123,8 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
 
 impl<K> Table<K> {
     fn shard(&self, hash: u64) -> &Mutex<HashTable<Slot<K>>> {
-        // `HashTable` uses the high and the low bits of the hash, so the shard is chosen by others.
+        // `HashTable` uses the high and the low bits of the hash, so bits in the middle choose the
+        // shard.
         &self.shards[(hash >> 32) as usize % SHARDS]
     }
 }

@@ -4,7 +4,8 @@
 //! The algorithm is two-phase locking with one lock per color. [`dapple_colors::set`] argues why
 //! that is enough, and why a plain post needs no lock. The caller passes the places in the one
 //! order of all colors, so that posters never wait for locks in a circle. A thread that holds locks
-//! only takes places and counts, and a thread that waits yields if the lock's holder was preempted.
+//! only takes places and counts, so a wait is short. A thread that waits for long yields, in case
+//! the holder was preempted.
 //!
 //! Left out on purpose: what the links stand for, and run queues. A color that has become runnable
 //! is queued after the locks are released.

@@ -1,7 +1,7 @@
 //! The value of a [`Colored`](super::colored::Colored), and the references to it.
 //!
 //! `borrows` says how the running event has the value. It keeps the event from having the value by
-//! `&mut` twice, or by `&mut` and `&`. Only events with exclusive access to the color touch it.
+//! `&mut` twice, or by `&mut` and `&`. Only events with exclusive access to the color change it.
 //! Shared events only read the value, and need not record that.
 
 use std::cell::{Cell, UnsafeCell};
@@ -129,7 +129,8 @@ fn is_one_suspended() -> bool {
 /// The exclusive reference to a value, from [`Inner::borrow`] until it is dropped.
 pub struct Borrow<'a, T> {
     inner: &'a Inner<T>,
-    /// The thread already unwinds, so this runs in a destructor, and that panic is not the value's.
+    /// Whether the thread was already unwinding when this was made: then this is in a destructor,
+    /// and that panic is not the value's.
     was_panicking: bool,
 }
 

@@ -32,7 +32,8 @@ use crate::sync::{event_dropped, event_moved};
 pub(crate) enum Kind {
     /// A closure: the header is that of an [`Event`].
     Closure,
-    /// A closure of the runtime's own, which drops something on its color. It is not counted.
+    /// A closure of the runtime's own, which drops something at the right place and time: as an
+    /// event of a color, or without a color. It is not counted.
     Housekeeping,
     /// A closure with shared access to its color. Once it has left the queue as a reader, its word
     /// is the color.
@@ -103,7 +104,7 @@ impl Header {
     }
 }
 
-/// The size of the largest closure that an event stores without a box, in words.
+/// The size of the largest closure that is stored in the event itself, in words.
 const INLINE_WORDS: usize = 4;
 
 /// The operations on the contents of an event. Both functions consume the contents.

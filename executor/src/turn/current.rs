@@ -17,7 +17,7 @@ pub(crate) struct Current {
     color: Cell<*const ColorCell>,
     /// The claims of an event that is in no color's queue, or null.
     claims: Cell<*const Claims>,
-    /// Set while the exclusive event of a color runs whose color has been set aside.
+    /// Set while an exclusive event runs whose color has been set aside.
     is_aside: Cell<bool>,
 }
 

@@ -62,8 +62,8 @@ impl Core {
         self.count(n, |counters| &counters.dropped, &self.outside.dropped);
     }
 
-    /// Counts events that have run in vain. They are counted as run, or are about to be, but count
-    /// only as dropped.
+    /// Counts events that have run in vain. The counter of events includes them, or will shortly.
+    /// The metrics subtract them there, so that they count only as dropped.
     pub(crate) fn count_in_vain(&self, n: u64) {
         self.count(n, |counters| &counters.in_vain, &self.outside.in_vain);
     }

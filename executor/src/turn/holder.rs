@@ -100,7 +100,7 @@ impl Local {
     }
 
     /// Makes sure that an exclusive event may begin on a color that has, or had, readers. Returns
-    /// `None` if the color still has readers, the last of which now holds the color.
+    /// `None` if the color still has readers. The last of them to leave becomes the holder.
     pub(super) fn exclude_readers(&self, held: Held) -> Option<Held> {
         // No post may be kept for a color that is released.
         self.current.leave();

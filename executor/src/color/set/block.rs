@@ -42,8 +42,8 @@ struct Pair {
 #[repr(C)]
 struct Many {
     head: Head,
-    /// A leaked box in the order of the colors, so that a color is found by binary search. It is no
-    /// `Box`, because its requests are links of queues.
+    /// A leaked box in the order of the colors, so that a color is found by binary search. It is
+    /// not a `Box`, because its requests are links of queues.
     members: NonNull<[Member]>,
     /// The index of the color that was named first.
     lead: usize,

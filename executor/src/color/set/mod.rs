@@ -15,8 +15,9 @@
 //! exclusive color, with the spent request at its head, and it is a reader of each shared one.
 //!
 //! A poster that finds some of its colors idle holds them, and does what their holder would do. It
-//! counts the requests that arrive in this way once, after it has been at all its colors. If these
-//! are all requests of the set, nobody else has come to the set and nothing needs to be counted.
+//! counts all the requests that arrive in this way in one step, after it has been at all its
+//! colors. If these are all the requests of the set, nobody else has come to the set, and nothing
+//! needs to be counted.
 //!
 //! A color cannot die while it has a request in its queue or a reader, because its grave waits for
 //! both. So a set needs no handles.

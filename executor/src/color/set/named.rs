@@ -24,7 +24,7 @@ impl Want {
     #[inline]
     pub(super) fn as_ptr(self) -> NonNull<ColorCell> {
         let plain = self.0.as_ptr().map_addr(|a| a & !SHARED);
-        // SAFETY: without the bit this is the pointer passed to `new`, which was not null.
+        // SAFETY: without the bit this is the pointer that `new` got from `me`, which was not null.
         unsafe { NonNull::new_unchecked(plain) }.cast()
     }
 

@@ -14,7 +14,7 @@ use crate::lock::Flag;
 use crate::sync::{Reached, reached};
 
 /// A set that is being posted. It counts the requests to which its poster comes.
-#[must_use = "requests that have arrived are told"]
+#[must_use = "the requests that have arrived must be counted"]
 pub(crate) struct NewSet {
     block: Block,
     arrived: usize,
