@@ -4,8 +4,8 @@
 //! of a chunk is its header, which any slot finds by clearing the low bits of its address. A worker
 //! takes and frees slots through a [`Magazine`] of its own, which exchanges 256 of them with the
 //! slab at a time. So the slab's lock is taken once in 256 slots. A slot may be freed on another
-//! worker than the one that took it. A chunk whose slots are all free returns to the allocator,
-//! except for 16 chunks that each slab keeps.
+//! worker than the one that took it. A chunk whose slots have all returned to the slab goes back to
+//! the allocator, except for 16 chunks that each slab keeps.
 //!
 //! Compared with one allocation per value: slots have no header, slots that are taken one after the
 //! other are neighbours, and nothing has to be searched or merged when three million events are
@@ -51,7 +51,8 @@ struct Free {
     next: *mut Free,
 }
 
-/// The header of a chunk, which is accessed under the slab's lock.
+/// The header of a chunk. It is accessed under the slab's lock, except that `Slab::free` reads
+/// `slab` without it.
 struct Chunk {
     slab: NonNull<Slab>,
     next: *mut Chunk,
@@ -78,7 +79,8 @@ struct Inner {
     spare: Vec<NonNull<Chunk>>,
 }
 
-// SAFETY: the chunks belong to the slab, and are accessed only under its lock.
+// SAFETY: the chunks belong to the slab, and are accessed under its lock. Only `slab` in a header
+// is read without it, and does not change while a slot is out.
 unsafe impl Send for Inner {}
 
 impl Slab {
@@ -169,30 +171,30 @@ impl Chunk {
     }
 
     /// Takes a free slot of the chunk, if there is one.
+    ///
     /// # Safety
     ///
     /// The slab's lock is held, the chunk is one of the slab, and `size` is the size of its slots
     /// in bytes.
     unsafe fn take(chunk: NonNull<Chunk>, size: usize) -> Option<Slot> {
-        // SAFETY: the chunk belongs to the slab, whose lock the caller holds, so nobody else
-        // accesses it.
-        let this = unsafe { &mut *chunk.as_ptr() };
-        if let Some(free) = NonNull::new(this.free) {
-            // SAFETY: the free list contains only free slots of this chunk, each with a `Free` in
-            // it.
-            this.free = unsafe { free.as_ref() }.next;
-            this.out += 1;
-            return Some(free.cast());
+        let this = chunk.as_ptr();
+        // SAFETY: the chunk belongs to the slab, whose lock the caller holds. Other threads read
+        // `slab` at most, which is not written here, and no reference to the header is made. The
+        // free list contains only free slots of this chunk, each with a `Free` in it. A fresh slot
+        // lies within the chunk, as is checked first, and `chunk` is the pointer to all of it.
+        unsafe {
+            let slot = if let Some(free) = NonNull::new((*this).free) {
+                (*this).free = (*free.as_ptr()).next;
+                free.cast()
+            } else if ((*this).fresh + 1) * size <= CHUNK {
+                (*this).fresh += 1;
+                chunk.cast::<u8>().add(((*this).fresh - 1) * size)
+            } else {
+                return None;
+            };
+            (*this).out += 1;
+            Some(slot)
         }
-        if (this.fresh + 1) * size > CHUNK {
-            return None;
-        }
-        // SAFETY: the slot lies within the chunk, as was checked above, and `chunk` is the pointer
-        // to all of it.
-        let slot = unsafe { chunk.cast::<u8>().add(this.fresh * size) };
-        this.fresh += 1;
-        this.out += 1;
-        Some(slot)
     }
 
     const LAYOUT: Layout = match Layout::from_size_align(CHUNK, CHUNK) {
@@ -236,6 +238,7 @@ impl Single {
     }
 
     /// Returns the slab that a slot came from.
+    ///
     /// # Safety
     ///
     /// The slot came from [`take`](Self::take), and has not been freed.
@@ -245,6 +248,7 @@ impl Single {
     }
 
     /// Frees the allocation of a slot.
+    ///
     /// # Safety
     ///
     /// The slot came from [`take`](Self::take), has not been freed, and its slab still exists.
@@ -283,6 +287,7 @@ impl Inner {
     }
 
     /// Puts a chunk at the head of the list of chunks with a free slot.
+    ///
     /// # Safety
     ///
     /// The chunk is one of the slab, and not in the list.
@@ -290,8 +295,9 @@ impl Inner {
         // SAFETY: all chunks in the list, and this one, belong to the slab, whose lock is held
         // through `&mut self`.
         unsafe {
-            let this = &mut *chunk.as_ptr();
-            (this.next, this.prev, this.is_listed) = (self.open, ptr::null_mut(), true);
+            let this = chunk.as_ptr();
+            ((*this).next, (*this).prev) = (self.open, ptr::null_mut());
+            (*this).is_listed = true;
             if !self.open.is_null() {
                 (*self.open).prev = chunk.as_ptr();
             }
@@ -300,6 +306,7 @@ impl Inner {
     }
 
     /// Removes a chunk from the list of chunks with a free slot.
+    ///
     /// # Safety
     ///
     /// The chunk is in the list.
@@ -307,19 +314,21 @@ impl Inner {
         // SAFETY: all chunks in the list belong to the slab, whose lock is held through `&mut
         // self`.
         unsafe {
-            let this = &mut *chunk.as_ptr();
-            match this.prev.is_null() {
-                true => self.open = this.next,
-                false => (*this.prev).next = this.next,
+            let this = chunk.as_ptr();
+            let (next, prev) = ((*this).next, (*this).prev);
+            match prev.is_null() {
+                true => self.open = next,
+                false => (*prev).next = next,
             }
-            if !this.next.is_null() {
-                (*this.next).prev = this.prev;
+            if !next.is_null() {
+                (*next).prev = prev;
             }
-            this.is_listed = false;
+            (*this).is_listed = false;
         }
     }
 
     /// Returns a slot to its chunk. A chunk with no slot in use becomes spare, or is freed.
+    ///
     /// # Safety
     ///
     /// The slot is one of the slab, handed out, and not used after this call.
@@ -334,13 +343,13 @@ impl Inner {
         // lock is held, and the caller does not use the slot again. A chunk is deallocated only
         // when none of its slots is in use, with the layout with which it was allocated.
         unsafe {
-            let this = &mut *chunk.as_ptr();
+            let this = chunk.as_ptr();
             let free = slot.cast::<Free>();
-            free.write(Free { next: this.free });
-            this.free = free.as_ptr();
-            this.out -= 1;
-            let (out, is_listed) = (this.out, this.is_listed);
-            if out == 0 {
+            free.write(Free { next: (*this).free });
+            (*this).free = free.as_ptr();
+            (*this).out -= 1;
+            let is_listed = (*this).is_listed;
+            if (*this).out == 0 {
                 if is_listed {
                     self.unlist(chunk);
                 }
@@ -442,7 +451,8 @@ impl Magazine {
     pub(crate) unsafe fn free(&mut self, slot: Slot, slab: &Slab) {
         if self.slots.len() == self.size {
             // SAFETY: the caller guarantees that the slot came from this slab and is no longer
-            // used.
+            // used. The slots of the magazine came from the same slab, because `take` and `free`
+            // are called only with the magazine's slab.
             return unsafe { self.free_slowly(slot, slab) };
         }
         self.slots.push(slot);
@@ -452,8 +462,8 @@ impl Magazine {
     ///
     /// # Safety
     ///
-    /// The slot came from this slab, and is not used after this call. So did all slots of the
-    /// magazine.
+    /// The slot came from this slab, and is not used after this call. All slots of the magazine
+    /// came from this slab, too.
     #[cold]
     #[inline(never)]
     unsafe fn free_slowly(&mut self, slot: Slot, slab: &Slab) {
