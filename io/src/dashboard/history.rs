@@ -148,6 +148,26 @@ pub(super) struct Interval {
     pub(super) places: Vec<(usize, Sums)>,
 }
 
+/// The kind of one of the program's own figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It only grows. Its growth in an interval is shown.
+    Counter,
+    /// It is shown as it is.
+    Gauge,
+}
+
+/// Returns the histogram of a series, which is named by its number and its name.
+fn histogram<'m>(
+    metrics: &'m Metrics,
+    (number, name): (usize, &String),
+) -> Option<&'m Histogram<u64>> {
+    match MEASURES.get(number) {
+        Some(measure) => metrics.histogram(*measure),
+        None => metrics.own_histogram(name),
+    }
+}
+
 /// The last reading.
 #[derive(Debug)]
 struct Before {
@@ -181,9 +201,22 @@ impl History {
         history
     }
 
-    /// Adds the interval from the last reading to this one. `is_gauge` says which of the program's
+    /// Returns the last reading.
+    pub(super) fn latest(&self) -> &Metrics {
+        &self.before.metrics
+    }
+
+    /// Returns the tag of a series in an interval log. It is that of [`Metrics::write_hlog`].
+    pub(super) fn tag(&self, series: usize) -> String {
+        let own = if series < MEASURES.len() { "" } else { "own/" };
+        let fits = |c: char| c != ',' && !c.is_whitespace() && !c.is_control();
+        let name = self.series[series].chars().map(|c| if fits(c) { c } else { '_' });
+        own.chars().chain(name).collect()
+    }
+
+    /// Adds the interval from the last reading to this one. `kinds` says which of the program's
     /// own figures are gauges.
-    pub(super) fn add(&mut self, metrics: Metrics, own: Vec<u64>, is_gauge: &[bool]) {
+    pub(super) fn add(&mut self, metrics: Metrics, own: Vec<u64>, kinds: &[Kind]) {
         let earlier = std::mem::replace(&mut self.before.metrics, metrics);
         let now = &self.before.metrics;
         let seconds = now.uptime().saturating_sub(earlier.uptime()).as_secs_f64().max(1e-3);
@@ -191,10 +224,10 @@ impl History {
         let busy = workers.map(|(before, now)| {
             now.cpu_time.saturating_sub(before.cpu_time).as_secs_f64() / seconds
         });
-        let own_since = own.iter().zip(&self.before.own).zip(is_gauge);
-        let own_since = own_since.map(|((now, before), is_gauge)| match is_gauge {
-            true => *now,
-            false => now.saturating_sub(*before),
+        let own_since = own.iter().zip(&self.before.own).zip(kinds);
+        let own_since = own_since.map(|((now, before), kind)| match kind {
+            Kind::Gauge => *now,
+            Kind::Counter => now.saturating_sub(*before),
         });
         let mut interval = Interval {
             number: self.next,
@@ -212,12 +245,9 @@ impl History {
                 self.series.push(name.to_owned());
             }
         }
-        let counts = self.series.iter().enumerate().map(|(number, name)| {
-            let of = |metrics: &'_ Metrics| match MEASURES.get(number) {
-                Some(measure) => metrics.histogram(*measure).cloned(),
-                None => metrics.own_histogram(name).cloned(),
-            };
-            of(now).map(|now| Counts::between(of(&earlier).as_ref(), &now)).unwrap_or_default()
+        let counts = self.series.iter().enumerate().map(|series| {
+            let before = histogram(&earlier, series);
+            histogram(now, series).map(|now| Counts::between(before, now)).unwrap_or_default()
         });
         interval.series = counts.collect();
         self.before.own = own;

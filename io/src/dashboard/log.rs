@@ -24,14 +24,14 @@ pub(super) fn write(history: &History, seconds: usize, until: Option<u64>) -> io
         .begin_log_with(&mut log, &mut serializer)?;
     for interval in all {
         let from = begin(interval.end, interval.seconds).duration_since(start).unwrap_or_default();
-        for (name, counts) in history.series.iter().zip(&interval.series) {
+        for (number, counts) in interval.series.iter().enumerate() {
             if counts.len() == 0 {
                 continue;
             }
-            let name = name.replace(|c: char| c == ',' || c.is_whitespace() || c.is_control(), "_");
+            let tag = history.tag(number);
             let lasts = Duration::from_secs_f64(interval.seconds);
             writer
-                .write_histogram(&histogram(counts), from, lasts, Tag::new(&name))
+                .write_histogram(&histogram(counts), from, lasts, Tag::new(&tag))
                 .map_err(|error| failed(&error))?;
         }
     }
@@ -39,8 +39,7 @@ pub(super) fn write(history: &History, seconds: usize, until: Option<u64>) -> io
 }
 
 fn histogram(counts: &Counts) -> Histogram<u64> {
-    let mut histogram =
-        Histogram::new_with_max(3_600_000_000_000, 2).expect("the bounds are valid");
+    let mut histogram = Histogram::new(2).expect("two digits are valid");
     for (value, count) in counts.iter() {
         histogram.saturating_record_n(value, count);
     }

@@ -39,7 +39,7 @@ use dapple::{Handle, JoinHandle, clock};
 use http::{HeaderValue, Response, StatusCode, header};
 
 use self::data::{About, Asked, OwnName};
-use self::history::{History, SECONDS};
+use self::history::{History, Kind, SECONDS};
 
 pub use self::listen::is_local_host;
 
@@ -68,13 +68,13 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 struct Own {
     group: String,
     name: String,
-    is_gauge: bool,
+    kind: Kind,
     read: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl Own {
     fn name(&self) -> OwnName<'_> {
-        OwnName { group: &self.group, name: &self.name, is_gauge: self.is_gauge }
+        OwnName { group: &self.group, name: &self.name, is_gauge: self.kind == Kind::Gauge }
     }
 }
 
@@ -106,7 +106,7 @@ impl DashboardBuilder {
         name: &str,
         read: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Self {
-        self.own(group, name, false, Box::new(read))
+        self.own(group, name, Kind::Counter, Box::new(read))
     }
 
     /// Adds a gauge: a figure of the program's own that is shown as it is.
@@ -132,17 +132,17 @@ impl DashboardBuilder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn gauge(self, name: &str, read: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        self.own("", name, true, Box::new(read))
+        self.own("", name, Kind::Gauge, Box::new(read))
     }
 
     fn own(
         mut self,
         group: &str,
         name: &str,
-        is_gauge: bool,
+        kind: Kind,
         read: Box<dyn Fn() -> u64 + Send + Sync>,
     ) -> Self {
-        self.own.push(Own { group: group.to_owned(), name: name.to_owned(), is_gauge, read });
+        self.own.push(Own { group: group.to_owned(), name: name.to_owned(), kind, read });
         self
     }
 
@@ -202,8 +202,8 @@ impl Shared {
     fn read(&self) {
         let metrics = self.handle.metrics();
         let own = self.own.iter().map(|own| (own.read)()).collect();
-        let is_gauge: Vec<bool> = self.own.iter().map(|own| own.is_gauge).collect();
-        self.history().add(metrics, own, &is_gauge);
+        let kinds: Vec<Kind> = self.own.iter().map(|own| own.kind).collect();
+        self.history().add(metrics, own, &kinds);
     }
 
     fn history(&self) -> impl std::ops::DerefMut<Target = History> + '_ {
@@ -317,16 +317,17 @@ impl Dashboard {
 
     fn data(&self, asked: Asked) -> String {
         let Shared { handle, title, own, started, .. } = &*self.0.shared;
-        let metrics = handle.metrics();
+        let domains = handle.open_domains(MOST_DOMAINS);
+        let history = self.0.shared.history();
         let about = About {
             title,
             own: own.iter().map(Own::name).collect(),
-            domains: handle.open_domains(MOST_DOMAINS),
-            stalls: metrics.latest_stalls(),
+            domains,
+            stalls: history.latest().latest_stalls(),
             started: *started,
-            now: metrics.taken(),
+            now: clock::wall(),
         };
-        data::json(&self.0.shared.history(), asked, &about)
+        data::json(&history, asked, &about)
     }
 
     fn download(&self, asked: Asked) -> Response<Cow<'static, str>> {

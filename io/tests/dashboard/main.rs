@@ -181,7 +181,7 @@ fn an_answer_has_only_what_is_asked_for() {
     assert_eq!(odd["range"]["series"][2]["count"], 1_000);
     let log = loaded.dashboard.get("histograms.hlog", Some("last=60")).unwrap();
     assert_eq!(log.headers()["content-disposition"], "attachment; filename=\"dapple.hlog\"");
-    let lines = log.body().lines().filter(|line| line.starts_with("Tag=known,"));
+    let lines = log.body().lines().filter(|line| line.starts_with("Tag=own/known,"));
     assert_eq!(lines.count(), 1, "{}", log.body());
     assert!(loaded.dashboard.get("nothing", None).is_none() && !Dashboard::has("nothing"));
     assert!(["", "data.json", "dashboard.js"].iter().all(|name| Dashboard::has(name)));
