@@ -1,9 +1,9 @@
 //! The queue of one color, and the right to run its events (rules C1, C2).
 //!
-//! A post has two steps, because a lock-free queue cannot offer it in one. The poster first *takes
-//! a place* at the tail (one atomic exchange), then *links* its event to the place before it.
-//! Between the two steps the queue has a gap. A consumer that reaches the gap gets
-//! [`Finished::Gap`] and lets the color go. It never waits for the poster.
+//! A post has two steps, because a lock-free queue with one atomic exchange per post offers no
+//! more. The poster first *takes a place* at the tail (one atomic exchange), then *links* its event
+//! to the place before it. Between the two steps the queue has a gap. A consumer that reaches the
+//! gap gets [`Finished::Gap`] and lets the color go. It never waits for the poster.
 //!
 //! ```text
 //!            post (was idle)                 begin

@@ -1,5 +1,5 @@
-//! A check for forked children, whose descriptors and threads are copies of their parent's, or
-//! missing.
+//! A check for forked children, which have copies of their parent's descriptors and none of its
+//! other threads.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

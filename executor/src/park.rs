@@ -105,8 +105,8 @@ pub trait Park: Send {
     /// Begins or ends attending to the poller of another worker.
     ///
     /// While that worker is stuck in an event, and this one stands in for it, a wait of this poller
-    /// must also end when something is ready in the poller of `worker`. This worker then polls
-    /// there itself. By default this method does nothing, and the other poller is polled at
+    /// is to end also when something is ready in the poller of `worker`, where this worker then
+    /// polls itself. By default this method does nothing, and the other poller is polled at
     /// intervals only.
     fn attend(&mut self, worker: usize, attention: Attention) {
         let _ = (worker, attention);

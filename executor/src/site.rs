@@ -74,10 +74,11 @@ static NAMED: Mutex<BTreeMap<(String, u32), Site>> = Mutex::new(BTreeMap::new())
 const NAMED_BIT: usize = 1;
 
 impl Site {
-    /// Returns the location of the call of the function that calls this one.
+    /// Returns the location of this call, or of the call of the function around it if that is
+    /// marked with `#[track_caller]`.
     ///
-    /// If that function is marked with `#[track_caller]`, the site is the line that calls it, and
-    /// so on up to the first function without the mark.
+    /// With marks on several functions around each other, the site is the line in the first
+    /// function without the mark.
     #[track_caller]
     #[inline]
     pub fn caller() -> Site {

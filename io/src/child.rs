@@ -27,7 +27,7 @@ use crate::sys;
 /// A child process; see [`Io::spawn_child`].
 ///
 /// Dropping this leaves the child running, unless [`kill_on_drop`](Self::kill_on_drop) was called.
-/// In both cases the runtime waits for the child, until the runtime ends itself.
+/// In both cases the runtime waits for the child, until the runtime itself ends.
 pub struct Child {
     io: Io,
     shared: Arc<Shared>,

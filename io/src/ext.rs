@@ -51,7 +51,11 @@ pub trait ColoredExt<T: Send + 'static> {
     /// # Errors
     ///
     /// Returns the system's error if the descriptor cannot be polled (`PermissionDenied` for a
-    /// regular file), and an error if the runtime has ended.
+    /// regular file), and an error if the runtime has ended. Returns `AlreadyExists` if an
+    /// [`AsyncFd`](crate::AsyncFd) or a stream has registered the descriptor with the same worker.
+    /// Returns `AlreadyExists` if an [`AsyncFd`](crate::AsyncFd) or a stream has registered the
+    /// descriptor with the same worker. Returns `AlreadyExists` if an [`AsyncFd`](crate::AsyncFd)
+    /// or a stream has registered the descriptor with the same worker.
     fn on_readable<F>(&self, io: &Io, fd: &impl AsFd, f: F) -> io::Result<Registration>
     where
         F: FnMut(&mut T, &mut Cx) + Send + 'static;

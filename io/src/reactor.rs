@@ -46,7 +46,7 @@ pub(crate) enum News {
     /// An event of the entry was refused, or dropped unrun, because the runtime of the entry's
     /// color has ended. The entry is deregistered and closed (N11).
     Refused,
-    /// The reactor ends, so the entry drops what it owns of the user's now.
+    /// The reactor ends, so the entry drops the values of the user that it owns.
     Closed,
 }
 
@@ -423,7 +423,8 @@ impl Park for Reactor {
         let mut table = std::mem::replace(&mut *self.reactor.table(), closed);
         let mut panicked = None;
         for entry in table.entries.drain() {
-            // The entries drop values of the user's. If one drop panics, the others still go on.
+            // Dropping the entries drops the user's values. If one drop panics, the other entries
+            // are still told and dropped.
             let end = AssertUnwindSafe(move || {
                 entry.ready.tell(News::Closed);
                 drop(entry);

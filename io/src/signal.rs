@@ -164,7 +164,8 @@ impl Registered for SignalEntry {
     }
 }
 
-/// The state of a signal for which there has been a registration. It belongs to the whole process.
+/// The state of a signal that was registered for, or whose default action was restored. It belongs
+/// to the whole process.
 struct Known {
     registrations: usize,
     /// The default action is wanted while there is no registration.

@@ -26,7 +26,7 @@ impl Io {
     ///
     /// Output to the stream goes nowhere.
     ///
-    /// Reading the stream blocks no thread, and the runtime does not wait for it at its end. Other
+    /// Reading the stream blocks no worker, and the runtime does not wait for it at its end. Other
     /// readers of the process's standard input, such as [`std::io::stdin`], compete with the
     /// stream. The limits of a [connection](crate::stream::ConnOptions) apply as well. By default
     /// the connection ends when no input arrives for 60 s, or when a message is incomplete for 10

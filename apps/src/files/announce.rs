@@ -49,7 +49,7 @@ pub(super) fn announce(out: &mut impl Write, ready: &Ready<'_>) -> std::io::Resu
     match password {
         Some(password) => {
             writeln!(out, "  user         {ONE_TIME_USER}")?;
-            writeln!(out, "  password     {password}  (until the server ends)")?;
+            writeln!(out, "  password     {password}  (until the server ends or has a user)")?;
         }
         None => writeln!(out, "  users        dapple files user list")?,
     }

@@ -103,7 +103,7 @@ impl<S: Clone + Eq + Hash + Debug> Scenario<S> {
     }
 
     /// Adds an event that repairs the state: poison does not cover it, and ends when it leaves
-    /// global (I12). See the [type](Self) for an example.
+    /// global without a panic (I12). See the [type](Self) for an example.
     pub fn repair(
         mut self,
         name: impl Into<String>,

@@ -45,7 +45,7 @@ pub enum Next<W> {
     /// Poison covers the event: drop `with`.
     ///
     /// The event keeps its place until it is [abandoned](super::Order::abandon). A sub-event
-    /// (`ticket` is `None`) has no place yet.
+    /// (`ticket` is `None`) gets no place, so it is not abandoned.
     Skip {
         /// The ticket of the event, or `None` for a sub-event.
         ticket: Option<Ticket>,
@@ -79,7 +79,8 @@ pub enum Next<W> {
 pub enum Abandoned {
     /// The event was in this context, and does not poison the domain.
     Left(Context),
-    /// The event was in global, and poisons the domain for all later tickets.
+    /// The event was in global, and poisons the domain for later tickets, until an event repairs
+    /// the state.
     Poisons,
 }
 

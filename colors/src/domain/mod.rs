@@ -137,7 +137,8 @@ impl<W, D> Order<W, D> {
     }
 
     /// Takes a place for an event that repairs the state: poison does not cover it, and ends when
-    /// it leaves global (I12). See [`abandon`](Self::abandon) for an example.
+    /// it commits or downgrades from global (I12). If it is abandoned there, the poison stays. See
+    /// [`abandon`](Self::abandon) for an example.
     pub fn take_ticket_to_repair(&mut self, data: D) -> Ticket {
         let ticket = self.take_ticket(Context::Global, data);
         self.slot_mut(ticket).is_exempt = true;

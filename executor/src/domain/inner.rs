@@ -149,8 +149,8 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
     pub(super) fn free(self, core: &Core) {
         core.domains.leave(self.key.load(Ordering::Relaxed));
         // SAFETY: the pointer came from `Box::leak` in `DomainBuilder::open`, and the caller has
-        // seen under the lock that neither a handle nor a ticket is left. Only one thread sees
-        // that, so this is the only call.
+        // seen under the lock that no handle and no ticket is left, and that no thread settles.
+        // Only one thread sees that, so this is the only call.
         let inner = unsafe { Box::from_raw(self.0.as_ptr()) };
         // The core outlives the event: the thread that runs or discards the event keeps it.
         core.queue_event(Owned::housekeeping(core.memory_here(), inner, Site::caller()));

@@ -113,8 +113,8 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
 
     fn discard(self, word: Word) {
         if self.is_later(word) {
-            // The event counts as dropped, so its step that counts as run, the first or this one,
-            // ran in vain.
+            // The event counts as dropped, so the step of it that was counted as run, its first or
+            // this one, ran in vain.
             self.domain.core.count_in_vain(1);
         }
         let (token, part) = self.open(word);

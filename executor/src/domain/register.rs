@@ -20,7 +20,8 @@ pub(super) struct Found {
 pub(super) trait Looked: Send {
     /// Returns the oldest event that has not committed.
     fn look(&self) -> Option<Found>;
-    /// Takes out the events that wait for room. The returned closure drops them, outside any lock.
+    /// Takes out the events that wait for room. The returned closure queues them, outside any lock,
+    /// so that they are dropped unrun.
     fn end_waits(&self) -> Box<dyn FnOnce() + Send>;
 }
 

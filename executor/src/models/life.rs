@@ -104,8 +104,8 @@ impl Mortal {
         }
     }
 
-    /// Looks the color up in its palette, as `Palette::color` does. Returns `true` if it has a
-    /// handle more, and `false` if a new color would be made.
+    /// Looks the color up in its palette, as `Palette::color` does. Returns `true` if the color has
+    /// one more handle now, and `false` if a new color would be made.
     fn look_up(&self) -> bool {
         let is_there = self.in_palette.as_ref().unwrap().lock().unwrap();
         if *is_there {

@@ -212,8 +212,8 @@ impl Builder {
         self
     }
 
-    /// Sets when a worker's turn of a color ends: by default after 64 events, 64 posts or 200 us,
-    /// whichever is first.
+    /// Sets when the turn of a color on a worker ends: by default after 64 events, 64 posts or 200
+    /// us, whichever is first.
     ///
     /// # Examples
     ///
@@ -371,7 +371,8 @@ impl Builder {
     /// Sets whether the default color is bound to the thread of [`build_here`](Self::build_here),
     /// as by [`ColorBuilder::on_worker`](crate::ColorBuilder::on_worker); by default it is not.
     ///
-    /// A program in which nothing has a color yet then runs all its events on that thread.
+    /// A program in which nothing has a color yet then runs everything that uses the default color
+    /// on that thread.
     pub fn default_here(mut self, default_here: bool) -> Self {
         self.settings.default_here = default_here;
         self

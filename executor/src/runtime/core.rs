@@ -63,7 +63,7 @@ pub(crate) struct Core {
     pub(crate) domains: Register,
     pub(crate) tasks: Tasks,
     pub(crate) blocking: BlockingPool,
-    /// Decides which thread disposes of the queues after the workers have ended.
+    /// Decides which thread disposes of the queues once the runtime is closed.
     pub(super) undertaking: Undertaking,
     /// Set when a thread has begun to dispose of the entries that were queued when the runtime
     /// stopped.

@@ -210,9 +210,9 @@ impl Here {
     /// # Panics
     ///
     /// In an event that cannot be suspended, because it has a color that is not bound to this
-    /// thread, has more than one color, or shares its color. An event that runs in the turn panics
-    /// if it borrows the value of a [`Colored`](crate::Colored) that the suspended event has
-    /// borrowed.
+    /// thread, has more than one color, shares its color, or is a step of a domain. An event that
+    /// runs in the turn panics if it borrows the value of a [`Colored`](crate::Colored) that the
+    /// suspended event has borrowed.
     ///
     /// # Examples
     ///

@@ -205,14 +205,13 @@ impl Runtime {
         shutdown::shutdown(core, threads, limit)
     }
 
-    /// Makes the calling thread worker 0 of a runtime with the defaults of the [`Builder`]. See
-    /// [`Builder::build_here`].
+    /// Makes the calling thread worker 0 of a runtime with the defaults of the [`Builder`].
+    ///
+    /// See [`Builder::build_here`], and [`Here`] for an example.
     ///
     /// # Errors
     ///
     /// Returns the operating system's error if it refuses a thread or a poller.
-    ///
-    /// See [`Here`] for an example.
     pub fn here() -> io::Result<Here> {
         Builder::default().build_here()
     }

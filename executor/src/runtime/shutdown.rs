@@ -35,8 +35,9 @@ use crate::park::ThreadPark;
 use crate::sync::{Ordering, lock, sleep, thread, try_lock};
 use crate::turn::local::Local;
 
-/// The patience for a worker that is in no event but has not exited: it may wait for its core, or
-/// for another thread that still uses its poller.
+/// The patience for a worker that is in no event but has not exited: it may wait for a CPU core, be
+/// kept in a poller of the program's (see `Builder::driver`), or wait for a thread that polls for
+/// it.
 const IDLE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The interval at which the caller of a shutdown checks the workers.

@@ -9,8 +9,8 @@
 pub enum Mutant {
     /// A worker checks its queues only before it announces its sleep, and not again after that.
     LostWakeup,
-    /// The check for quiescence looks at the queues only, and not at workers that may be about to
-    /// post.
+    /// The check for quiescence looks at the queues only, and not at the workers and other threads
+    /// that may be about to post.
     EarlyQuiescence,
     /// An exclusive event begins while shared events of its color run.
     ReaderBesideWriter,

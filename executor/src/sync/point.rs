@@ -6,7 +6,7 @@
 pub enum Point {
     /// An event begins.
     Begins,
-    /// An event has ended, and the worker has not gone on to the next one.
+    /// An event or blocking work has ended, and its thread has not gone on.
     Ended,
     /// An event was appended to a color, or queued without one.
     Posted,
@@ -23,7 +23,7 @@ pub enum Point {
     Parks,
     /// A worker was woken.
     Woken,
-    /// Entries were taken from another worker, and are not queued yet.
+    /// Entries were moved from another worker's queue to the own one, and none of them has run.
     Stolen,
     /// The lock of one color of a set was taken, and others follow.
     SetLocked,

@@ -117,8 +117,9 @@ impl<T: Send + 'static> Colored<T> {
         let event = move |cx: &mut Cx| {
             let core = CoreRef::of(&cx.local().core);
             answer(&core, site, label, promise, || {
-                // SAFETY: this closure runs as an exclusive event of the value's color, which was
-                // posted through the handle `self`, and has no other reference to the value.
+                // SAFETY: this closure runs as an exclusive event of the value's color, was posted
+                // through the handle `self`, gets the `cx` of the worker that runs it, and has no
+                // other reference to the value.
                 unsafe { reach.run(cx, f) }.ok_or(JoinError::poisoned())
             });
         };

@@ -2,8 +2,9 @@
 //!
 //! It keeps the handle of each task, so that the task can be aborted, and is dropped at the end of
 //! the runtime (E11), wherever its wakers are. The handles are in 16 lists. A task is in the list
-//! of the worker that made it, which other workers may share. No foreign code runs under the locks
-//! of the lists: handles are cancelled outside them.
+//! of the worker that made it or, if it was made elsewhere, in one chosen by its id. Workers may
+//! share a list. No foreign code runs under the locks of the lists: handles are cancelled outside
+//! them.
 //!
 //! *No task is forgotten at the end*. A thread that enters a task reads the phase afterwards, and
 //! the thread that ends the runtime changes the phase before it empties the lists. One of the two

@@ -1,11 +1,11 @@
 //! Async tasks: futures whose polls are events of a color (C12).
 //!
 //! The crate `async-task` keeps the state of a task, its wakers and its memory. A wake posts an
-//! event that polls the task to its color. That post is accepted in every phase of the runtime,
-//! because it was promised when the task was accepted. So a task is polled by one worker at a time,
-//! and in order with everything else of its color. When a task is aborted, `async-task` schedules
-//! it once more to drop its future, which is an event of the color, too. A task that nothing can
-//! wake any longer stays until it is aborted, or the runtime ends.
+//! event to the task's color, and that event polls the task. That post is accepted in every phase
+//! of the runtime, because it was promised when the task was accepted. So a task is polled by one
+//! worker at a time, and in order with everything else of its color. When a task is aborted,
+//! `async-task` schedules it once more to drop its future, which is an event of the color, too. A
+//! task that nothing can wake any longer stays until it is aborted, or the runtime ends.
 //!
 //! No panic of user code passes through `async-task`: polls and drops are guarded, so a panic ends
 //! only its task.
@@ -57,7 +57,7 @@ pin_project_lite::pin_project! {
 }
 
 pin_project_lite::pin_project! {
-    /// A future whose output is always a result, never an error.
+    /// A future whose output is always `Ok`.
     struct Plain<F> {
         #[pin]
         future: F,

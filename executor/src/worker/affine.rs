@@ -24,8 +24,8 @@ use crate::sync::{AtomicUsize, Ordering};
 /// The capacity that an empty lane keeps, in entries.
 const KEPT: usize = 1_024;
 
-/// The side of the other threads: an inbox per class, and the number of entries that the worker
-/// took out and has not run.
+/// The side of the other threads: an inbox per class, and the number of entries in the worker's
+/// lanes.
 pub(super) struct AffineInbox<W> {
     lanes: [Injector<W>; 3],
     /// The number of entries in the worker's lanes. Only the worker writes it.
@@ -150,7 +150,7 @@ impl<W: Work> Scheduler<W> {
         some
     }
 
-    /// Takes all entries out of the worker's lanes when it ends.
+    /// Takes all entries out of the worker's lanes, to sort them or to dispose of them.
     pub(super) fn take_all_affine(&self) -> impl Iterator<Item = W> {
         let some = self.affine.len.get();
         let next = || Priority::ALL.into_iter().find_map(|class| self.pop_affine(class));

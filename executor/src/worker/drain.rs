@@ -30,8 +30,9 @@ impl<W: Work> Scheduler<W> {
         // The inboxes come first: the thread that called this may have put something there. A
         // worker that still serves may fill its own queue faster than this loop empties it.
         for (index, worker) in self.fleet.workers.iter().enumerate() {
-            // Bound entries are discarded on their own worker, or by the detached scheduler after
-            // the workers have ended. Elsewhere an event of the same color might be running.
+            // Bound entries are discarded on their own worker, or by the detached scheduler once
+            // the runtime is closed: its workers have ended, or were given up as stuck. Elsewhere
+            // an event of the same color might be running.
             let mut bound = match index == self.index || self.is_detached() {
                 true => worker.affine.len(),
                 false => 0,

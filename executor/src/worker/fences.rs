@@ -32,8 +32,8 @@ mod real {
             std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
         }
 
-        /// Marks a step between which and the next one the heavy fence may come. Only the model
-        /// needs it: the system may interrupt a thread anywhere.
+        /// Marks a place between two steps at which the heavy fence may come. Only the model needs
+        /// it: the system may interrupt a thread anywhere.
         #[inline]
         pub(crate) fn may_interrupt(&self) {}
 

@@ -12,8 +12,8 @@ pub(crate) fn blend_thousandths(old: u32, new: u32) -> u32 {
 ///
 /// The average starts with its first value, and is never [`UNKNOWN`] after that. A single value
 /// that is far above the average, such as a long event among short ones, counts for at most four
-/// times the average. A value of less than a quarter halves the average, so an average that is far
-/// too high, as after a long first event, comes down within a few values.
+/// times the average, or 1,000 if that is more. A value of less than a quarter halves the average,
+/// so an average that is far too high, as after a long first event, comes down within a few values.
 pub(crate) fn blend(old: u32, new: u64) -> u32 {
     let new = new.clamp(1, u64::from(u32::MAX / 8)) as u32;
     if old == UNKNOWN {

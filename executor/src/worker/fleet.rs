@@ -146,8 +146,9 @@ impl<W: Work> Fleet<W> {
     }
 
     /// Puts something into a worker's inbox: the first step of handing it over from elsewhere.
-    /// Returns the worker that has it now, which is the stand-in if `worker` is stuck. The caller
-    /// then calls [`wake_for`](Self::wake_for), unless no worker serves the queues any longer.
+    /// Returns the worker that has it now, which is the stand-in if `worker` is stuck and the work
+    /// is not bound to it. The caller then calls [`wake_for`](Self::wake_for), unless no worker
+    /// serves the queues any longer.
     pub(crate) fn hand(&self, worker: usize, work: W) -> usize {
         let (worker, work) = match self.stand_in_of(worker) {
             Some(other) if !work.is_affine() => (other, work.into_guest()),
@@ -165,9 +166,9 @@ impl<W: Work> Fleet<W> {
     /// Wakes the worker if it sleeps: the second step of handing something over.
     ///
     /// With stealing, another worker may be woken as well. If the worker is away, an idle one is.
-    /// If it is busy, an idle one is woken provided that it may steal from this worker and that
-    /// what was handed over is worth it. `worth` is in nanoseconds; 0 means "not known", and then
-    /// the published average counts.
+    /// If it neither sleeps nor is away, an idle one is woken provided that it may steal from this
+    /// worker and that what was handed over is worth it. `worth` is in nanoseconds; 0 means "not
+    /// known", and then the published average counts.
     pub(crate) fn wake_for(&self, worker: usize, worth: u32) {
         let woken = self.notify(worker);
         if woken == Some(Claimed::Away) && self.rules.steals() && self.sleep.any_idle() {
@@ -210,8 +211,8 @@ impl<W: Work> Fleet<W> {
         }
     }
 
-    /// Returns the time from which on work is worth waking a worker, in nanoseconds. The eager
-    /// policy wakes a worker for everything that becomes runnable.
+    /// Returns the least run time for which a worker is woken, in nanoseconds. The eager policy
+    /// wakes a worker for everything that becomes runnable.
     pub(crate) fn wakes_from(&self) -> u32 {
         match (self.rules.steals(), self.rules.is_eager()) {
             (false, _) => u32::MAX,

@@ -1,4 +1,4 @@
-//! The machine that workers run on, as a value: measured, or given by a test.
+//! The machine that workers run on, as a value: measured, or given by a test or a simulation.
 
 use super::cores::CoreId;
 use super::rules::Rules;

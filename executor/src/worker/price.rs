@@ -3,9 +3,9 @@
 //! To move a color, and each event that is posted to it from its old core, takes cache lines to the
 //! other core and back. That costs about 100 ns per line between two cores of one chip, and up to 2
 //! us on a loaded virtual machine. Two threads, on two of the cores that the runtime uses, bounce a
-//! line back and forth, and the median of 9 batches counts. The measurement is made once per pair
-//! of cores. It takes 100 us. If the machine is so loaded that the two threads do not run at the
-//! same time, it gives up after 3 ms, and the default counts.
+//! line back and forth, and the median of up to 9 batches counts. The measurement is made once per
+//! pair of cores. It takes 100 us. If the machine is so loaded that the two threads do not run at
+//! the same time, it gives up after 3 ms. The default counts if fewer than 3 batches were done.
 
 #![allow(clippy::disallowed_methods, reason = "this measures the machine, not the runtime's time")]
 

@@ -145,7 +145,7 @@ impl<E> Owner<E> {
         }
     }
 
-    /// Ends the owner's thread, in the model.
+    /// Notes that the owner's thread ends, in the model.
     #[cfg(loom)]
     pub(crate) fn stops(&self) {
         self.0.fences.owner_stops();

@@ -23,8 +23,9 @@ use crate::clock::saturating_nanos;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum StealPolicy {
-    /// Steals only what is worth more than its move: long events, colors that feed themselves, and
-    /// events that wait behind a stuck event.
+    /// Steals what is worth more than its move: long events, colors that feed themselves, and
+    /// events that wait behind a stuck event. In doubt it steals on trial, and undoes a steal that
+    /// does not pay.
     #[default]
     CostAware,
     /// Steals everything that it finds, and wakes a sleeping worker for every color that becomes

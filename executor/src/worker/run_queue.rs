@@ -1,12 +1,13 @@
 //! A worker's run queue: which queue an entry goes to, and which entry is served next.
 //!
 //! A run queue has queues for ready work (see `ready`), for work that is bound to the worker (see
-//! `affine`), and for plain work, each with lanes for the classes (see `lanes`).
+//! `affine`), and for all other work, each with lanes for the classes (see `lanes`).
 //!
 //! Work of the normal class that is known to take long, or is likely to on average, goes to the
 //! deque. The rest goes to the private part (see `queues`). While a thief tries short work, or has
-//! gained by it (see `trial`), all plain work goes to the deque. With the eager policy all work
-//! does, and without stealing none does.
+//! gained by it (see `trial`), all plain work goes to the deque. With the eager policy all work of
+//! the normal class does, and without stealing none of it does. Work of the other classes always
+//! goes to a deque.
 
 use dapple_colors::Priority::Normal;
 
@@ -15,7 +16,7 @@ use super::queues::OwnQueues;
 use super::scheduler::Scheduler;
 use super::work::{Host, Work};
 
-/// The time from which on other workers may gain by an entry, in nanoseconds.
+/// The least run time of an entry by which other workers may gain, in nanoseconds.
 pub(super) const PUBLIC_NANOS: u32 = 2_000;
 
 /// The largest number of entries that move from a private part to the deque at one look around.
@@ -115,8 +116,8 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// Puts an entry into the own deque whatever its home is, so that it does not go back to the
-    /// worker that handed it over.
+    /// Puts an entry into the own queues whatever its home is, so that it does not go back to the
+    /// worker that handed it over: a bound entry into its lane, any other into the deque.
     pub(crate) fn queue_here(&self, work: W) {
         if work.is_affine() {
             return self.queue_affine(work);

@@ -40,7 +40,7 @@ pub(crate) struct Scheduler<W> {
     /// put into these queues since they were empty.
     pub(super) has_special: Cell<bool>,
     pub(super) aging: Cell<Aging>,
-    /// The knowledge of work that was raised to a higher class; see `lanes`.
+    /// What this worker knows of work that was raised to a higher class; see `lanes`.
     pub(super) resorting: Cell<Resorting>,
     /// The last reading of the clock. 0 if something has run since.
     now: Cell<u64>,
@@ -67,7 +67,7 @@ pub(crate) struct Scheduler<W> {
     /// The worth in nanoseconds below which plain entries stay out of the deque: zero while thieves
     /// try short ones.
     pub(super) plain_from: Cell<u32>,
-    /// The worth in nanoseconds from which on an entry is worth waking another worker.
+    /// The least worth of an entry for which another worker is woken, in nanoseconds.
     pub(super) wakes_from: u32,
 }
 

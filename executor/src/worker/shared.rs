@@ -24,6 +24,8 @@ pub(crate) struct Shared<W> {
     /// The worker that last served the work behind this stuck worker. Other workers leave that to
     /// it, unless it does not come again.
     pub(super) rescuer: AtomicUsize,
+    /// The time at which that worker last took on this rescue, in nanoseconds of the runtime's
+    /// clock.
     pub(super) rescued_at: AtomicU64,
     /// The progress of this worker when its work was last taken.
     pub(super) rescued_progress: AtomicU64,
@@ -131,15 +133,16 @@ impl<W: Work> Shared<W> {
     }
 }
 
-/// The figures from which a thief decides. The worker writes them, relaxed, at each look around.
-/// They are hints.
+/// The figures from which a thief decides. The worker writes them, relaxed, at each look around,
+/// before a sleep, and when it becomes idle. They are hints.
 #[derive(Default)]
 pub(crate) struct Published {
     /// The average time per run-queue entry, in nanoseconds.
     pub(crate) entry_nanos: AtomicU32,
     /// The average number of events that an entry exchanges with other colors, in thousandths.
     pub(super) entry_traffic: AtomicU32,
-    /// A count that grows with every look around, while the worker gets on.
+    /// A count that grows while the worker gets on: at each look around, before a sleep, and as it
+    /// discards entries.
     pub(crate) progress: AtomicU64,
     /// The time since which the worker has found nothing to run, in nanoseconds of the runtime's
     /// clock; 0 means that it runs something.

@@ -17,8 +17,8 @@
 //! told to come back (E18). Nobody knows when that happens, so such a worker is never the sentinel.
 //! After it was called back, other workers look after it as after a busy one.
 //!
-//! The remaining bits of the word are an epoch, which counts the rises. So two equal readings mean
-//! that nothing happened in between.
+//! The state is kept in the low bits of one word per worker. The other bits are an epoch, which
+//! counts the rises. So two equal readings mean that nothing happened in between.
 //!
 //! At most one idle worker is the *sentinel*. It sleeps with a time limit, and each time the limit
 //! expires it looks whether work waits behind a worker that is busy. So an entry that a worker

@@ -243,7 +243,7 @@ impl<W: Work> Scheduler<W> {
     }
 
     pub(super) fn count_steal(&self, entries: usize) {
-        // The stolen work may come from after this worker's last look at its descriptors.
+        // The stolen work may have become ready after this worker's last look at its descriptors.
         self.polls.set(self.polls.get() + 1);
         self.count_entries(entries);
     }

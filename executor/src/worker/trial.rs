@@ -63,7 +63,7 @@ impl Reading {
     }
 }
 
-/// The end of a trial.
+/// The result of judging a trial.
 #[must_use]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
@@ -96,7 +96,7 @@ pub(super) struct Trials {
 struct Trial {
     /// The time of the steal.
     began: u64,
-    /// The reading after [`WARM_UP`], from which on the trial counts.
+    /// The reading after [`WARM_UP`], at which the trial starts to count.
     warm: Option<Reading>,
     /// The throughput before the steal, if it is known.
     before: Option<u64>,
@@ -149,7 +149,7 @@ impl Trials {
         self.trusted_until
     }
 
-    /// Returns the time from which on the worker may try again.
+    /// Returns the time at which the pause ends.
     pub(super) fn paused_until(&self) -> u64 {
         self.paused_until
     }

@@ -55,7 +55,8 @@ impl Watch {
         Watch { looks: vec![(Look::default(), 0); workers] }
     }
 
-    /// Returns the least number of nanoseconds for which a worker has been in the same event.
+    /// Returns the nanoseconds for which a worker is known to have been in the same event. The true
+    /// time may be longer.
     fn stuck_for<W>(&mut self, fleet: &Fleet<W>, index: usize, now: u64) -> u64 {
         let stretch = fleet.sleep.busy_stretch(index);
         let progress = fleet.workers[index].published.progress.load(Ordering::Relaxed);

@@ -153,10 +153,11 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.rounds.entries = 0;
     }
 
-    /// Makes the worker idle, as its thread leaves until it comes back. Queued entries are left to
-    /// the other workers, or to the thread's next turn. Returns the time at which the thread is to
-    /// come back, in nanoseconds of the runtime's clock, unless its poller is woken before. `None`
-    /// means that it need not come back until then.
+    /// Notes that the worker's thread leaves. The worker counts as away if it leaves nothing that
+    /// others may take. Otherwise it stays busy, and a sentinel is woken if there is none. Queued
+    /// entries are left to the other workers, or to the thread's next turn. Returns the time at
+    /// which the thread is to come back at the latest, in nanoseconds of the runtime's clock.
+    /// `None` means that it need not come back before its poller is woken.
     pub(crate) fn goes_away(&mut self) -> Option<u64> {
         if self.own.is_idle() {
             // A panic in user code has ended a sleep.

@@ -55,14 +55,14 @@
 #define DAPPLE_NORMAL 0
 
 /**
- * The priority of colors whose callbacks run before those of other colors, which never starve all
- * the same.
+ * The priority of colors whose callbacks run before those of other colors. The others still never
+ * starve.
  */
 #define DAPPLE_HIGH 1
 
 /**
- * The priority of colors whose callbacks run when there is nothing else to run. They never starve
- * either.
+ * The priority of colors whose callbacks run when there is nothing else to run, and now and then
+ * while there is. So they never starve.
  */
 #define DAPPLE_LOW -1
 
@@ -287,7 +287,8 @@ DAPPLE_API int dapple_runtime_free(struct dapple_runtime *runtime, uint64_t limi
  *
  * Returns 0 after it was stopped, or -1 with errno set: EINVAL if the runtime is NULL or that of
  * an event_base, EPERM on another thread, EDEADLK in a callback that cannot be suspended (see
- * dapple_runtime_turn), ECHILD in a forked child.
+ * dapple_runtime_turn), and in a runtime without DAPPLE_HERE in every callback and in offloaded
+ * work, ECHILD in a forked child.
  */
 DAPPLE_API int dapple_runtime_run(struct dapple_runtime *runtime);
 
@@ -311,10 +312,10 @@ DAPPLE_API int dapple_runtime_stop(struct dapple_runtime *runtime);
  * A callback of a color that is bound to the thread may call it. The callback is suspended
  * meanwhile, and others of its color may run.
  *
- * Returns 0 if nothing has run, otherwise the number of visits to colors and of functions without
- * a color that have run. Returns -1 with errno set on failure: EINVAL if the runtime is NULL or
- * was made without DAPPLE_HERE, EPERM on another thread, EDEADLK in any other callback, ECHILD in
- * a forked child.
+ * Returns 0 if nothing has run, otherwise the number of turns of colors plus the number of
+ * functions without a color that it ran. Returns -1 with errno set on failure: EINVAL if the
+ * runtime is NULL or was made without DAPPLE_HERE, EPERM on another thread, EDEADLK in any other
+ * callback, ECHILD in a forked child.
  */
 DAPPLE_API int dapple_runtime_turn(struct dapple_runtime *runtime, int64_t timeout_ns);
 

@@ -142,14 +142,14 @@ class runtime {
     void wait_idle() { detail::check(dapple_runtime_wait_idle(raw), "dapple_runtime_wait_idle"); }
     int workers() const { return dapple_runtime_workers(raw); }
 
-    /** One turn; a negative time is without limit. */
+    /** Runs one turn, and waits for at most the given time; a negative time has no limit. */
     int turn(std::chrono::nanoseconds timeout) {
         int ran = dapple_runtime_turn(raw, timeout.count());
         detail::check(ran, "dapple_runtime_turn");
         return ran;
     }
 
-    /** Ends it. True: all has run. */
+    /** Ends the runtime. Returns true if everything has run. */
     bool shutdown(std::chrono::nanoseconds limit) {
         int left = dapple_runtime_free(raw, detail::nanoseconds(limit));
         detail::check(left, "dapple_runtime_free");
@@ -157,7 +157,7 @@ class runtime {
         return left == 0;
     }
 
-    /** Calls f on no color. */
+    /** Calls f without a color. */
     template <class F> void post_uncolored(F &&f, site at = site::here()) {
         detail::boxed<F> box(std::forward<F>(f));
         using T = typename detail::boxed<F>::type;
@@ -180,7 +180,7 @@ class timer {
     timer() = default;
     explicit timer(dapple_timer *made) : raw(made) {}
 
-    /** True: the callable is not called, or not any more; see dapple_timer_cancel. */
+    /** Returns true if the callable is not called, or no longer called; see dapple_timer_cancel. */
     bool cancel() { return raw && dapple_timer_cancel(raw.release()) == 1; }
 
   private:
@@ -228,7 +228,7 @@ class color {
               asked.label = label;
               return asked;
           }()) {}
-    /** Has the count that the caller had. */
+    /** Takes over the caller's reference. */
     explicit color(dapple_color *counted) : raw(counted) {}
     color(const color &other) : raw(dapple_color_ref(other.raw)) {}
     color(color &&other) noexcept : raw(std::exchange(other.raw, nullptr)) {}
@@ -248,12 +248,12 @@ class color {
         give(dapple_post_from, std::forward<F>(f), at, "dapple_post");
     }
 
-    /** Calls f on the color, beside others that are posted so. */
+    /** Calls f on the color, where it may overlap others that are posted in this way. */
     template <class F> void post_shared(F &&f, site at = site::here()) const {
         give(dapple_post_shared_from, std::forward<F>(f), at, "dapple_post_shared");
     }
 
-    /** False: the color is full, and f is deleted. */
+    /** Posts f. Returns false if the color is full; f is then deleted. */
     template <class F> bool try_post(F &&f, site at = site::here()) const {
         detail::boxed<F> box(std::forward<F>(f));
         using T = typename detail::boxed<F>::type;
@@ -271,13 +271,13 @@ class color {
         return arm(dapple_post_after_from, delay, std::forward<F>(f), at, "dapple_post_after");
     }
 
-    /** Calls f on the color every so often. */
+    /** Calls f on the color once per period. */
     template <class F>
     timer every(std::chrono::nanoseconds period, F &&f, site at = site::here()) const {
         return arm(dapple_every_from, period, std::forward<F>(f), at, "dapple_every");
     }
 
-    /** Calls f, with what the descriptor is ready for if it takes that, as long as it is. */
+    /** Calls f while the descriptor is ready. f may take a parameter: what it is ready for. */
     template <class F>
     watch on_ready(int descriptor, int interest, F &&f, site at = site::here()) const {
         detail::boxed<F> box(std::forward<F>(f));
@@ -290,7 +290,7 @@ class color {
         return made;
     }
 
-    /** Calls f, with the number of the signal if it takes that, when the process gets it. */
+    /** Calls f when the process gets the signal. f may take a parameter, its number. */
     template <class F> watch on_signal(int signal, F &&f, site at = site::here()) const {
         detail::boxed<F> box(std::forward<F>(f));
         using T = typename detail::boxed<F>::type;
@@ -301,7 +301,7 @@ class color {
         return made;
     }
 
-    /** Calls work on a thread that may block, and then then on the color. */
+    /** Calls work on the blocking pool, and after that calls then on the color. */
     template <class W, class T> void offload(W &&work, T &&then, site at = site::here()) const {
         struct both {
             std::decay_t<W> work;
@@ -390,7 +390,7 @@ class timecb_t {
         dapple_timer *nothing = nullptr;
         if (!handle.compare_exchange_strong(nothing, made)) dapple_timer_free(made);
     }
-    /* The handle, for whoever asks first. */
+    /* Returns the handle to the first caller, and null to later ones. */
     dapple_timer *take() {
         dapple_timer *had = handle.exchange(taken());
         return had == taken() ? nullptr : had;
@@ -423,8 +423,9 @@ class watches {
         static watches &all = *new watches;
         return all;
     }
-    /* Under the lock, so that a callable that removes itself comes after this. What was there
-     * before ends without it, as its callable may come back here when it is deleted. */
+    /* Under the lock, so that a callable that removes itself comes after this. The watch
+     * that was there before ends without the lock, as its callable may come back here when it is
+     * deleted. */
     template <class Make> void set(int key, int kind, Make make) {
         watch before;
         {
@@ -480,7 +481,7 @@ template <class F, class Then> auto with_color(F &&cb, Then then) {
     }
 }
 
-/* An overload for NULL and 0, which are numbers in C++. */
+/* True for NULL and 0, which are numbers in C++, and for nullptr. */
 template <class F> constexpr bool is_null =
     std::is_integral_v<std::decay_t<F>> || std::is_null_pointer_v<std::decay_t<F>>;
 

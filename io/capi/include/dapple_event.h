@@ -4,8 +4,8 @@
  * cores. An event without a color runs on the thread of the loop, as on libevent.
  *
  * The colors of a base are those of dapple.h. The functions of dapple.h post to them, arm timers on
- * them, and so on. All of these keep the loop of the base running until they have been called or
- * cancelled. See docs/LIBEVENT.md.
+ * them, and so on. A post, a timer or a watch keeps the loop of the base running until its function
+ * has been called, or it has been cancelled or ended. See docs/LIBEVENT.md.
  *
  * Link with -ldapple_event before -levent. This file is generated from io/capi/src/event and
  * include/parts. */

@@ -87,8 +87,9 @@ impl AsyncDatagrams {
     ///
     /// # Errors
     ///
-    /// Returns `InvalidInput` if `to` is unnamed or is a path that is empty or too long, the
-    /// system's error if sending fails, and an error if the runtime has ended and there is no room.
+    /// Returns `InvalidInput` if `to` is unnamed, or has an empty path, or a path or name that is
+    /// too long, the system's error if sending fails, and an error if the runtime has ended and
+    /// there is no room.
     pub async fn send_to(&self, bytes: &[u8], to: &Addr) -> io::Result<()> {
         let to = to.to_system()?;
         let one = [ToSend { bytes, to: Some(&to), segment: 0 }];

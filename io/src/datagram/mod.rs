@@ -188,7 +188,7 @@ impl DatagramSocket {
     ///
     /// Returns the system's error if the socket cannot be made or bound, for example `AddrInUse`,
     /// `AddrNotAvailable` or `PermissionDenied`. Returns `InvalidInput` if `address` is unnamed or
-    /// is a path that is empty or too long.
+    /// has an empty path, or a path or name that is too long.
     ///
     /// # Examples
     ///
@@ -258,7 +258,7 @@ impl DatagramSocket {
     /// # Errors
     ///
     /// Returns the system's error if connecting fails, and `InvalidInput` if `address` is unnamed
-    /// or is a path that is empty or too long.
+    /// or has an empty path, or a path or name that is too long.
     ///
     /// # Examples
     ///
@@ -422,7 +422,7 @@ impl<P: DatagramProtocol> Datagrams<P> {
         self.with(|_, out, _| out.close());
     }
 
-    /// Returns the address that the socket was bound to when it began to be served.
+    /// Returns the address that the socket was bound to when the [`DatagramSocket`] was made.
     pub fn local_addr(&self) -> &Addr {
         &self.local
     }

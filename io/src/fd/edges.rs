@@ -134,7 +134,7 @@ impl Direction {
                 }
                 std::mem::swap(&mut state.waker, &mut waker);
                 drop(state);
-                // The old waker is foreign code, so it is dropped outside the lock.
+                // The old waker may be foreign code, so it is dropped outside the lock.
                 drop(waker);
                 return Poll::Pending;
             };
@@ -197,7 +197,7 @@ impl End {
         }
         std::mem::swap(&mut state.waker, &mut waker);
         drop(state);
-        // The old waker is foreign code, so it is dropped outside the lock.
+        // The old waker may be foreign code, so it is dropped outside the lock.
         drop(waker);
         Poll::Pending
     }

@@ -6,13 +6,14 @@
 //! The user keeps a borrowed descriptor open while it is registered. If it was closed all the same,
 //! and its number was reused, that is noticed when any part of this crate registers the new
 //! descriptor in the same reactor. The registrations of the old one are dead from then on. (In
-//! another reactor, of a color that another worker watches, it is not noticed.) If all
-//! registrations of a descriptor are paused, it is compared by its inode number. Descriptors
-//! without a file of their own, such as two eventfds, cannot be told apart by that.
+//! another reactor, of a color that another worker watches, it is not noticed.) If all its
+//! registrations are paused and none owns it, it is compared by its device and inode numbers.
+//! Descriptors without a file of their own, such as two eventfds, cannot be told apart by that.
 //!
 //! There are two locks, taken in this order: the lock of the table, which records the entry of each
-//! descriptor number, and the entry's own lock. An entry that owns its descriptor needs the table's
-//! lock only when a registration comes or goes. No user code runs under either lock.
+//! descriptor number, and the entry's own lock. An entry whose slots all own the descriptor and are
+//! level-triggered needs the table's lock only when a registration comes or goes. No user code runs
+//! under either lock.
 
 use std::io;
 use std::os::fd::RawFd;

@@ -9,9 +9,9 @@
 //! own the descriptor and are level-triggered, the system is asked for levels. It then reports the
 //! descriptor in each look of the poller as long as the descriptor is ready, so most of the time
 //! nothing more has to be asked. A slot may be reported again while its event is queued, or runs on
-//! another worker. It becomes *blocked* if the poller had waited for such a report, or has got more
-//! than `PASSES` of them in passing. The system is not asked for a blocked slot until its event has
-//! ended. Otherwise the poller would look again and again in vain.
+//! another worker. It becomes *blocked* if the poller was about to wait when it found such a
+//! report, or has got more than `PASSES` of them in passing. The system is not asked for a blocked
+//! slot until its event has ended. Otherwise the poller would look again and again in vain.
 //!
 //! *Edges.* A descriptor that a slot only borrows may be closed too early, while a copy of it stays
 //! open. What was asked of the system could not be taken back then, and a level would be reported

@@ -41,7 +41,7 @@ const BUDGET: usize = 32;
 /// The most waiting connections that an acceptor accepts when it closes.
 const LAST: usize = 8 * 1024;
 
-/// The delay before an acceptor tries again after it could not accept, nor shed a connection.
+/// The delay before an acceptor tries again after it could neither accept nor shed a connection.
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) type OnAccept = dyn Fn(Stream, &mut Cx) + Send + Sync;
@@ -51,7 +51,7 @@ pub(super) type OnAccept = dyn Fn(Stream, &mut Cx) + Send + Sync;
 pub(super) enum Deals {
     /// The worker that has accepted the connection.
     Here,
-    /// All workers in turn.
+    /// The workers in turn, without that of a `Here` that has other workers.
     Out,
 }
 
@@ -76,8 +76,8 @@ pub(super) struct Acceptor {
     is_queued: AtomicBool,
     /// The acceptor has found no room for a connection; see [`Hungry::is_hungry`].
     is_hungry: AtomicBool,
-    /// The sockets, used by events of the color, by `close` and by `copy`; `None` once they are
-    /// closed.
+    /// The sockets, used by events of the color, and by the functions that start, copy, leave or
+    /// close; `None` once they are closed.
     socket: Mutex<Option<Sockets>>,
 }
 
@@ -205,7 +205,7 @@ impl Acceptor {
     }
 
     /// Accepts the connections that wait in the system, closes the socket, and posts an event of
-    /// the color that hands over each connection.
+    /// the color for each connection, which hands it over.
     pub(super) fn close_gently(&self) {
         if self.reactor.is_inherited() {
             // This is a forked child, and the waiting connections are the parent's.

@@ -15,8 +15,8 @@ use dapple::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, Weak, lock};
 
 /// An acceptor, as the bound sees it.
 pub(super) trait Hungry: Send + Sync {
-    /// Returns the mark of an acceptor that has found no room and has to be told when there is
-    /// some.
+    /// Returns the flag that says whether the acceptor has found no room, and has to be told when
+    /// there is some.
     fn is_hungry(&self) -> &AtomicBool;
 
     /// Tells the acceptor that there may be room.

@@ -47,11 +47,12 @@ pub enum Accepting {
     /// accepted it, unless its color is watched elsewhere (see
     /// [`Color::settle_watcher`](dapple::Color::settle_watcher)). The thread of a
     /// [`Here`](dapple::Here) that has other workers has no listening socket. Each Unix socket and
-    /// each adopted descriptor accepts for all workers, as with `OnColor`, on a color of its own.
+    /// each adopted descriptor accepts for all workers, as with `OnColor`, on a color of its own
+    /// (for the exception, see [`adopt`](ListenerBuilder::adopt)).
     PerWorker,
-    /// One listening socket accepts for all workers, on this color. Connections that are served on
-    /// colors of their own are given to the workers in turn. Connections that are served on one
-    /// color are watched by one worker.
+    /// Each address has one listening socket, which accepts for all workers, on this color.
+    /// Connections that are served on colors of their own are given to the workers in turn.
+    /// Connections that are served on one color are watched by one worker.
     OnColor(Color),
 }
 
@@ -326,10 +327,11 @@ impl ListenerBuilder {
     ///
     /// # Errors
     ///
-    /// Returns `InvalidInput` if there is nothing to listen on, or if an address is unnamed or is a
-    /// path that is empty or too long. Returns the system's error if a socket cannot be bound or
-    /// cannot listen, for example `AddrInUse`, `PermissionDenied` or `AddrNotAvailable`. Returns an
-    /// error if the runtime has ended, or that of the color that accepts.
+    /// Returns `InvalidInput` if there is nothing to listen on, or if an address is unnamed, or has
+    /// an empty path, or a path or name that is too long. Returns the system's error if a socket
+    /// cannot be bound or cannot listen, for example `AddrInUse`, `PermissionDenied` or
+    /// `AddrNotAvailable`. Returns an error if the runtime has ended, or that of the color that
+    /// accepts.
     #[track_caller]
     pub fn start<F>(self, on_accept: F) -> io::Result<Listener>
     where
@@ -404,9 +406,10 @@ impl ListenerBuilder {
         };
         let shares = Shares::Port(count > 1 || self.shares_port);
         if count > 1 && !self.shares_port && wanted.port() != 0 {
-            // Without `share_port`, no other process may share the port, so this checks that no
-            // socket has it. The probe does not listen: a peer that connects before the real
-            // sockets listen is refused, rather than connected and lost.
+            // The real sockets set `SO_REUSEPORT`, with which another process of the same user
+            // could share the port. That is meant only with `share_port`. So this probe, without
+            // the option, checks that no socket has the port. It does not listen: a peer that
+            // connects before the real sockets listen is refused, rather than connected and lost.
             drop(self.bind_ip(wanted, Shares::Port(false))?);
         }
         let first = self.bind_ip(wanted, shares)?;
@@ -482,7 +485,8 @@ fn bind_unix(address: &Addr) -> io::Result<Bindings> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     let unlink = bind_replacing(&socket, address)?;
-    // The socket listens at once, as one without a listener looks as if a dead process had left it.
+    // The socket listens at once, because a bound socket that does not listen looks like one that a
+    // dead process has left.
     socket.listen(1)?;
     Ok(Bindings { address: address.clone(), sockets: vec![socket], unlink })
 }

@@ -207,8 +207,8 @@ impl Output {
         self.len += (self.tail.len() - before) as u64;
     }
 
-    /// Appends all bytes of `from`. Takes over its memory if the bytes are many and nothing
-    /// precedes them in the tail, and copies them otherwise.
+    /// Appends all bytes of `from`. Takes over its memory if the bytes are more than 16 KiB and the
+    /// tail has no memory yet, and copies them otherwise.
     pub(super) fn append_all(&mut self, from: &mut Vec<u8>) {
         if self.tail.capacity() == 0 && from.len() > MUCH {
             self.len += from.len() as u64;

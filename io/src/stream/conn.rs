@@ -563,7 +563,7 @@ impl Conn {
     }
 
     /// Closes the connection when the out-buffer has been written, because the peer has closed its
-    /// side and needs nothing more.
+    /// side and needs nothing more, or because a transport drains.
     pub(crate) fn peer_has_ended(&mut self) {
         self.state.end(Why::Peer);
     }

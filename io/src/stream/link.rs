@@ -140,8 +140,8 @@ struct Link<P: Protocol> {
 
 /// The outcome of a write.
 enum Written {
-    /// The peer has not stopped reading. Nothing may have been written, and the connection may have
-    /// failed.
+    /// The peer has not stopped reading. The write may have written nothing, and the connection may
+    /// have failed.
     Some,
     /// The peer no longer reads.
     Broken,

@@ -306,8 +306,8 @@ pub struct ConnOptions {
     /// default 2 s.
     pub linger_timeout: Duration,
     /// The maximum length of input that the protocol may leave unconsumed, in bytes. A connection
-    /// whose protocol leaves more, and is neither congested nor paused, is closed. By default 64
-    /// KiB.
+    /// whose protocol leaves more is closed, unless it is congested or paused, or has asked to come
+    /// back. By default 64 KiB.
     pub max_input: usize,
     /// The maximum number of descriptors that a peer on a Unix socket has passed and that have not
     /// been [taken](Conn::take_fds). A connection whose peer passes more is closed. By default 0:
@@ -374,7 +374,8 @@ impl Default for ConnOptions {
 pub enum CloseReason {
     /// The protocol closed the connection, or both sides have ended.
     Closed,
-    /// The peer closed its side, and the protocol had nothing more to send.
+    /// The peer closed its side, and the connection ended for that reason. A transport that drains
+    /// also ends with this reason.
     Peer,
     /// There was no traffic for [`ConnOptions::idle_timeout`].
     IdleTimeout,

@@ -34,7 +34,7 @@ pub(crate) struct Socket {
 enum Owner {
     /// No others: the socket was accepted or connected here.
     Alone,
-    /// Others in this process or elsewhere may have it, so it stays open when it is closed here.
+    /// Others in this process or elsewhere may have it, so it may stay open when it is closed here.
     Shared,
 }
 

@@ -233,7 +233,7 @@ impl Open {
         }
         match self.from_peer {
             FromPeer::Failed => return Ok(Next::AskError),
-            // No read finds out, because none is made.
+            // No read is made that could return the error, so the socket is asked for it.
             FromPeer::Failing if !reads && self.turn != Turn::Again => return Ok(Next::AskError),
             _ => {}
         }
@@ -395,8 +395,9 @@ impl State {
         }
     }
 
-    /// Reports that the program is about to end. Bytes that have arrived and were not read yet are
-    /// read first.
+    /// Reports that the program is about to end. Bytes that have arrived and were not read yet
+    /// count as begun: they are read first, if the connection takes input and the event's budget of
+    /// reads allows it.
     pub(super) fn drain(&mut self) {
         if let State::Open(open) = self {
             open.from_peer.awakes();

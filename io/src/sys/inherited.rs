@@ -10,8 +10,8 @@ use dapple::sync::{AtomicBool, Ordering};
 /// The inherited descriptors have been taken.
 static ARE_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Takes the descriptors that, by the environment, this process was started with, and makes them
-/// close-on-exec. Returns `None` if they were taken before.
+/// Takes the descriptors with these numbers, which the environment says this process was started
+/// with, and makes them close-on-exec. Returns `None` if they were taken before.
 ///
 /// # Errors
 ///

@@ -156,7 +156,7 @@ pub(crate) fn identity(fd: RawFd) -> io::Result<(u64, u64)> {
     }
 }
 
-/// Puts the file behind `with` behind `fd` too, which keeps its number and becomes close-on-exec.
+/// Makes `fd` refer to the file behind `with`. `fd` keeps its number and becomes close-on-exec.
 ///
 /// # Errors
 ///

@@ -131,10 +131,10 @@ impl TlsStream {
     ///
     /// # Errors
     ///
-    /// Returns `InvalidData` if the server's certificate is not valid for `name`, if the peer does
-    /// not speak TLS, or if it shares no version or cipher with this side. Returns `UnexpectedEof`
-    /// if the peer goes away, an error of kind `Other` if rustls refuses `config`, and the system's
-    /// error if the socket fails.
+    /// Returns `InvalidData` if the server's certificate is not trusted, has expired or is not
+    /// valid for `name`, if the peer does not speak TLS, or if it shares no version or cipher with
+    /// this side. Returns `UnexpectedEof` if the peer goes away, an error of kind `Other` if rustls
+    /// refuses `config`, and the system's error if the socket fails.
     pub async fn connect(
         stream: AsyncStream,
         config: Arc<ClientConfig>,

@@ -164,8 +164,8 @@ impl Framed {
         self.pause == Pause::InFlight && self.in_flight() <= self.low_water()
     }
 
-    /// Resumes or ends the connection if enough messages have ended, and records how many more it
-    /// waits for.
+    /// Resumes or ends the connection if enough messages have ended, and records the number of
+    /// ended messages that it waits for.
     fn review(&mut self, conn: &mut Conn) {
         loop {
             if self.is_enough_over() {

@@ -44,7 +44,8 @@ impl InFlight {
     }
 
     /// Has the color wait until `ended` messages have ended, or for nothing. Returns `true` if they
-    /// have ended already. The caller must act on that, because no thread may tell the color then.
+    /// have ended already. The caller must act on that, because it is possible that no thread tells
+    /// the color then.
     pub(super) fn wait_for(&self, ended: Option<u64>) -> bool {
         let awaited = ended.unwrap_or(NEVER);
         // Pairs with the addition and the load in `end`.

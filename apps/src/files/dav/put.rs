@@ -35,8 +35,8 @@ const LITTLE: usize = 32 * 1024;
 /// A body that has been received.
 enum Received {
     /// A whole small body, which is written when the change runs.
-    /// A large body, which has been written to an unfinished file.
     Small(Gathered),
+    /// A large body, which has been written to an unfinished file.
     Large(Kept),
 }
 

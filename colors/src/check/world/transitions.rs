@@ -123,7 +123,7 @@ impl<S: State, O: Steps> World<S, O> {
                 let may = self.watch.may(ticket);
                 if context != Context::None || *highest > may {
                     let what = format!("it cannot renounce to {highest}: it is in {context}");
-                    let what = format!("{what}, but its highest declared context is {may}");
+                    let what = format!("{what}, and its highest declared context is {may}");
                     return Err(Broken::by(Rule::I4, ticket, what));
                 }
                 self.order.renounce(ticket, *highest);

@@ -203,7 +203,7 @@ pub(super) struct State {
     pub(super) runs: u64,
     /// The callbacks with a color that run now.
     pub(super) running: Vec<Run>,
-    /// The loop returns after one callback has run (`EVLOOP_ONCE`).
+    /// The loop returns once callbacks have run (`EVLOOP_ONCE`).
     pub(super) is_once: bool,
     /// The time, in seconds, at which `wall_offset` was last computed.
     wall_seen: i64,

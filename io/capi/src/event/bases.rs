@@ -172,7 +172,9 @@ unsafe fn free_base(base: *mut Base, finalizers: Finalizers) {
     if base.is_null() {
         return warn("event_base_free: no base to free");
     }
-    // SAFETY: only this function, and the finalizers that it runs, use the base (see `events`).
+    // SAFETY: the caller uses the base no longer. Callbacks that still run use it until
+    // `workers.end()` has returned, and finalizers until they have run. It is destroyed after that
+    // (see `events`).
     unsafe {
         let of = &*base;
         let (workers, loops_here) = {
@@ -262,7 +264,7 @@ pub unsafe extern "C" fn event_base_free_nofinalize(base: *mut Base) {
 }
 
 impl State {
-    /// Deletes all events that are pending or active.
+    /// Deletes all pending events.
     fn end(&mut self) {
         if let Some(notify) = self.notify.take() {
             notify.bell.delete(self);
@@ -335,7 +337,7 @@ pub unsafe extern "C" fn event_base_loop(base: *mut Base, how: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_dispatch(base: *mut Base) -> c_int {
-    // SAFETY: the base, given or current, is null or live (see `events`).
+    // SAFETY: `base` is null or live (see `events`).
     unsafe { event_base_loop(base, 0) }
 }
 
@@ -372,7 +374,7 @@ pub unsafe extern "C" fn event_base_loopexit(base: *mut Base, after: *const Time
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_loopexit(after: *const Timeval) -> c_int {
-    // SAFETY: the base, given or current, is null or live (see `events`).
+    // SAFETY: `base` is null or live (see `events`).
     unsafe { event_base_loopexit(or_current(null_mut()), after) }
 }
 
@@ -394,19 +396,19 @@ unsafe fn tell_loop(base: *mut Base, call: &str, wish: fn(&Wishes) -> &AtomicBoo
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_loopbreak(base: *mut Base) -> c_int {
-    // SAFETY: the base, given or current, is null or live (see `events`).
+    // SAFETY: `base` is null or live (see `events`).
     unsafe { tell_loop(base, "event_base_loopbreak", |wishes| &wishes.breaks) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_loopbreak() -> c_int {
-    // SAFETY: the base, given or current, is null or live (see `events`).
+    // SAFETY: `base` is null or live (see `events`).
     unsafe { event_base_loopbreak(or_current(null_mut())) }
 }
 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn event_base_loopcontinue(base: *mut Base) -> c_int {
-    // SAFETY: the base, given or current, is null or live (see `events`).
+    // SAFETY: `base` is null or live (see `events`).
     unsafe { tell_loop(base, "event_base_loopcontinue", |wishes| &wishes.continues) }
 }
 

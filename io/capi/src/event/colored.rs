@@ -30,7 +30,7 @@ use crate::runtime::colors::{Color, on};
 pub(super) struct Colored {
     pub(super) color: Arc<Color>,
     registration: Option<Registration>,
-    /// The event is added: it waits for its descriptor, if it has one.
+    /// The event waits for its descriptor. Never set for timers and signals.
     is_watched: bool,
     /// Changes whenever the event is added or deleted.
     generation: u64,
@@ -226,7 +226,7 @@ impl State {
         unsafe { self.leave(&mut *callback, flags::ACTIVE) };
     }
 
-    /// Returns the added events with a color.
+    /// Returns the events with a color that wait for a descriptor.
     pub(super) fn watched_colored(&self) -> Vec<*mut Event> {
         let is_watched = |(_, colored): &(&usize, &Colored)| colored.is_watched;
         let watched = self.colored.iter().filter(is_watched);
@@ -416,7 +416,7 @@ impl State {
         run
     }
 
-    /// Wakes the loop if nothing is left to wait for, or if it waits for a single run.
+    /// Wakes the loop if nothing is left to wait for, or if it returns once something has run.
     pub(super) fn wake_if_done(&mut self) {
         if self.is_once || !self.has_events() && self.active_count == 0 {
             self.wake();

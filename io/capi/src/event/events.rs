@@ -122,7 +122,7 @@ pub unsafe extern "C" fn event_set(
     callback: Option<EventFn>,
     arg: *mut c_void,
 ) {
-    // SAFETY: the caller guarantees memory for an event, or it is null, which `event_assign`
+    // SAFETY: `allocate` returned memory of the size of an event, or null, which `event_assign`
     // refuses. The base is null or live.
     unsafe { event_assign(event, or_current(null_mut()), fd, events, callback, arg) };
 }
@@ -416,7 +416,8 @@ struct Once {
     arg: *mut c_void,
 }
 
-/// The callback of such an event: calls the program's callback and frees the memory.
+/// The callback of an event of `event_base_once`: calls the program's callback and frees the
+/// memory.
 unsafe extern "C" fn fire_once(fd: c_int, result: c_short, once: *mut c_void) {
     let once = once.cast::<Once>();
     // SAFETY: `event_base_once` allocated the memory, and the event fires only once. Its base runs

@@ -154,8 +154,8 @@ pub(super) enum Wait {
 }
 
 impl Wait {
-    /// Waits for `millis` milliseconds, or without a limit if it is -1. The error is the system's
-    /// `errno`.
+    /// Waits for at most `millis` milliseconds, or without a limit if it is -1. The error is the
+    /// system's `errno`.
     pub(super) fn wait(&mut self, millis: c_int, ready: &mut Vec<Ready>) -> Result<(), c_int> {
         match self {
             Wait::Epoll(fd, events) => wait_epoll(*fd, events, millis, ready),

@@ -30,7 +30,7 @@ impl Base {
     /// Runs the loop, as `event_base_loop` does.
     ///
     /// Returns -1 if something failed, 1 if there is nothing to wait for, and 0 if the loop was
-    /// told to end.
+    /// told to end or has run once, as `EVLOOP_ONCE` and `EVLOOP_NONBLOCK` ask.
     pub(super) fn run(&self, how: c_int) -> c_int {
         let mut state = self.lock();
         if state.is_running {

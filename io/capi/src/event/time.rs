@@ -23,8 +23,8 @@ fn read(clock: libc::clockid_t) -> Timeval {
 /// The precision of timeouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Precision {
-    /// By a clock that is cheap to read and ticks a few hundred times per second. An event whose
-    /// timeout ends within the present tick is due at once, as in libevent.
+    /// By a clock that is cheap to read and ticks a few hundred times per second. Events that are
+    /// added within one tick, with the same timeout, are due at the same time, as in libevent.
     Coarse,
     /// To the microsecond.
     Fine,

@@ -60,7 +60,7 @@ pub(super) struct Posted {
     count: AtomicUsize,
     /// The number of those that have ended.
     over: AtomicU64,
-    /// The loop returns after one callback has run (`EVLOOP_ONCE`).
+    /// The loop returns once callbacks have run (`EVLOOP_ONCE`).
     is_once: AtomicBool,
     /// The base, or `None` after it was freed. This lock is taken before the base's own.
     base: Mutex<Option<BasePtr>>,

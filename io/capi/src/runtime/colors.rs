@@ -14,11 +14,11 @@ use crate::door::{door, pointer};
 
 /// The priority of a color by default.
 pub const DAPPLE_NORMAL: c_int = 0;
-/// The priority of colors whose callbacks run before those of other colors, which never starve all
-/// the same.
+/// The priority of colors whose callbacks run before those of other colors. The others still never
+/// starve.
 pub const DAPPLE_HIGH: c_int = 1;
-/// The priority of colors whose callbacks run when there is nothing else to run. They never starve
-/// either.
+/// The priority of colors whose callbacks run when there is nothing else to run, and now and then
+/// while there is. So they never starve.
 pub const DAPPLE_LOW: c_int = -1;
 
 /// A flag of a color: its callbacks run only on the program's thread that is a worker of the

@@ -18,6 +18,8 @@
 //!   say. Strings end with a zero.
 //! * A function of the program may be called, with its argument, on the threads that the comment of
 //!   the exported function names.
+//! * The state of a domain may be used on all threads, by several readers or one writer at a time,
+//!   and its clone and free functions may be called on any thread.
 
 pub(crate) mod callee;
 pub(crate) mod colors;

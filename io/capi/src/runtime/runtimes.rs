@@ -296,7 +296,7 @@ impl Runtime {
             }
             Workers::Here(_) => {
                 *stop.is_asked() = true;
-                // `run` looks for a request before each turn, and this post is one.
+                // `run` looks for a request before each turn, and this post causes a turn.
                 handle.post_default(|_| {});
             }
         }
@@ -399,7 +399,8 @@ pub unsafe extern "C" fn dapple_runtime_free(runtime: *mut Runtime, limit_ns: u6
 ///
 /// Returns 0 after it was stopped, or -1 with errno set: EINVAL if the runtime is NULL or that of
 /// an event_base, EPERM on another thread, EDEADLK in a callback that cannot be suspended (see
-/// dapple_runtime_turn), ECHILD in a forked child.
+/// dapple_runtime_turn), and in a runtime without DAPPLE_HERE in every callback and in offloaded
+/// work, ECHILD in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_run(runtime: *mut Runtime) -> c_int {
     // SAFETY: the caller guarantees that the pointer is null or live (see `runtime/mod.rs`).
@@ -429,10 +430,10 @@ pub unsafe extern "C" fn dapple_runtime_stop(runtime: *mut Runtime) -> c_int {
 /// A callback of a color that is bound to the thread may call it. The callback is suspended
 /// meanwhile, and others of its color may run.
 ///
-/// Returns 0 if nothing has run, otherwise the number of visits to colors and of functions without
-/// a color that have run. Returns -1 with errno set on failure: EINVAL if the runtime is NULL or
-/// was made without DAPPLE_HERE, EPERM on another thread, EDEADLK in any other callback, ECHILD in
-/// a forked child.
+/// Returns 0 if nothing has run, otherwise the number of turns of colors plus the number of
+/// functions without a color that it ran. Returns -1 with errno set on failure: EINVAL if the
+/// runtime is NULL or was made without DAPPLE_HERE, EPERM on another thread, EDEADLK in any other
+/// callback, ECHILD in a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dapple_runtime_turn(runtime: *mut Runtime, timeout_ns: i64) -> c_int {
     number("dapple_runtime_turn", || {

@@ -116,7 +116,8 @@ impl World {
             return self.state.fail(Why::Io);
         }
         let (before, now) = (self.output, self.now());
-        // One byte at a time. A rest is left by the budget, or by a full socket.
+        // One byte at a time. Bytes are left over because of the budget, or because the socket is
+        // full.
         let n = before.min(SOCKET - self.socket.sent).min(1);
         self.output -= n;
         self.socket.sent += n;
