@@ -365,7 +365,9 @@ type Waits = Arc<(AtomicUsize, AtomicUsize)>;
 /// does not grow with the number of posts.
 #[test]
 fn c9_sets_do_not_pile_up_behind_their_posters() {
-    let rt = runtime(1);
+    // Without a limit of time: in a debug build on a busy machine, 64 sets may take longer.
+    let budget = dapple::TurnBudget { nanos: u64::MAX, ..Default::default() };
+    let rt = Runtime::builder().workers(1).turn_budget(budget).build().unwrap();
     let h = rt.handle();
     let (accounts, waits) = (Arc::new(counters(&h, 1_000)), Waits::default());
     for seed in 0..64 {
