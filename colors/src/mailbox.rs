@@ -80,7 +80,7 @@ impl<E> Finished<E> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum State {
+enum MailboxState {
     Idle,
     Queued,
     Running,
@@ -107,7 +107,7 @@ enum Slot<E> {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mailbox<E> {
-    state: State,
+    state: MailboxState,
     slots: VecDeque<Slot<E>>,
     places: u64,
     /// Whether the event at the front has run, and stays there because of a gap or of own posts.
@@ -127,7 +127,7 @@ impl<E: Copy> Mailbox<E> {
     /// Returns an idle mailbox.
     pub fn new() -> Self {
         Mailbox {
-            state: State::Idle,
+            state: MailboxState::Idle,
             slots: VecDeque::new(),
             places: 0,
             spent: false,
@@ -157,8 +157,8 @@ impl<E: Copy> Mailbox<E> {
     pub fn take_place(&mut self, event: E) -> (Reserved, Posted) {
         let place = Reserved(self.places);
         self.places += 1;
-        if self.state == State::Idle {
-            self.state = State::Queued;
+        if self.state == MailboxState::Idle {
+            self.state = MailboxState::Queued;
             self.slots.push_back(Slot::Linked(event));
             (place, Posted::BecameRunnable)
         } else {
@@ -215,7 +215,7 @@ impl<E: Copy> Mailbox<E> {
     /// ```
     #[must_use = "an event that was not kept has to be posted"]
     pub fn keep(&mut self, event: E) -> bool {
-        assert_eq!(self.state, State::Running, "only a running color posts to itself");
+        assert_eq!(self.state, MailboxState::Running, "only a running color posts to itself");
         let alone = self.slots.len() == 1;
         if alone {
             self.own.push_back(event);
@@ -233,8 +233,8 @@ impl<E: Copy> Mailbox<E> {
     ///
     /// Panics if the color is not queued, because an idle or running color is in no run queue.
     pub fn begin(&mut self) -> Finished<E> {
-        assert_eq!(self.state, State::Queued, "only a queued color can begin a turn");
-        self.state = State::Running;
+        assert_eq!(self.state, MailboxState::Queued, "only a queued color can begin a turn");
+        self.state = MailboxState::Running;
         if self.spent {
             return self.pass();
         }
@@ -251,7 +251,11 @@ impl<E: Copy> Mailbox<E> {
     ///
     /// Panics if the color is not running.
     pub fn finish(&mut self) -> Finished<E> {
-        assert_eq!(self.state, State::Running, "only a running color has an event that can end");
+        assert_eq!(
+            self.state,
+            MailboxState::Running,
+            "only a running color has an event that can end"
+        );
         if self.in_own {
             self.own.pop_front();
         }
@@ -269,7 +273,7 @@ impl<E: Copy> Mailbox<E> {
             None => {
                 self.slots.pop_front();
                 self.spent = false;
-                self.state = State::Idle;
+                self.state = MailboxState::Idle;
                 Finished::Idle
             }
             Some(Slot::Linked(e)) => {
@@ -279,7 +283,7 @@ impl<E: Copy> Mailbox<E> {
                 Finished::Next(next)
             }
             Some(Slot::Taken(_)) => {
-                self.state = State::Queued;
+                self.state = MailboxState::Queued;
                 Finished::Gap
             }
         }
@@ -304,14 +308,14 @@ impl<E: Copy> Mailbox<E> {
     /// assert_eq!(m.begin(), Finished::Next("b"));           // perhaps on another worker
     /// ```
     pub fn yield_turn(&mut self) {
-        assert_eq!(self.state, State::Running, "only a running color can yield");
-        self.state = State::Queued;
+        assert_eq!(self.state, MailboxState::Running, "only a running color can yield");
+        self.state = MailboxState::Queued;
         self.in_own = false;
     }
 
     /// Returns `true` if there are neither events nor taken places.
     pub fn is_idle(&self) -> bool {
-        self.state == State::Idle
+        self.state == MailboxState::Idle
     }
 
     /// Returns the number of events and open places, including the running event.

@@ -16,12 +16,12 @@ pub(crate) struct Callback<A> {
     site: Site,
     /// Events of the color touch it, and the reactor's entry when it closes, so it is hardly ever
     /// contended. The lock is not held while the closure runs.
-    state: Mutex<State<A>>,
+    state: Mutex<CallbackState<A>>,
     live: AtomicBool,
 }
 
 /// Where the closure is.
-enum State<A> {
+enum CallbackState<A> {
     /// The closure is here, and does not run.
     Rests(Call<A>),
     /// The closure runs. An event of a color that is bound to a thread of the user's may run other
@@ -34,11 +34,11 @@ enum State<A> {
 
 impl<A: Send + 'static> Callback<A> {
     pub(crate) fn new(color: &Color, site: Site, call: Call<A>) -> Self {
-        let (state, live) = (Mutex::new(State::Rests(call)), AtomicBool::new(true));
+        let (state, live) = (Mutex::new(CallbackState::Rests(call)), AtomicBool::new(true));
         Callback { color: color.clone(), site, state, live }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<A>> {
+    fn state(&self) -> MutexGuard<'_, CallbackState<A>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -57,8 +57,8 @@ impl<A: Send + 'static> Callback<A> {
         impl<A: Send + 'static> Drop for Running<'_, A> {
             fn drop(&mut self) {
                 let mut state = self.0.state();
-                if let (State::Runs(_), Some(call)) = (&*state, self.1.take()) {
-                    *state = State::Rests(call);
+                if let (CallbackState::Runs(_), Some(call)) = (&*state, self.1.take()) {
+                    *state = CallbackState::Rests(call);
                 }
             }
         }
@@ -66,23 +66,25 @@ impl<A: Send + 'static> Callback<A> {
             return;
         }
         let mut state = self.state();
-        let call = match std::mem::replace(&mut *state, State::Ended) {
-            State::Rests(call) => call,
-            State::Runs(mut again) => {
+        let call = match std::mem::replace(&mut *state, CallbackState::Ended) {
+            CallbackState::Rests(call) => call,
+            CallbackState::Runs(mut again) => {
                 again.push(argument);
-                *state = State::Runs(again);
+                *state = CallbackState::Runs(again);
                 return;
             }
-            State::Ended => return,
+            CallbackState::Ended => return,
         };
-        *state = State::Runs(Vec::new());
+        *state = CallbackState::Runs(Vec::new());
         drop(state);
         let mut running = Running(self, Some(call));
         let mut next = Some(argument);
         while let (Some(argument), Some(call)) = (next.take(), &mut running.1) {
             call(argument, cx);
             next = match &mut *self.state() {
-                State::Runs(again) if !again.is_empty() && self.is_live() => Some(again.remove(0)),
+                CallbackState::Runs(again) if !again.is_empty() && self.is_live() => {
+                    Some(again.remove(0))
+                }
                 _ => None,
             };
         }
@@ -112,7 +114,7 @@ impl<A: Send + 'static> Callback<A> {
 
     /// Drops the closure, now or when the running call has returned.
     fn take(&self) {
-        let before = std::mem::replace(&mut *self.state(), State::Ended);
+        let before = std::mem::replace(&mut *self.state(), CallbackState::Ended);
         drop(before);
     }
 

@@ -43,10 +43,10 @@ struct Shared {
     /// The child's descriptor, which becomes readable when the child has ended. `None`: the child
     /// had ended before it could be opened, and the process ignores `SIGCHLD`.
     process: Option<OwnedFd>,
-    state: Mutex<State>,
+    state: Mutex<ChildState>,
 }
 
-enum State {
+enum ChildState {
     Runs(Runs),
     Ended(Ended),
 }
@@ -93,7 +93,7 @@ impl Shared {
     /// Checks whether the child has ended. This runs in an event.
     fn look(&self) {
         let mut state = lock(&self.state);
-        let State::Runs(Runs { child, .. }) = &mut *state else { return };
+        let ChildState::Runs(Runs { child, .. }) = &mut *state else { return };
         let ended: Ended = match child.try_wait() {
             Ok(None) => return,
             Ok(Some(status)) => Ok(status),
@@ -101,17 +101,17 @@ impl Shared {
             Err(error) => Err((error.kind(), error.to_string())),
         };
         drop(state);
-        self.has_ended(ended);
+        self.set_ended(ended);
     }
 
-    fn has_ended(&self, ended: Ended) {
+    fn set_ended(&self, ended: Ended) {
         let mut state = lock(&self.state);
-        if let State::Ended(_) = &*state {
+        if let ChildState::Ended(_) = &*state {
             return;
         }
-        let before = std::mem::replace(&mut *state, State::Ended(ended.clone()));
+        let before = std::mem::replace(&mut *state, ChildState::Ended(ended.clone()));
         drop(state);
-        if let State::Runs(Runs { waiting, registration, .. }) = before {
+        if let ChildState::Runs(Runs { waiting, registration, .. }) = before {
             drop(registration);
             // A foreign waker may panic. The others are told all the same.
             let mut panicked = None;
@@ -128,19 +128,19 @@ impl Shared {
 
     /// Tells the waiting callbacks and tasks that the runtime has ended, unless the child has ended
     /// by now.
-    fn is_lost(&self) {
+    fn on_runtime_end(&self) {
         self.look();
         let error = runtime_has_ended();
-        self.has_ended(Err((error.kind(), error.to_string())));
+        self.set_ended(Err((error.kind(), error.to_string())));
     }
 
     fn on_exit(&self, waits: Waits) {
         let ended = match &mut *lock(&self.state) {
-            State::Runs(runs) => {
+            ChildState::Runs(runs) => {
                 let number = runs.take_number();
                 return runs.waiting.push((number, waits));
             }
-            State::Ended(ended) => ended.clone(),
+            ChildState::Ended(ended) => ended.clone(),
         };
         waits.tell(&ended);
     }
@@ -168,14 +168,14 @@ struct Watch(Arc<Shared>);
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if let State::Runs(runs) = &mut *lock(&self.0.state) {
+        if let ChildState::Runs(runs) = &mut *lock(&self.0.state) {
             runs.is_lost = true;
             if runs.registration.is_none() {
                 // `watch` has not stored the registration yet, and looks at `is_lost` when it does.
                 return;
             }
         }
-        self.0.is_lost();
+        self.0.on_runtime_end();
     }
 }
 
@@ -194,8 +194,8 @@ impl Future for Wait {
         let shared = Arc::clone(&self.shared);
         let mut state = lock(&shared.state);
         let runs = match &mut *state {
-            State::Ended(ended) => return Poll::Ready(result(ended)),
-            State::Runs(runs) => runs,
+            ChildState::Ended(ended) => return Poll::Ready(result(ended)),
+            ChildState::Runs(runs) => runs,
         };
         let number = *self.number.get_or_insert_with(|| runs.take_number());
         let place = runs.waiting.iter_mut().find(|(other, _)| *other == number);
@@ -217,7 +217,7 @@ impl Drop for Wait {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
         let mut state = lock(&self.shared.state);
-        let State::Runs(runs) = &mut *state else { return };
+        let ChildState::Runs(runs) = &mut *state else { return };
         let place = runs.waiting.iter().position(|(other, _)| *other == number);
         let waits = place.map(|at| runs.waiting.swap_remove(at));
         drop(state);
@@ -509,7 +509,7 @@ impl Io {
         let number = child.id();
         let watched = process.as_ref().map(OwnedFd::try_clone).transpose();
         let runs = Runs { child, waiting: Vec::new(), next: 0, registration: None, is_lost: false };
-        let state = Mutex::new(State::Runs(runs));
+        let state = Mutex::new(ChildState::Runs(runs));
         let shared = Arc::new(Shared { number, process, state });
         if let Err(error) = watched.and_then(|watched| self.watch(&shared, watched)) {
             shared.give_up();
@@ -528,12 +528,12 @@ impl Io {
         let look = move |_, _: &mut Cx| watch.0.look();
         let registration = self.on_ready(process, Interest::READABLE, &color, look)?;
         let mut is_lost = false;
-        if let State::Runs(runs) = &mut *lock(&shared.state) {
+        if let ChildState::Runs(runs) = &mut *lock(&shared.state) {
             runs.registration = Some(registration);
             is_lost = runs.is_lost;
         }
         if is_lost {
-            shared.is_lost();
+            shared.on_runtime_end();
         }
         Ok(())
     }
@@ -542,10 +542,12 @@ impl Io {
 impl Shared {
     /// Kills the child, as it cannot be watched.
     fn give_up(&self) {
-        let ended =
-            State::Ended(Err((io::ErrorKind::Other, "the child cannot be watched".to_owned())));
+        let ended = ChildState::Ended(Err((
+            io::ErrorKind::Other,
+            "the child cannot be watched".to_owned(),
+        )));
         let state = std::mem::replace(&mut *lock(&self.state), ended);
-        if let State::Runs(runs) = state {
+        if let ChildState::Runs(runs) = state {
             give_up(runs.child);
         }
     }

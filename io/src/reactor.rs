@@ -60,15 +60,15 @@ pub(crate) trait Registered: Send + Sync {
 
 /// A guard that travels with an event of an entry. If the event is dropped unrun, nothing serves
 /// the entry any longer, and the guard tells it [`News::Refused`].
-pub(crate) struct OrElse {
+pub(crate) struct RefusalGuard {
     reactor: Arc<ReactorShared>,
     token: Token,
     runs: bool,
 }
 
-impl OrElse {
+impl RefusalGuard {
     pub(crate) fn new(reactor: &Arc<ReactorShared>, token: Token) -> Self {
-        OrElse { reactor: Arc::clone(reactor), token, runs: false }
+        RefusalGuard { reactor: Arc::clone(reactor), token, runs: false }
     }
 
     /// Disarms the guard, because the event runs.
@@ -77,7 +77,7 @@ impl OrElse {
     }
 }
 
-impl Drop for OrElse {
+impl Drop for RefusalGuard {
     fn drop(&mut self) {
         if !self.runs
             && let Some(entry) = self.reactor.find(self.token)
@@ -504,31 +504,31 @@ impl Io {
 
     /// Returns the first worker that polls at all times. If there are several workers, that is not
     /// the worker of a `Here`, whose thread may be away.
-    pub(crate) fn first_place(&self) -> usize {
+    pub(crate) fn first_watcher(&self) -> usize {
         usize::from(self.handle.has_here() && self.handle.workers() > 1)
     }
 
     /// Returns the worker for a new registration: the current one, or the next one in turn.
-    pub(crate) fn place(&self) -> usize {
-        let current = self.handle.current_worker().filter(|worker| *worker >= self.first_place());
-        current.unwrap_or_else(|| self.next_place())
+    pub(crate) fn watcher(&self) -> usize {
+        let current = self.handle.current_worker().filter(|worker| *worker >= self.first_watcher());
+        current.unwrap_or_else(|| self.next_watcher())
     }
 
     /// Returns the worker for a new registration that calls back on `color`: the worker of the
     /// color's earlier registrations, if there are any.
-    pub(crate) fn place_of(&self, color: &Color) -> usize {
+    pub(crate) fn watcher_of(&self, color: &Color) -> usize {
         match color.runtime().driver::<IoDriver>() {
             Some(driver) if std::ptr::eq(driver, self.driver()) => {
-                color.settle_watcher(|| self.place())
+                color.settle_watcher(|| self.watcher())
             }
             // The color belongs to another runtime, which has other workers.
-            _ => self.place(),
+            _ => self.watcher(),
         }
     }
 
     /// Returns the next worker in turn.
-    pub(crate) fn next_place(&self) -> usize {
-        let (driver, first) = (self.driver(), self.first_place());
+    pub(crate) fn next_watcher(&self) -> usize {
+        let (driver, first) = (self.driver(), self.first_watcher());
         first + driver.next.fetch_add(1, Ordering::Relaxed) % (driver.reactors().len() - first)
     }
 }

@@ -19,7 +19,7 @@ use mio::{Interest, Token};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::callback::Callback;
-use crate::reactor::{Io, News, OrElse, ReactorShared, Registered, runtime_has_ended};
+use crate::reactor::{Io, News, ReactorShared, RefusalGuard, Registered, runtime_has_ended};
 use crate::readiness::{Readiness, Seen};
 
 /// A persistent callback on a signal; see [`Io::on_signal`].
@@ -58,7 +58,7 @@ impl SignalRegistration {
     /// ```
     pub fn end(self) -> JoinHandle<()> {
         self.entry.callback.end();
-        self.entry.leave();
+        self.entry.deregister();
         self.entry.callback.dropped_on_its_color()
     }
 
@@ -72,7 +72,7 @@ impl Drop for SignalRegistration {
     fn drop(&mut self) {
         if self.entry.callback.is_live() {
             self.entry.callback.end();
-            self.entry.leave();
+            self.entry.deregister();
             self.entry.callback.drop_on_its_color();
         }
     }
@@ -102,13 +102,13 @@ impl SignalEntry {
     }
 
     /// Ends the entry's part in the handling of the signal.
-    fn is_over(&self) {
+    fn release_signal(&self) {
         let handled = self.handled.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(handled);
     }
 
     /// Removes the entry from the reactor. Calling this again does nothing.
-    fn leave(&self) {
+    fn deregister(&self) {
         // A forked child has the same poller of the system, and must not change it.
         if !self.reactor.is_inherited() {
             let left = self.reactor.registry().deregister(&mut *self.signals());
@@ -116,7 +116,7 @@ impl SignalEntry {
                 tracing::debug!(%error, "cannot deregister the pipe of a signal");
             }
         }
-        self.is_over();
+        self.release_signal();
         if let Some(token) = self.token.get() {
             self.reactor.forget(*token);
         }
@@ -132,7 +132,8 @@ impl Registered for SignalEntry {
             return;
         }
         let Some(this) = self.this.upgrade() else { return };
-        let (callback, or_else) = (Arc::clone(&self.callback), OrElse::new(&self.reactor, *token));
+        let (callback, or_else) =
+            (Arc::clone(&self.callback), RefusalGuard::new(&self.reactor, *token));
         let site = callback.site();
         cx.post_from(site, self.callback.color(), move |cx| {
             or_else.disarm();
@@ -153,12 +154,12 @@ impl Registered for SignalEntry {
                      callback"
                 );
                 self.callback.end();
-                self.leave();
+                self.deregister();
                 self.callback.close();
             }
             News::Closed => {
                 self.callback.close();
-                self.is_over();
+                self.release_signal();
             }
         }
     }
@@ -323,7 +324,7 @@ impl Io {
         check(signal)?;
         let signals = Mutex::new(Signals::new([signal])?);
         let handled = Mutex::new(Some(Handled::new(signal)?));
-        let reactor = Arc::clone(self.reactor(self.place_of(color)));
+        let reactor = Arc::clone(self.reactor(self.watcher_of(color)));
         let entry = Arc::new_cyclic(|this| SignalEntry {
             this: this.clone(),
             signals,

@@ -85,7 +85,7 @@ impl Io {
 
     fn stdio_stream(&self, from: OwnedFd, to: Option<OwnedFd>) -> io::Result<Stream> {
         let socket = Socket::pipes(Some(from), to)?;
-        Ok(Stream::new(socket, Addr::unnamed(), self.reactor(self.place())))
+        Ok(Stream::new(socket, Addr::unnamed(), self.reactor(self.watcher())))
     }
 }
 

@@ -48,6 +48,6 @@ pub(crate) fn state<R>(f: impl FnOnce(&ThreadState) -> R) -> R {
 
 /// Returns `true` if the calling thread has blocked SIGPIPE. Otherwise the caller has to block it,
 /// and later calls return `true`.
-pub(crate) fn blocks_sigpipe() -> bool {
+pub(crate) fn replace_sigpipe_blocked() -> bool {
     IS_SIGPIPE_BLOCKED.replace(true)
 }

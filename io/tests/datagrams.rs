@@ -67,7 +67,7 @@ struct Tells(mpsc::Sender<String>);
 
 impl DatagramProtocol for Tells {
     fn on_datagram(&mut self, datagram: Datagram<'_>, _: &mut Outbox, _: &mut Cx) {
-        let cut = if datagram.is_cut() { " cut" } else { "" };
+        let cut = if datagram.is_truncated() { " cut" } else { "" };
         self.0.send(format!("{}{cut}", datagram.bytes().len())).unwrap();
     }
 

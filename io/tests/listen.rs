@@ -406,7 +406,7 @@ fn n10_a_process_hands_its_listeners_over_and_no_connection_is_lost() {
             drop(command);
             is_ready.read_exact(&mut [0]).unwrap();
             std::thread::sleep(Duration::from_millis(50));
-            listener.leave();
+            listener.hand_over();
             assert!(path.exists(), "it is the other one's");
             // From now on the child serves all clients, on all of the sockets.
             for _ in 0..50 {

@@ -12,12 +12,12 @@ pub(crate) struct Gate(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    state: Mutex<State>,
+    state: Mutex<GateState>,
     most_waiting: usize,
 }
 
 #[derive(Debug)]
-struct State {
+struct GateState {
     free: usize,
     waiting: VecDeque<oneshot::Sender<Pass>>,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Pass(Option<Arc<Inner>>);
 
 impl Gate {
     pub(crate) fn new(inside: usize, most_waiting: usize) -> Gate {
-        let state = Mutex::new(State { free: inside, waiting: VecDeque::new() });
+        let state = Mutex::new(GateState { free: inside, waiting: VecDeque::new() });
         Gate(Arc::new(Inner { state, most_waiting }))
     }
 
@@ -86,7 +86,7 @@ impl Gate {
 }
 
 impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, GateState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use super::meta::store::{Intent, Left, Store, StoreError};
+use super::meta::store::{Intent, Leftover, Store, StoreError};
 use super::path::DavPath;
 use super::share::remove::Trash;
 use super::share::{Found, Share};
@@ -35,7 +35,7 @@ fn was_done(share: &Share, intent: &Intent) -> io::Result<bool> {
         Intent::Move { from, to, inode, left } => {
             let now = inode_of(share, to)?;
             if now != Some(*inode) {
-                let is_it = |found: &Found| Some(Left::of(found)) == *left;
+                let is_it = |found: &Found| Some(Leftover::of(found)) == *left;
                 if now.is_none() && left.is_some() && !share.put_back(is_it, to)? {
                     tracing::warn!(?to, "the previous content is lost");
                 }
@@ -43,7 +43,7 @@ fn was_done(share: &Share, intent: &Intent) -> io::Result<bool> {
             }
             // The last step of the move may be missing.
             if let Some(found) = share.look_for(from)?
-                && Some(Left::of(&found)) == *left
+                && Some(Leftover::of(&found)) == *left
                 && let Err(error) = share.delete(from, &found).and_then(Trash::remove)
             {
                 tracing::warn!(%error, ?from, "cannot remove the source of a finished move");
@@ -128,7 +128,7 @@ mod tests {
         let inode = world.dir("new");
         world.dir("old");
         let old = world.share.look(&path("old")).unwrap();
-        let left = Some(Left::of(&old));
+        let left = Some(Leftover::of(&old));
         let intent = Intent::Move { from: path("new"), to: path("old"), inode, left };
         world.recover(&intent);
         assert!(
@@ -151,7 +151,7 @@ mod tests {
         let world = World::new();
         let inode = world.dir("new");
         world.dir("old");
-        let left = Some(Left::of(&world.share.look(&path("old")).unwrap()));
+        let left = Some(Leftover::of(&world.share.look(&path("old")).unwrap()));
         let intent = Intent::Move { from: path("new"), to: path("old"), inode, left };
         // These are the server's steps on a file system that cannot exchange folders, up to the
         // point where it was killed.

@@ -160,7 +160,7 @@ pub(super) struct AnswerOptions {
     pub(super) prefix: String,
     /// Whether a path that does not exist, and whose last part has no dot, gets `/index.html`
     /// (`--spa`). The script of that page decides what to show.
-    pub(super) is_one_page: bool,
+    pub(super) is_single_page_app: bool,
     /// Whether folders without a page of their own are listed.
     pub(super) lists: bool,
 }
@@ -277,7 +277,7 @@ impl Answers {
         let Some(pass) = self.gate.try_enter() else {
             return Ok(Answer::status(Status::Unavailable));
         };
-        let asked = listing::Asked::of(query, request.accept);
+        let asked = listing::ListingForm::of(query, request.accept);
         let listed = match asked.as_zip {
             true => self.zip(root, folder, request.method, pass),
             false => root.members(folder, listing::MOST_MEMBERS).map(|members| {
@@ -335,7 +335,7 @@ impl Answers {
         how: How,
     ) -> Result<Answer, Waits> {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        if self.options.is_one_page
+        if self.options.is_single_page_app
             && !name.contains(&b'.')
             && let Ok(Some(entry)) = self.pages.find(b"index.html", how)?
         {
@@ -394,7 +394,7 @@ pub(super) fn of_file(request: &Request<'_>, entry: FilePage) -> Answer {
     let own = Validators {
         etag: &entry.etag,
         modified: entry.modified,
-        shares_time: entry.is_of_several,
+        shares_time: entry.has_variants_in_codings,
     };
     match conditions::verdict(&request.conditions, &own) {
         Verdict::Go => {}

@@ -255,7 +255,7 @@ impl Work {
                 task.compressor.cache.insert(key, Arc::clone(&page));
                 task.finish(page);
             }
-            _ => original.note_in_vain(*coding),
+            _ => original.note_incompressible(*coding),
         }
     }
 }

@@ -48,7 +48,7 @@ fn peer(conn: &Conn) -> Option<IpAddr> {
 
 /// The facts about a request that its response depends on, apart from its answer.
 #[derive(Clone, Copy)]
-struct Asked {
+struct RequestFacts {
     keep_alive: KeepAlive,
     head_only: bool,
     takes_chunks: bool,
@@ -56,9 +56,9 @@ struct Asked {
     begun: Option<Instant>,
 }
 
-impl Asked {
-    fn by(request: &Request<'_>, begun: Option<Instant>) -> Asked {
-        Asked {
+impl RequestFacts {
+    fn by(request: &Request<'_>, begun: Option<Instant>) -> RequestFacts {
+        RequestFacts {
             begun,
             keep_alive: request.keep_alive,
             head_only: request.method == Method::Head,
@@ -67,16 +67,16 @@ impl Asked {
     }
 
     /// The facts for a response without a valid request.
-    fn by_nobody(head_only: bool) -> Asked {
-        Asked { keep_alive: KeepAlive::No, head_only, takes_chunks: false, begun: None }
+    fn by_nobody(head_only: bool) -> RequestFacts {
+        RequestFacts { keep_alive: KeepAlive::No, head_only, takes_chunks: false, begun: None }
     }
 }
 
 /// A response to be written when its turn comes.
 struct Due {
     answer: Answer,
-    asked: Asked,
-    logged: Option<Box<log::Asked>>,
+    asked: RequestFacts,
+    logged: Option<Box<log::LogLine>>,
 }
 
 /// A copy of a request's head, which is parsed again where the request is answered.
@@ -89,8 +89,8 @@ struct Head {
 /// a panic, the response is a 500.
 struct Late {
     place: Option<Place<Due>>,
-    asked: Asked,
-    logged: Option<Box<log::Asked>>,
+    asked: RequestFacts,
+    logged: Option<Box<log::LogLine>>,
 }
 
 impl Late {
@@ -107,7 +107,7 @@ struct Sending {
     pieces: Option<Box<dyn Pieces>>,
     in_chunks: bool,
     keep_alive: KeepAlive,
-    logged: Option<Box<log::Asked>>,
+    logged: Option<Box<log::LogLine>>,
     /// The number of bytes sent so far.
     len: u64,
 }
@@ -191,14 +191,14 @@ impl WebConn {
         let used = match request::parse(input.bytes()) {
             Parsed::Partial => 0,
             Parsed::Bad(status) => {
-                let asked = Asked::by_nobody(request::is_head(input.bytes()));
+                let asked = RequestFacts::by_nobody(request::is_head(input.bytes()));
                 let logged = self.log(input.bytes(), None, conn);
                 self.put(Due { answer: Answer::status(status), asked, logged }, conn, cx);
                 input.bytes().len()
             }
             Parsed::Request(request, len) => {
                 self.has_asked = true;
-                let asked = Asked::by(&request, server.monitor.begin());
+                let asked = RequestFacts::by(&request, server.monitor.begin());
                 let logged = self.log(input.bytes(), Some(&request), conn);
                 let answer = match self.may_ask(&request) {
                     Some(true) => {
@@ -212,7 +212,7 @@ impl WebConn {
                     Err(waits) => {
                         let late = Late { place: Some(self.reserve()), asked, logged };
                         let head = Head { bytes: input.bytes()[..len].into(), peer: peer(conn) };
-                        self.put_later(waits, head, late);
+                        self.answer_later(waits, head, late);
                     }
                 }
                 len
@@ -228,7 +228,7 @@ impl WebConn {
         input: &[u8],
         request: Option<&Request<'_>>,
         conn: &Conn,
-    ) -> Option<Box<log::Asked>> {
+    ) -> Option<Box<log::LogLine>> {
         let log = self.server.0.log.as_ref()?;
         Some(log.asked(&log::Facts {
             peer: peer(conn),
@@ -238,14 +238,14 @@ impl WebConn {
         }))
     }
 
-    fn tell(&self, logged: Option<Box<log::Asked>>, status: u16, len: u64) {
+    fn tell(&self, logged: Option<Box<log::LogLine>>, status: u16, len: u64) {
         if let (Some(log), Some(logged)) = (&self.server.0.log, logged) {
             log.answered(*logged, status, len);
         }
     }
 
     /// Logs a body that was made while it was sent, and has ended or is no longer wanted.
-    fn tell_of_sent(&self, sent: Option<Sending>) {
+    fn log_made_body(&self, sent: Option<Sending>) {
         if let Some(Sending { logged, len, .. }) = sent {
             self.tell(logged, Status::Ok as u16, len);
         }
@@ -279,7 +279,7 @@ impl WebConn {
 
     /// Answers a request later, when what it waits for is ready; `None` waits for the check of a
     /// password.
-    fn put_later(&mut self, waits: Option<Waits>, head: Head, late: Late) {
+    fn answer_later(&mut self, waits: Option<Waits>, head: Head, late: Late) {
         self.closing |= late.asked.keep_alive == KeepAlive::No;
         let server = Arc::clone(&self.server.0);
         let Some(waits) = waits else {
@@ -338,7 +338,7 @@ impl WebConn {
 
     fn write(&mut self, due: Due, conn: &mut Conn, cx: &Cx) {
         let Due { mut answer, asked, logged } = due;
-        let Asked { mut keep_alive, head_only, takes_chunks, begun } = asked;
+        let RequestFacts { mut keep_alive, head_only, takes_chunks, begun } = asked;
         let in_chunks = takes_chunks || !matches!(answer, Answer::Made(_));
         // Without chunks, the end of the connection marks the end of such a body.
         if !in_chunks || self.last_response && self.waiting == 0 {
@@ -428,7 +428,7 @@ impl WebConn {
             conn.close();
         }
         let sent = self.sending.take();
-        self.tell_of_sent(sent);
+        self.log_made_body(sent);
         self.go_on(conn, cx);
     }
 }
@@ -476,7 +476,7 @@ impl Protocol for WebConn {
     fn on_open(&mut self, conn: &mut Conn, cx: &mut Cx) {
         if self.refused {
             let answer = Answer::unserved();
-            self.put(Due { answer, asked: Asked::by_nobody(false), logged: None }, conn, cx);
+            self.put(Due { answer, asked: RequestFacts::by_nobody(false), logged: None }, conn, cx);
         }
     }
 
@@ -538,7 +538,7 @@ impl Protocol for WebConn {
 
     fn on_close(&mut self, reason: &CloseReason, cx: &mut Cx) {
         let sent = self.sending.take();
-        self.tell_of_sent(sent);
+        self.log_made_body(sent);
         self.server.0.figures.worker(cx.worker()).closed(reason);
     }
 }

@@ -27,17 +27,17 @@ enum Key {
 
 /// The form of a listing that a client asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Asked {
+pub(super) struct ListingForm {
     key: Key,
     descends: bool,
     pub(super) as_json: bool,
     pub(super) as_zip: bool,
 }
 
-impl Asked {
+impl ListingForm {
     /// Reads the form from a query and the `Accept` field. Unknown parameters are ignored.
-    pub(super) fn of(query: Option<&str>, accept: Option<&[u8]>) -> Asked {
-        let mut asked = Asked::default();
+    pub(super) fn of(query: Option<&str>, accept: Option<&[u8]>) -> ListingForm {
+        let mut asked = ListingForm::default();
         for parameter in query.unwrap_or_default().split('&') {
             match parameter {
                 "json" => asked.as_json = true,
@@ -76,7 +76,7 @@ fn contains(list: &[u8], text: &[u8]) -> bool {
 }
 
 /// Returns the media type of a listing.
-pub(super) fn kind(asked: Asked) -> &'static str {
+pub(super) fn kind(asked: ListingForm) -> &'static str {
     match asked.as_json {
         true => "application/json",
         false => "text/html; charset=utf-8",
@@ -84,7 +84,7 @@ pub(super) fn kind(asked: Asked) -> &'static str {
 }
 
 /// Returns the field lines of a listing, in addition to the common ones.
-pub(super) fn fields(asked: Asked) -> String {
+pub(super) fn fields(asked: ListingForm) -> String {
     let mut fields = "Cache-Control: no-cache\r\nVary: Accept\r\n".to_owned();
     if !asked.as_json {
         let _ = write!(fields, "Content-Security-Policy: {}\r\n", policy());
@@ -111,7 +111,7 @@ fn policy() -> &'static str {
 pub(super) const MOST_MEMBERS: usize = 10_000;
 
 /// Writes the listing of the folder `path`, which has no slashes at its ends.
-pub(super) fn write(path: &[u8], mut members: Members, asked: Asked) -> String {
+pub(super) fn write(path: &[u8], mut members: Members, asked: ListingForm) -> String {
     asked.sort(&mut members.all);
     match asked.as_json {
         true => json(path, &members),
@@ -167,7 +167,7 @@ fn text(text: &str) -> String {
     out
 }
 
-fn html(path: &[u8], members: &Members, asked: Asked) -> String {
+fn html(path: &[u8], members: &Members, asked: ListingForm) -> String {
     let mut out = String::new();
     let _ = write!(
         out,
@@ -224,7 +224,7 @@ fn write_way(out: &mut String, path: &[u8]) {
 }
 
 /// Writes the head of a column: a link that sorts by the column, or reverses the order.
-fn write_column(out: &mut String, asked: Asked, key: Key, class: &str, name: &str) {
+fn write_column(out: &mut String, asked: ListingForm, key: Key, class: &str, name: &str) {
     let (is_sorted, descends) = (asked.key == key, asked.descends);
     let sorted = match (is_sorted, descends) {
         (false, _) => "none",
@@ -279,7 +279,7 @@ mod tests {
 
     fn names(query: &str) -> Vec<String> {
         let mut members = members();
-        Asked::of(Some(query), None).sort(&mut members.all);
+        ListingForm::of(Some(query), None).sort(&mut members.all);
         members.all.iter().map(|member| shown(&member.name).into_owned()).collect()
     }
 
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn json_is_json_and_has_every_name() {
-        let asked = Asked::of(Some("json"), None);
+        let asked = ListingForm::of(Some("json"), None);
         let json = write(b"x/y", members(), asked);
         assert!(json.starts_with(
             "{\"path\":\"/x/y/\",\"members\":[\n{\"name\":\"also\",\"type\":\"folder\""
@@ -308,23 +308,23 @@ mod tests {
 
     #[test]
     fn who_accepts_json_only_gets_it() {
-        let as_json = |accept: &str| Asked::of(None, Some(accept.as_bytes())).as_json;
+        let as_json = |accept: &str| ListingForm::of(None, Some(accept.as_bytes())).as_json;
         assert!(as_json("application/json") && as_json("Application/JSON;q=0.9, text/plain"));
         assert!(!as_json("*/*") && !as_json("text/html,application/json"));
     }
 
     #[test]
     fn a_page_escapes_what_strangers_have_named() {
-        let page = write(b"x<y/z", members(), Asked::default());
+        let page = write(b"x<y/z", members(), ListingForm::default());
         assert!(page.contains("<title>/x&lt;y/z</title>"));
         assert!(page.contains(
             "<a href=\"../../\">Files</a> / <a href=\"../\">x&lt;y</a> / <a href=\"./\">z</a>"
         ));
         assert!(page.contains("href=\"./a%20%22%3C&amp;%3E:.txt\">a &quot;&lt;&amp;&gt;:.txt</a>"));
         assert!(page.contains("href=\"../\">..</a>"));
-        let sorted = write(b"", members(), Asked::of(Some("sort=size"), None));
+        let sorted = write(b"", members(), ListingForm::of(Some("sort=size"), None));
         assert!(sorted.contains("aria-sort=\"ascending\"><a href=\"?sort=size&amp;order=desc\">"));
         let empty = Members { all: vec![], has_more: false };
-        assert!(write(b"", empty, Asked::default()).contains("Nothing is in this folder."));
+        assert!(write(b"", empty, ListingForm::default()).contains("Nothing is in this folder."));
     }
 }

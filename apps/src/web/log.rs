@@ -45,7 +45,7 @@ pub(super) enum Format {
 /// The parts of a line that are known from the request. They are kept until the response is
 /// written.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct LogLine {
     /// The line up to the status.
     begin: Vec<u8>,
     /// The line after the number of bytes.
@@ -152,7 +152,7 @@ impl Log {
     }
 
     /// Prepares the line of a request.
-    pub(super) fn asked<'a>(&self, facts: &Facts<'a>) -> Box<Asked> {
+    pub(super) fn asked<'a>(&self, facts: &Facts<'a>) -> Box<LogLine> {
         let (mut begin, mut end) = (Vec::with_capacity(128), Vec::new());
         let Facts { peer, line, referer, agent } = facts;
         let cut = |text: &'a [u8]| &text[..text.len().min(MOST_OF_LINE)];
@@ -175,7 +175,7 @@ impl Log {
                 end.push(b'"');
             }
             end.extend_from_slice(b"}\n");
-            return Box::new(Asked { begin, end });
+            return Box::new(LogLine { begin, end });
         }
         let _ = write!(begin, "{peer} - - [{}] \"", date::of_logs(now));
         escape(&mut begin, line, IN_TEXT);
@@ -188,11 +188,11 @@ impl Log {
             }
         }
         end.push(b'\n');
-        Box::new(Asked { begin, end })
+        Box::new(LogLine { begin, end })
     }
 
     /// Adds the line of an answered request, with the status and the number of bytes of the body.
-    pub(super) fn answered(&self, mut asked: Asked, status: u16, bytes: u64) {
+    pub(super) fn answered(&self, mut asked: LogLine, status: u16, bytes: u64) {
         let line = &mut asked.begin;
         let _ = match self.format {
             Format::Json => write!(line, "{status},\"bytes\":{bytes}"),

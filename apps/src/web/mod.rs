@@ -155,8 +155,8 @@ fn stop_listening(
         }
         End::HasSuccessor => {
             servers.iter().for_each(|one| one.has_successor.store(true, Ordering::Relaxed));
-            redirect.into_iter().for_each(Listener::leave);
-            listener.leave();
+            redirect.into_iter().for_each(Listener::hand_over);
+            listener.hand_over();
             drain();
             SUCCEEDED_LIMIT
         }

@@ -350,7 +350,7 @@ impl Options {
             },
             answering: AnswerOptions {
                 prefix: args.get_one::<String>("prefix").cloned().unwrap_or_default(),
-                is_one_page: args.get_flag("spa"),
+                is_single_page_app: args.get_flag("spa"),
                 lists: args.get_flag("list"),
             },
             settings: Settings {

@@ -31,7 +31,7 @@ pub(super) struct Page {
     pub(super) etag: Box<[u8]>,
     pub(super) modified: SystemTime,
     /// Whether the contents are served in several codings.
-    pub(super) is_of_several: bool,
+    pub(super) has_variants_in_codings: bool,
     /// The modification time in seconds, if it may be later than the date of a response.
     pub(super) may_be_ahead: Option<i64>,
     /// The length of the body in bytes.
@@ -143,7 +143,7 @@ impl Page {
             unchanged_fields: unchanged_fields.into_bytes().into(),
             etag: etag.into_bytes().into(),
             modified: *modified,
-            is_of_several: has_variants,
+            has_variants_in_codings: has_variants,
             may_be_ahead: (seconds >= date::seconds(clock::wall()) - 2).then_some(seconds),
             len: *len,
             body,
@@ -182,11 +182,11 @@ impl Page {
     }
 
     /// Notes that the file does not become shorter in this coding.
-    pub(super) fn note_in_vain(&self, coding: Coding) {
+    pub(super) fn note_incompressible(&self, coding: Coding) {
         self.variants.in_vain.fetch_or(coding.bit(), Ordering::Relaxed);
     }
 
-    pub(super) fn is_in_vain(&self, coding: Coding) -> bool {
+    pub(super) fn is_incompressible(&self, coding: Coding) -> bool {
         self.variants.in_vain.load(Ordering::Relaxed) & coding.bit() != 0
     }
 }

@@ -208,7 +208,8 @@ impl Pages {
         // The result must fit into the cache, or each request would compress the file again.
         let most = compress::MOST.min(self.options.cache_bytes / 4);
         let may_be = (compress::LEAST..=most).contains(&entry.len) && entry.may_be_kept;
-        let is_wanted = |coding: &Coding| accepted.has(*coding) && !entry.is_in_vain(*coding);
+        let is_wanted =
+            |coding: &Coding| accepted.has(*coding) && !entry.is_incompressible(*coding);
         let coding = [Coding::Brotli, Coding::Gzip].into_iter().find(is_wanted);
         let Some(coding) = coding.filter(|_| may_be && self.options.compresses) else {
             return Ok(entry);

@@ -234,7 +234,7 @@ impl Secure {
         }
     }
 
-    fn log(&self, log: &Log, head: &Parts, peer: IpAddr) -> Box<log::Asked> {
+    fn log(&self, log: &Log, head: &Parts, peer: IpAddr) -> Box<log::LogLine> {
         let request = request(head);
         let line = format!("{} {} {:?}", head.method, request.target, head.version);
         let (referer, agent) = (request.referer, request.agent);

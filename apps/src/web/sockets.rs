@@ -105,7 +105,7 @@ pub(super) fn listen(
 /// because it keeps serving.
 pub(super) fn give_up(started: &Started, listener: Listener) {
     match started.has_predecessor() {
-        true => listener.leave(),
+        true => listener.hand_over(),
         false => drop(listener),
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct PoolSettings {
 pub(crate) struct BlockingPool(Arc<Pool>);
 
 struct Pool {
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     changed: Condvar,
     limit: usize,
     name: String,
@@ -60,7 +60,7 @@ pub(crate) trait Work: Send {
     fn run(self: Box<Self>);
 }
 
-struct State {
+struct PoolState {
     queue: VecDeque<Box<dyn Work>>,
     threads: usize,
     idle: usize,
@@ -72,7 +72,7 @@ struct State {
     progress: Instant,
 }
 
-impl State {
+impl PoolState {
     /// Returns the number of threads that count towards the limit.
     fn counted(&self) -> usize {
         self.threads - self.waiting
@@ -91,7 +91,7 @@ impl BlockingPool {
         let limit = settings.limit.unwrap_or((PER_WORKER * workers).max(LEAST));
         let name = settings.name.unwrap_or_else(|| format!("{name}-offload"));
         let (nice, stack_size) = (settings.nice, settings.stack_size.unwrap_or(stack_size));
-        let state = Mutex::new(State {
+        let state = Mutex::new(PoolState {
             queue: VecDeque::new(),
             threads: 0,
             idle: 0,
@@ -182,7 +182,7 @@ impl Drop for BlockingPool {
 impl Pool {
     /// Returns `true` if one more thread is needed and allowed. It then counts already, and the
     /// caller must start it.
-    fn starts_one(&self, state: &mut State) -> bool {
+    fn starts_one(&self, state: &mut PoolState) -> bool {
         let starts = state.idle < state.queue.len() && state.counted() < self.limit;
         state.threads += usize::from(starts);
         starts
@@ -193,7 +193,7 @@ impl Pool {
         let pool = Arc::clone(self);
         let thread = thread::Builder::new().name(self.name.clone()).stack_size(self.stack_size);
         if let Err(error) = thread.spawn(move || pool.serve()) {
-            self.lacks_a_thread(&error);
+            self.thread_failed(&error);
         }
     }
 
@@ -253,7 +253,7 @@ impl Pool {
 
     /// Handles the failure to start a thread. If there are other threads whose work does not wait,
     /// they take the queued work. Otherwise it is dropped.
-    fn lacks_a_thread(&self, error: &std::io::Error) {
+    fn thread_failed(&self, error: &std::io::Error) {
         tracing::error!(%error, "cannot start a thread for blocking work");
         let left = {
             let mut state = lock(&self.state);

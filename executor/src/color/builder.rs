@@ -17,21 +17,21 @@ use crate::runtime::core::Core;
 #[must_use = "a builder makes nothing until `build` is called"]
 pub struct ColorBuilder {
     handle: Handle,
-    looks: Looks,
+    looks: ColorOptions,
 }
 
 /// The options of a color, which the colors of a palette have in common.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Looks {
+pub(crate) struct ColorOptions {
     label: u32,
     priority: Priority,
     capacity: Option<usize>,
     worker: Option<usize>,
 }
 
-impl Looks {
+impl ColorOptions {
     pub(super) fn color(self, core: &Core, retire: Option<Box<dyn Retire>>) -> Color {
-        let Looks { label, priority, capacity, worker } = self;
+        let ColorOptions { label, priority, capacity, worker } = self;
         let affinity = worker.map_or(Affinity::None, |worker| core.affinity_to(worker));
         let plan = Plan { label, priority, capacity, retire, affinity, ..Plan::default() };
         Color::create(core, plan)
@@ -40,7 +40,7 @@ impl Looks {
 
 impl ColorBuilder {
     pub(crate) fn new(handle: Handle) -> Self {
-        ColorBuilder { handle, looks: Looks::default() }
+        ColorBuilder { handle, looks: ColorOptions::default() }
     }
 
     /// Sets the name of the color in figures and reports.
@@ -171,7 +171,7 @@ impl ColorBuilder {
         Palette::with_looks(&handle, looks)
     }
 
-    fn plan(self) -> (Handle, Looks) {
+    fn plan(self) -> (Handle, ColorOptions) {
         if self.looks.priority != Priority::Normal {
             self.handle.core().fleet.use_classes();
         }

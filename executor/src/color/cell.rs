@@ -496,7 +496,7 @@ impl CellRef {
 
     /// Posts the grave, which inherits this last count. If the color was idle, the caller becomes
     /// its holder.
-    fn dig(&self) -> Option<Held> {
+    fn post_grave(&self) -> Option<Held> {
         // SAFETY: the pointer to the grave is made from the pointer to the whole cell, so it is
         // valid for the whole header. This is the only count left, so the grave is in no queue and
         // nobody else posts it. The grave lives as long as the cell.
@@ -540,7 +540,7 @@ impl Drop for CellRef {
                     // grave before the color is queued. So this worker must not count as idle (see
                     // `quiesce`).
                     local.before_post();
-                    if let Some(held) = self.dig() {
+                    if let Some(held) = self.post_grave() {
                         local.schedule(held, GRAVE_WORTH);
                     }
                 }
@@ -550,7 +550,7 @@ impl Drop for CellRef {
             // that, the `CoreRef` below does.
             let core = CoreRef::of(self.core());
             core.quiesce.enter();
-            if let Some(held) = self.dig() {
+            if let Some(held) = self.post_grave() {
                 core.inject_color(held, GRAVE_WORTH);
             }
             core.quiesce.leave();

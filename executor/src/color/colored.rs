@@ -369,7 +369,7 @@ impl<T: Send + 'static> Colored<T> {
             panic!("the event does not run on the color of this value")
         };
         let alone = access == Access::Exclusive;
-        if alone && inner.is_written() {
+        if alone && inner.is_borrowed_mut() {
             panic!("the event already has a reference to this value");
         }
         assert!(!self.is_poisoned(), "the value is poisoned: an event on it panicked");

@@ -66,7 +66,7 @@ pub trait Part: sealed::Part {
     /// Until `'r` ends, an event of the value's color runs that was posted through a handle of the
     /// value and has the access of this part. The parts of its set are different values.
     #[doc(hidden)]
-    unsafe fn hold<'r>(reach: Self::Reach, others: Others<'_>) -> Self::Held<'r>;
+    unsafe fn borrow<'r>(reach: Self::Reach, others: Others<'_>) -> Self::Held<'r>;
     #[doc(hidden)]
     fn get<'h>(held: &'h mut Self::Held<'_>) -> Self::Ref<'h>;
 }
@@ -89,7 +89,7 @@ impl<T: Send + 'static> Part for Exclusive<'_, T> {
         // SAFETY: the caller is an event that was posted through a handle, so the value is alive.
         unsafe { inner(reach.0) }.is_poisoned()
     }
-    unsafe fn hold<'r>(reach: Reach<T>, _: Others<'_>) -> Borrow<'r, T> {
+    unsafe fn borrow<'r>(reach: Reach<T>, _: Others<'_>) -> Borrow<'r, T> {
         // SAFETY: the caller is an exclusive event of the color, posted through a handle, so the
         // value is alive. The parts of the set are different values, so the event has no reference
         // to this one.
@@ -118,7 +118,7 @@ impl<T: Send + Sync + 'static> Part for Shared<'_, T> {
         // SAFETY: the caller is an event that was posted through a handle, so the value is alive.
         unsafe { inner(reach.0) }.is_poisoned()
     }
-    unsafe fn hold<'r>(reach: Reach<T>, others: Others<'_>) -> Sharing<'r, T> {
+    unsafe fn borrow<'r>(reach: Reach<T>, others: Others<'_>) -> Sharing<'r, T> {
         // SAFETY: either no exclusive event of the color runs, or the caller is the only one. In
         // that case the parts of the set are different values, so the caller does not have this one
         // by `&mut`, and `share_first` keeps it from getting it in that way.
@@ -283,7 +283,7 @@ impl<P: Part> ColoredSet for Vec<P> {
             if reach.iter().any(|r| P::is_poisoned(*r)) {
                 return false;
             }
-            let hold = |r: &P::Reach| P::hold(*r, Others::Alike);
+            let hold = |r: &P::Reach| P::borrow(*r, Others::Alike);
             let mut held: Vec<P::Held<'_>> = reach.iter().map(hold).collect();
             f(held.iter_mut().map(P::get).collect(), cx);
         }
@@ -321,7 +321,7 @@ macro_rules! tuples {
                     if $($part::is_poisoned($held))||+ {
                         return false;
                     }
-                    $(let mut $held = $part::hold($held, Others::Any(cx));)+
+                    $(let mut $held = $part::borrow($held, Others::Any(cx));)+
                     f(($($part::get(&mut $held),)+), cx);
                 }
                 true

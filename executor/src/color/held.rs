@@ -160,7 +160,7 @@ impl Held {
     /// # Safety
     ///
     /// `head` is the head of this color, is a spent event or request, and the own list is empty. A
-    /// request had to stay in the queue before; see [`Reserved::give_back`].
+    /// request had to stay in the queue before; see [`Reserved::release`].
     #[inline]
     pub(crate) unsafe fn finish(self, head: Front, give: impl FnOnce(Memory)) -> Ended {
         // SAFETY: the caller guarantees that this is the spent head and the own list is empty. The
@@ -308,7 +308,7 @@ impl Held {
             assert!(is_request, "a request is at the head");
             header.spend_request();
             let request = SetRequest::of(head.0);
-            request.has_come_to(self);
+            request.unboost_color(self);
             request
         }
     }
@@ -397,7 +397,7 @@ impl Reserved {
     /// Releases the color: the request of the set leaves the queue. If a gap keeps it there, the
     /// request keeps the memory of the set.
     #[inline]
-    pub(crate) fn give_back(self) -> Ended {
+    pub(crate) fn release(self) -> Ended {
         let held = self.0;
         if held.is_bounded() {
             held.leave_bound();

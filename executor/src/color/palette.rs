@@ -12,7 +12,7 @@ use std::hash::{BuildHasher, Hash};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-use super::builder::Looks;
+use super::builder::ColorOptions;
 use super::cell::{Retire, WeakCell};
 use super::handle::Color;
 use crate::Handle;
@@ -38,7 +38,7 @@ const SHARDS: usize = 16;
 /// ```
 pub struct Palette<K> {
     handle: Handle,
-    looks: Looks,
+    looks: ColorOptions,
     table: Arc<Table<K>>,
 }
 
@@ -61,10 +61,10 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
     ///
     /// See [`Palette`] for an example.
     pub fn new(handle: &Handle) -> Self {
-        Self::with_looks(handle, Looks::default())
+        Self::with_looks(handle, ColorOptions::default())
     }
 
-    pub(super) fn with_looks(handle: &Handle, looks: Looks) -> Self {
+    pub(super) fn with_looks(handle: &Handle, looks: ColorOptions) -> Self {
         let shards = std::array::from_fn(|_| Mutex::new(HashTable::new()));
         let table = Arc::new(Table { shards, hasher: random::hash_keys() });
         Palette { handle: handle.clone(), looks, table }

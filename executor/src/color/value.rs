@@ -56,7 +56,7 @@ impl<T> Inner<T> {
     }
 
     /// Returns `true` if the running event has the value by `&mut`.
-    pub(super) fn is_written(&self) -> bool {
+    pub(super) fn is_borrowed_mut(&self) -> bool {
         self.borrows.get() == WRITTEN
     }
 
@@ -84,7 +84,7 @@ impl<T> Inner<T> {
     /// The caller is an event of the color, an exclusive one if `alone`, and nobody has the value
     /// by `&mut`.
     pub(super) unsafe fn share(&self, alone: bool) -> Sharing<'_, T> {
-        if self.is_written() {
+        if self.is_borrowed_mut() {
             check_nothing_is_suspended();
         }
         if alone {
@@ -102,7 +102,7 @@ impl<T> Inner<T> {
     /// The caller is an event of the color, an exclusive one if `alone`, and nobody has the value
     /// by `&mut`.
     pub(super) unsafe fn share_first(&self, alone: bool) -> Sharing<'_, T> {
-        if self.is_written() {
+        if self.is_borrowed_mut() {
             check_nothing_is_suspended();
         }
         if alone {

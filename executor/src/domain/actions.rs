@@ -34,7 +34,7 @@ impl Actions {
     /// Runs the actions, in order (I7). A panic is counted and reported, and the others still run.
     pub(super) fn run(mut self, cx: &mut Cx) {
         while let Some(mut action) = self.0.pop() {
-            cx.local().tells_of_part(&action);
+            cx.local().begin_part(&action);
             cx.guard(action.site(), |cx| action.run(cx));
             // SAFETY: `push` took the memory from the domain's runtime, and the actions run on a
             // worker of that runtime, whose context is `cx`.

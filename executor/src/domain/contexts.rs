@@ -12,7 +12,7 @@ use dapple_colors::{Context, Ticket};
 use super::Domain;
 use super::done::Done;
 use super::part::{AnonStep, GlobalStep, NoneStep};
-use super::token::{Token, What};
+use super::token::{StepEnd, Token};
 use crate::cx::Cx;
 use crate::event::large::is_large;
 use crate::site::Site;
@@ -186,7 +186,7 @@ macro_rules! steps {
                 if is_large::<F>() {
                     return self.then(Box::new(f) as Box<dyn FnOnce(Self) -> Done + Send>);
                 }
-                self.token.then(What::Stay, $step(f), Site::caller())
+                self.token.then(StepEnd::Stay, $step(f), Site::caller())
             }
 
             /// Ends the event, which commits when its turn comes.
@@ -229,7 +229,8 @@ macro_rules! steps {
                     type Step<S> = Box<dyn FnOnce(NoneCx<S, MayGlobal>) -> Done + Send>;
                     return self.commit_then(Box::new(f) as Step<S>);
                 }
-                self.token.then(What::Commit(MayGlobal::HIGHEST), NoneStep::new(f), Site::caller())
+                let end = StepEnd::Commit(MayGlobal::HIGHEST);
+                self.token.then(end, NoneStep::new(f), Site::caller())
             }
 
             /// Ends the event, and goes on with a sub-event that may go up to anon.
@@ -246,7 +247,8 @@ macro_rules! steps {
                     type Step<S> = Box<dyn FnOnce(NoneCx<S, MayAnon>) -> Done + Send>;
                     return self.commit_then_anon(Box::new(f) as Step<S>);
                 }
-                self.token.then(What::Commit(MayAnon::HIGHEST), NoneStep::new(f), Site::caller())
+                let end = StepEnd::Commit(MayAnon::HIGHEST);
+                self.token.then(end, NoneStep::new(f), Site::caller())
             }
 
             /// Ends the event, and goes on with a sub-event that stays in none.
@@ -263,7 +265,8 @@ macro_rules! steps {
                     type Step<S> = Box<dyn FnOnce(NoneCx<S, NoneOnly>) -> Done + Send>;
                     return self.commit_then_none(Box::new(f) as Step<S>);
                 }
-                self.token.then(What::Commit(NoneOnly::HIGHEST), NoneStep::new(f), Site::caller())
+                let end = StepEnd::Commit(NoneOnly::HIGHEST);
+                self.token.then(end, NoneStep::new(f), Site::caller())
             }
         }
     };
@@ -362,7 +365,7 @@ impl<S: Send + Sync + 'static> GlobalCx<S> {
         if is_large::<F>() {
             return self.downgrade_then(Box::new(f) as Box<dyn FnOnce(AnonCx<S>) -> Done + Send>);
         }
-        self.token.then(What::Downgrade, AnonStep(f), Site::caller())
+        self.token.then(StepEnd::Downgrade, AnonStep(f), Site::caller())
     }
 
     /// Waits until the event has the domain to itself, and goes on with `f` in global (I9).
@@ -399,7 +402,7 @@ impl<S: Send + Sync + 'static> GlobalCx<S> {
         if is_large::<F>() {
             return self.exclusive_then(Box::new(f) as Box<dyn FnOnce(GlobalCx<S>) -> Done + Send>);
         }
-        self.token.then(What::Alone, GlobalStep(f), Site::caller())
+        self.token.then(StepEnd::Alone, GlobalStep(f), Site::caller())
     }
 }
 
@@ -419,7 +422,7 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
             return self
                 .upgrade_global_then(Box::new(f) as Box<dyn FnOnce(GlobalCx<S>) -> Done + Send>);
         }
-        self.token.then(What::Upgrade(Context::Global), GlobalStep(f), Site::caller())
+        self.token.then(StepEnd::Upgrade(Context::Global), GlobalStep(f), Site::caller())
     }
 
     /// Gives up the right to enter global.
@@ -448,7 +451,7 @@ impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
             return self
                 .upgrade_anon_then(Box::new(f) as Box<dyn FnOnce(AnonCx<S>) -> Done + Send>);
         }
-        self.token.then(What::Upgrade(Context::Anon), AnonStep(f), Site::caller())
+        self.token.then(StepEnd::Upgrade(Context::Anon), AnonStep(f), Site::caller())
     }
 
     /// Gives up the right to enter anon and global.

@@ -153,7 +153,7 @@ struct Running<'a>(&'a Local, Option<Owned>);
 impl Running<'_> {
     fn run(&mut self, cx: &mut Cx) {
         if let Some(event) = &mut self.1 {
-            self.0.tells_of_part(event);
+            self.0.begin_part(event);
             event.run(cx);
         }
     }

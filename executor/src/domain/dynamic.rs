@@ -8,7 +8,7 @@ use dapple_colors::{Context, IllegalStep, Passage, Ticket};
 
 use super::done::Done;
 use super::part::DynStep;
-use super::token::{Token, What};
+use super::token::{StepEnd, Token};
 use crate::cx::Cx;
 use crate::event::large::is_large;
 use crate::site::Site;
@@ -170,9 +170,9 @@ impl<S: Send + Sync + 'static> DynCx<S> {
                 .enter_then(context, Box::new(f) as Box<dyn FnOnce(DynCx<S>) -> Done + Send>);
         }
         let what = match self.context.passage(context, self.highest) {
-            Ok(Passage::Stay) => What::Stay,
-            Ok(Passage::Downgrade) => What::Downgrade,
-            Ok(Passage::Upgrade) => What::Upgrade(context),
+            Ok(Passage::Stay) => StepEnd::Stay,
+            Ok(Passage::Downgrade) => StepEnd::Downgrade,
+            Ok(Passage::Upgrade) => StepEnd::Upgrade(context),
             Err(step) => return Err(self.refuse(Kind::Step(step))),
         };
         let site = self.site();
@@ -243,7 +243,7 @@ impl<S: Send + Sync + 'static> DynCx<S> {
         }
         let site = self.site();
         let part = DynStep { context: self.context, highest: self.highest, site: self.site, f };
-        Ok(self.token.then(What::Alone, part, site))
+        Ok(self.token.then(StepEnd::Alone, part, site))
     }
 
     /// Gives up the right to enter a context higher than `highest`.
@@ -277,7 +277,7 @@ impl<S: Send + Sync + 'static> DynCx<S> {
         }
         let site = self.site();
         let part = DynStep { context: Context::None, highest, site: self.site, f };
-        self.token.then(What::Commit(highest), part, site)
+        self.token.then(StepEnd::Commit(highest), part, site)
     }
 
     fn refuse(self, kind: Kind) -> Refused<S> {

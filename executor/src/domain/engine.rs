@@ -76,7 +76,7 @@ impl<S: Send + Sync + 'static> Batch<S> {
     }
 
     /// Returns `true` if there is a commit to carry out, which takes time.
-    pub(super) fn has_actions(&self) -> bool {
+    pub(super) fn has_commit(&self) -> bool {
         self.commit.is_some()
     }
 

@@ -23,10 +23,10 @@ use crate::task::error::JoinError;
 use crate::thread;
 
 /// The fate of an event. The order keeps it with the ticket, and shares it with the task.
-pub(super) struct Fate(Lock<State>);
+pub(super) struct Fate(Lock<FateState>);
 
 #[derive(Default)]
-struct State {
+struct FateState {
     /// The event of the task: the first one, and later a sub-event of it.
     place: Option<EventId>,
     /// The domain has the token, and either ends the event or returns the token.
@@ -40,7 +40,7 @@ struct State {
 
 impl Fate {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Fate(Lock::new(State::default())))
+        Arc::new(Fate(Lock::new(FateState::default())))
     }
 
     /// Notes that the event has left the order, and wakes the task. The caller holds no lock.
@@ -86,7 +86,7 @@ impl Undecided {
 
 impl EventId {
     /// Calls `f` if this is the event of the task that is polled.
-    fn of_the_polled(self, f: impl FnOnce(&mut State)) {
+    fn of_the_polled(self, f: impl FnOnce(&mut FateState)) {
         if let Some(fate) = thread::state(|state| state.fate.get::<Fate>()) {
             fate.0.with(|state| {
                 if state.place == Some(self) {
@@ -107,7 +107,7 @@ impl EventId {
     }
 
     /// Notes that the future has been told that this event failed.
-    pub(super) fn is_told(self) {
+    pub(super) fn note_told(self) {
         self.of_the_polled(|state| state.is_told = true);
     }
 }

@@ -17,28 +17,28 @@ use super::event_id::EventId;
 use super::event_id::tickets;
 
 /// The result of a wait that returns a token to a task.
-pub trait Gives {
+pub trait ReturnsToken {
     #[doc(hidden)]
     #[allow(private_interfaces)]
     fn place(&self) -> EventId;
 }
 
 #[allow(private_interfaces)]
-impl<T, S: Send + Sync + 'static> Gives for (T, AnonCx<S>) {
+impl<T, S: Send + Sync + 'static> ReturnsToken for (T, AnonCx<S>) {
     fn place(&self) -> EventId {
         self.1.token.place()
     }
 }
 
 #[allow(private_interfaces)]
-impl<S: Send + Sync + 'static> Gives for AnonCx<S> {
+impl<S: Send + Sync + 'static> ReturnsToken for AnonCx<S> {
     fn place(&self) -> EventId {
         self.token.place()
     }
 }
 
 #[allow(private_interfaces)]
-impl<S: Send + Sync + 'static> Gives for NoneCx<S, MayGlobal> {
+impl<S: Send + Sync + 'static> ReturnsToken for NoneCx<S, MayGlobal> {
     fn place(&self) -> EventId {
         self.token.place()
     }

@@ -13,7 +13,7 @@ use dapple_colors::{Mode, Ticket};
 
 use super::actions::Actions;
 use super::fate::Undecided;
-use super::register::{Found, Looked};
+use super::register::{Found, Observed};
 use super::store::{Handles, Store, VersionPtr};
 use crate::event::{Kind, Owned, Step, Word};
 use crate::lock::Lock;
@@ -147,7 +147,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
 
     /// Frees the domain. The state is the user's, so an event drops it.
     pub(super) fn free(self, core: &Core) {
-        core.domains.leave(self.key.load(Ordering::Relaxed));
+        core.domains.remove(self.key.load(Ordering::Relaxed));
         // SAFETY: the pointer came from `Box::leak` in `DomainBuilder::open`, and the caller has
         // seen under the lock that no handle and no ticket is left, and that no thread settles.
         // Only one thread sees that, so this is the only call.
@@ -157,7 +157,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
     }
 }
 
-impl<S: Send + Sync + 'static> Looked for DomainPtr<S> {
+impl<S: Send + Sync + 'static> Observed for DomainPtr<S> {
     fn look(&self) -> Option<Found> {
         self.oldest()
     }

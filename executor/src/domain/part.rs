@@ -20,7 +20,7 @@ pub(super) trait Part<S: Send + Sync + 'static>: Send + 'static {
     /// Runs the closure. The event is in the context of the part.
     fn run(self, token: Token<S>, cx: &mut Cx);
     /// Notes that the part is about to be dropped unrun, because poison covers its event.
-    fn is_covered(&mut self) {}
+    fn note_covered(&mut self) {}
     /// Returns the fate that the order decides when the event leaves it, if there is one.
     #[inline]
     fn fate(&self) -> Option<Arc<Fate>> {
@@ -89,7 +89,7 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
             // Poison covers the event. Its place in the order is released after the part has been
             // dropped. The event is counted at its commit, or here if the runtime stops and there
             // is no commit.
-            self.part.is_covered();
+            self.part.note_covered();
             if is_over {
                 cx.local().count_skipped();
             }
@@ -123,7 +123,7 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Continue<S, K> {
 }
 
 /// A part that can return its closure.
-pub(super) trait Holds {
+pub(super) trait IntoClosure {
     type Closure;
     fn into_closure(self) -> Self::Closure;
 }
@@ -146,7 +146,7 @@ macro_rules! whole {
             }
         }
 
-        impl<F> Holds for $part<F> {
+        impl<F> IntoClosure for $part<F> {
             type Closure = F;
             fn into_closure(self) -> F {
                 self.0
@@ -199,7 +199,7 @@ where
     }
 }
 
-impl<R, F> Holds for NoneStep<R, F> {
+impl<R, F> IntoClosure for NoneStep<R, F> {
     type Closure = F;
     fn into_closure(self) -> F {
         self.0

@@ -8,7 +8,7 @@ use super::engine::Batch;
 use super::fate::{Fate, Undecided};
 use super::handle::Domain;
 use super::inner::{Deferred, DomainPtr, DomainStore, Waiting, own_event};
-use super::part::{Continue, Holds, Part};
+use super::part::{Continue, IntoClosure, Part};
 use crate::error::TryPostError;
 use crate::event::large::is_large;
 use crate::event::{Step, Word};
@@ -59,7 +59,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
         }
     }
 
-    fn try_post<K: Part<S> + Holds>(
+    fn try_post<K: Part<S> + IntoClosure>(
         &self,
         entry: Needs,
         part: K,
@@ -81,8 +81,8 @@ impl<S: Send + Sync + 'static> Domain<S> {
         site: Site,
     ) -> Result<(), TryPostError<F>>
     where
-        K: Part<S> + Holds<Closure = F>,
-        L: Part<S> + Holds<Closure = Box<F>>,
+        K: Part<S> + IntoClosure<Closure = F>,
+        L: Part<S> + IntoClosure<Closure = Box<F>>,
     {
         if is_large::<F>() {
             let tried = self.try_post(entry, boxed(Box::new(f)), site);
@@ -123,17 +123,17 @@ impl<S: Send + Sync + 'static> Domain<S> {
         let event = Continue { domain, ticket: 0, part }.write(memory, site, posted);
         let _outside = Outside::on(core, local);
         let mut batch = Batch::new();
-        let mut guest = Guest { domain, event: Some(event), fate, site, ticket: 0 };
+        let mut entering = Entering { domain, event: Some(event), fate, site, ticket: 0 };
         let is_refused = domain.store.with(|store| {
             let is_full = store.order().is_full();
             batch.exceeded = u64::from(is_full);
             if is_full && is_limited {
                 return true;
             }
-            guest.enter::<K>(entry, store, &mut batch);
+            entering.enter::<K>(entry, store, &mut batch);
             false
         });
-        let Guest { event, ticket, .. } = guest;
+        let Entering { event, ticket, .. } = entering;
         match event {
             None => {
                 domain.settle(core, &mut batch, None, None);
@@ -162,7 +162,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
 }
 
 /// An event that is about to enter the order.
-struct Guest<S: Send + Sync + 'static> {
+struct Entering<S: Send + Sync + 'static> {
     domain: DomainPtr<S>,
     /// The event, until it waits in the order. If it is still here after [`enter`](Self::enter), it
     /// may run, and nothing else follows. Otherwise the decisions that follow have been collected.
@@ -172,7 +172,7 @@ struct Guest<S: Send + Sync + 'static> {
     ticket: u64,
 }
 
-impl<S: Send + Sync + 'static> Guest<S> {
+impl<S: Send + Sync + 'static> Entering<S> {
     /// Gives the event its ticket, under the lock, and the context that it wants, if that is free.
     #[inline]
     fn enter<K: Part<S>>(
@@ -217,8 +217,8 @@ impl<S: Send + Sync + 'static> Guest<S> {
         });
         self.ticket = ticket.number();
         if let Some(event) = &mut self.event {
-            // SAFETY: only `enter_from` makes a `Guest`. It has written a `Continue<S, K>` with the
-            // same `K` into the event, which has not run.
+            // SAFETY: only `enter_from` makes an `Entering`. It has written a `Continue<S, K>` with
+            // the same `K` into the event, which has not run.
             unsafe { event.0.step_mut::<Continue<S, K>>().ticket = ticket.number() };
         }
         if let Some(fate) = self.fate.take() {

@@ -14,7 +14,7 @@ use super::done::Done;
 use super::event_id::EventId;
 use super::held;
 use super::part::Part;
-use super::token::{Token, What};
+use super::token::{StepEnd, Token};
 use crate::cx::Cx;
 use crate::event::large::is_large;
 use crate::site::Site;
@@ -45,10 +45,10 @@ where
         let value = f(&mut g);
         promise.goes_on();
         let part = HandOver { promise, value };
-        g.token.then(What::Downgrade, part, site).carry_out(cx);
+        g.token.then(StepEnd::Downgrade, part, site).carry_out(cx);
     }
 
-    fn is_covered(&mut self) {
+    fn note_covered(&mut self) {
         self.promise.is_poisoned();
     }
 }
@@ -79,10 +79,10 @@ where
         let before = f(&mut g);
         promise.goes_on();
         let part = Alone { alone, before, promise, site };
-        g.token.then(What::Alone, part, site).carry_out(cx);
+        g.token.then(StepEnd::Alone, part, site).carry_out(cx);
     }
 
-    fn is_covered(&mut self) {
+    fn note_covered(&mut self) {
         self.promise.is_poisoned();
     }
 }
@@ -109,10 +109,10 @@ where
         let value = alone(&mut g, before);
         promise.goes_on();
         let part = HandOver { promise, value };
-        g.token.then(What::Downgrade, part, site).carry_out(cx);
+        g.token.then(StepEnd::Downgrade, part, site).carry_out(cx);
     }
 
-    fn is_covered(&mut self) {
+    fn note_covered(&mut self) {
         self.promise.is_poisoned();
     }
 }
@@ -141,7 +141,7 @@ impl<S: Send + Sync + 'static> Part<S> for HandAnon<AnonCx<S>> {
         self.0.keep(Ok(AnonCx::new(token)));
     }
 
-    fn is_covered(&mut self) {
+    fn note_covered(&mut self) {
         self.0.is_poisoned();
     }
 }
@@ -154,7 +154,7 @@ impl<S: Send + Sync + 'static> Part<S> for HandNone<NoneCx<S, MayGlobal>> {
         self.0.keep(Ok(NoneCx::new(token)));
     }
 
-    fn is_covered(&mut self) {
+    fn note_covered(&mut self) {
         self.0.is_poisoned();
     }
 }
@@ -171,7 +171,7 @@ pub struct Reaching<T> {
     place: Option<EventId>,
 }
 
-impl<T: held::Gives> Future for Reaching<T> {
+impl<T: held::ReturnsToken> Future for Reaching<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
@@ -185,7 +185,7 @@ impl<T: held::Gives> Future for Reaching<T> {
                 place.ends();
                 match outcome {
                     Ok(token) => place.comes_back(token.place()),
-                    Err(_) => place.is_told(),
+                    Err(_) => place.note_told(),
                 }
             }
             if let Ok(token) = outcome {
@@ -211,7 +211,7 @@ impl<T> std::fmt::Debug for Reaching<T> {
 /// Hands the token to the domain for `what`, and returns the future to which `part` returns it.
 fn reach<S, T, K>(
     token: Token<S>,
-    what: What,
+    what: StepEnd,
     part: impl FnOnce(Promise<T>) -> K,
     site: Site,
 ) -> Reaching<T>
@@ -252,7 +252,7 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
         }
         let site = Site::caller();
         let part = |promise| Section { f, promise, site };
-        reach(self.token, What::Upgrade(Context::Global), part, site)
+        reach(self.token, StepEnd::Upgrade(Context::Global), part, site)
     }
 
     /// Enters global for `before`, and has the domain to itself for `alone` (for async events).
@@ -299,7 +299,7 @@ impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
         }
         let site = Site::caller();
         let part = |promise| Before { f: before, alone, promise, site };
-        reach(self.token, What::Upgrade(Context::Global), part, site)
+        reach(self.token, StepEnd::Upgrade(Context::Global), part, site)
     }
 }
 
@@ -318,7 +318,7 @@ impl<S: Send + Sync + 'static, R: ReachesAnon> NoneCx<S, R> {
     #[track_caller]
     pub fn anon(self) -> Reaching<AnonCx<S>> {
         let site = Site::caller();
-        reach(self.token, What::Upgrade(Context::Anon), HandAnon, site)
+        reach(self.token, StepEnd::Upgrade(Context::Anon), HandAnon, site)
     }
 }
 
@@ -356,7 +356,7 @@ macro_rules! commits {
             /// ```
             #[track_caller]
             pub fn commit_next(self) -> Reaching<NoneCx<S, MayGlobal>> {
-                let what = What::Commit(MayGlobal::HIGHEST);
+                let what = StepEnd::Commit(MayGlobal::HIGHEST);
                 reach(self.token, what, HandNone, Site::caller())
             }
         }
@@ -406,7 +406,7 @@ impl Future for Committing {
             Some(CommitPacket(packet, place)) => {
                 let outcome = packet.poll(cx);
                 if let Poll::Ready(Err(_)) = outcome {
-                    place.is_told();
+                    place.note_told();
                 }
                 outcome
             }

@@ -17,7 +17,7 @@ pub(super) struct Found {
 
 /// A domain as the register sees it. The register does not keep the domain, which leaves it before
 /// it is freed.
-pub(super) trait Looked: Send {
+pub(super) trait Observed: Send {
     /// Returns the oldest event that has not committed.
     fn look(&self) -> Option<Found>;
     /// Takes out the events that wait for room. The returned closure queues them, outside any lock,
@@ -27,7 +27,7 @@ pub(super) trait Looked: Send {
 
 /// A domain in the register.
 pub(super) struct Watched {
-    domain: Box<dyn Looked>,
+    domain: Box<dyn Observed>,
     label: Option<Arc<str>>,
     /// The oldest ticket at the last look, the time since when it has been the oldest, and whether
     /// it has been reported.
@@ -51,14 +51,14 @@ pub(crate) struct Register {
 
 impl Register {
     /// Adds a domain, and returns its key.
-    pub(super) fn enter(&self, domain: Box<dyn Looked>, label: Option<Arc<str>>) -> usize {
+    pub(super) fn enter(&self, domain: Box<dyn Observed>, label: Option<Arc<str>>) -> usize {
         let mut all = lock(&self.watched);
         self.len.store(all.len() + 1, Ordering::Relaxed);
         all.insert(Watched { domain, label, last: None })
     }
 
     /// Removes a domain, which is about to be freed.
-    pub(super) fn leave(&self, key: usize) {
+    pub(super) fn remove(&self, key: usize) {
         let mut all = lock(&self.watched);
         drop(all.remove(key));
         self.len.store(all.len(), Ordering::Relaxed);

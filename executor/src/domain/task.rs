@@ -58,7 +58,7 @@ where
             return drop(token);
         }
         promise.panics();
-        let gone = Gone(core, Some(key));
+        let gone = ReservedPlace(core, Some(key));
         let place = token.place();
         let at = CoreRef::of(core);
         let future =
@@ -77,15 +77,15 @@ where
 }
 
 /// The reserved place of a task, which is given up unless the task is made.
-struct Gone<'a>(&'a Core, Option<Key>);
+struct ReservedPlace<'a>(&'a Core, Option<Key>);
 
-impl Gone<'_> {
+impl ReservedPlace<'_> {
     fn made(mut self) {
         self.1 = None;
     }
 }
 
-impl Drop for Gone<'_> {
+impl Drop for ReservedPlace<'_> {
     fn drop(&mut self) {
         if let Some(key) = self.1 {
             self.0.tasks.abort(key);

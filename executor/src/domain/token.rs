@@ -168,7 +168,7 @@ impl<S: Send + Sync + 'static> Token<S> {
             false
         });
         if !is_done {
-            if !batch.has_actions() {
+            if !batch.has_commit() {
                 // The event ends with this step, so the worker is as good as free for the events
                 // that may go on now.
                 local.steps.set(local.steps.get().ending());
@@ -179,7 +179,7 @@ impl<S: Send + Sync + 'static> Token<S> {
     }
 
     /// Ends the step by `what`, and then goes on with `part`.
-    pub(super) fn then<K: Part<S>>(self, what: What, part: K, site: Site) -> Done {
+    pub(super) fn then<K: Part<S>>(self, what: StepEnd, part: K, site: Site) -> Done {
         let domain = self.domain;
         self.place().ends();
         Done::new(&domain.core, Act { token: self, what, site, part }, site)
@@ -287,7 +287,7 @@ impl<S: Send + Sync + 'static> Drop for Token<S> {
 
 /// The end of a step.
 #[derive(Clone, Copy)]
-pub(super) enum What {
+pub(super) enum StepEnd {
     /// Another step in the same context follows.
     Stay,
     Upgrade(Context),
@@ -301,7 +301,7 @@ pub(super) enum What {
 /// The end of a step that another one follows.
 struct Act<S: Send + Sync + 'static, K> {
     token: Token<S>,
-    what: What,
+    what: StepEnd,
     site: Site,
     part: K,
 }
@@ -322,23 +322,23 @@ impl<S: Send + Sync + 'static, K: Part<S>> Step for Act<S, K> {
     fn run(self, _: Word, cx: &mut Cx) {
         let Act { mut token, what, site, part } = self;
         match what {
-            What::Stay => part.run(token, cx),
-            What::Downgrade => {
+            StepEnd::Stay => part.run(token, cx),
+            StepEnd::Downgrade => {
                 token.downgrade(cx);
                 part.run(token, cx)
             }
-            What::Upgrade(context) => token.wait(part, site, cx, |store, ticket, _, with| {
+            StepEnd::Upgrade(context) => token.wait(part, site, cx, |store, ticket, _, with| {
                 store.want(ticket, context, with);
                 None
             }),
-            What::Alone => {
+            StepEnd::Alone => {
                 let domain = token.domain;
                 token.wait(part, site, cx, |store, ticket, copy, with| {
                     domain.tell(ticket, || DomainStep::WaitsToBeAlone);
                     store.alone(ticket, copy, with)
                 })
             }
-            What::Commit(highest) => {
+            StepEnd::Commit(highest) => {
                 // The sub-event has no ticket yet, but gets it as its word.
                 let with = Continue { domain: token.domain, ticket: 0, part }.into_event(cx, site);
                 token.commit(Some((highest, with)), cx)

@@ -41,7 +41,7 @@ impl Owned {
         posted: u64,
     ) -> Owned {
         debug_assert!(Self::needs_slot::<F>());
-        let place = slot.hold(Closure(f));
+        let place = slot.reuse_for(Closure(f));
         Self::write(memory, place, Stepping::<Closure<F>, InSlot>::as_kind(kind), site, posted)
     }
 

@@ -159,7 +159,7 @@ impl Memory {
         self.0.cast()
     }
 
-    /// Returns the address to which [`hold`](Self::hold) would write.
+    /// Returns the address to which [`reuse_for`](Self::reuse_for) would write.
     #[inline]
     pub(crate) fn address<T>(&self) -> NonNull<T> {
         self.0.cast()
@@ -172,7 +172,7 @@ impl Memory {
     ///
     /// Panics if a `T` is larger than an event, or needs a larger alignment.
     #[inline]
-    pub(crate) fn hold<T>(self, value: T) -> NonNull<T> {
+    pub(crate) fn reuse_for<T>(self, value: T) -> NonNull<T> {
         let fits = size_of::<T>() <= size_of::<Event>() && align_of::<T>() <= align_of::<Event>();
         assert!(fits, "the value does not fit into the memory of an event");
         let place = self.0.cast();

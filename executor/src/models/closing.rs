@@ -5,12 +5,12 @@ use loom::sync::atomic::{AtomicUsize, Ordering, fence};
 use loom::thread;
 
 use super::model;
+use crate::runtime::disposal::Disposal;
 use crate::runtime::phase::{Phase, PhaseWord};
-use crate::runtime::undertaking::Undertaking;
 
 struct World {
     phase: PhaseWord,
-    undertaking: Undertaking,
+    disposal: Disposal,
     /// The number of queued entries.
     inbox: AtomicUsize,
     disposed: AtomicUsize,
@@ -24,7 +24,7 @@ impl World {
     fn new(more: usize) -> Arc<World> {
         Arc::new(World {
             phase: PhaseWord::new(),
-            undertaking: Undertaking::new(),
+            disposal: Disposal::new(),
             inbox: AtomicUsize::new(0),
             disposed: AtomicUsize::new(0),
             at_it: AtomicUsize::new(0),
@@ -37,12 +37,12 @@ impl World {
         self.inbox.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if self.phase.get() == Phase::Closed {
-            self.undertake(patience);
+            self.dispose_queues(patience);
         }
     }
 
-    fn undertake(&self, patience: u32) {
-        self.undertaking.undertake(patience, || {
+    fn dispose_queues(&self, patience: u32) {
+        self.disposal.claim(patience, || {
             assert_eq!(self.at_it.fetch_add(1, Ordering::Relaxed), 0, "one at a time");
             let found = self.inbox.swap(0, Ordering::Relaxed);
             for _ in 0..found {
@@ -59,7 +59,7 @@ impl World {
     /// Closes the runtime, as `shutdown::close` does.
     fn close(&self) {
         self.phase.advance(Phase::Closed);
-        self.undertake(0);
+        self.dispose_queues(0);
     }
 }
 

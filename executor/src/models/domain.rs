@@ -14,7 +14,7 @@ use crate::lock::Lock;
 
 /// A state: a value, and a count by which loom notices if a version leaks.
 #[derive(Clone)]
-struct State {
+struct ModelState {
     value: usize,
     _counted: Arc<()>,
 }
@@ -34,7 +34,7 @@ enum What {
 struct Job {
     ticket: Ticket,
     what: What,
-    version: VersionPtr<State>,
+    version: VersionPtr<ModelState>,
     is_read: bool,
 }
 
@@ -44,7 +44,7 @@ unsafe impl Send for Job {}
 
 struct Domain {
     handles: Handles,
-    store: Lock<Store<State, What, ()>>,
+    store: Lock<Store<ModelState, What, ()>>,
     mode: Mode,
     transactional: bool,
     queue: Mutex<VecDeque<Job>>,
@@ -56,7 +56,7 @@ struct Domain {
 
 impl Domain {
     fn new(mode: Mode, transactional: bool, events: usize) -> Arc<Domain> {
-        let state = State { value: 0, _counted: Arc::new(()) };
+        let state = ModelState { value: 0, _counted: Arc::new(()) };
         Arc::new(Domain {
             handles: Handles::new(),
             store: Lock::new(Store::new(mode, usize::MAX, Version::new(state))),
@@ -83,7 +83,7 @@ impl Domain {
         self.carry_out(jobs);
     }
 
-    fn collect(&self, store: &mut Store<State, What, ()>) -> Vec<Job> {
+    fn collect(&self, store: &mut Store<ModelState, What, ()>) -> Vec<Job> {
         let mut jobs = Vec::new();
         while let Some(decision) = store.decide() {
             match decision {
@@ -166,7 +166,7 @@ impl Domain {
         drop(freed);
     }
 
-    fn read(&self, ticket: Ticket, version: VersionPtr<State>) {
+    fn read(&self, ticket: Ticket, version: VersionPtr<ModelState>) {
         // SAFETY: the event is in anon, so the version is pinned. Loom reports a write to it
         // meanwhile.
         let value = unsafe { version.as_ptr().as_ref() }.state().with(|s| unsafe { (*s).value });
@@ -174,7 +174,7 @@ impl Domain {
     }
 
     /// Writes as a token does. Returns the copy of the state, if one was made.
-    fn write(&self, job: &Job) -> Freed<State> {
+    fn write(&self, job: &Job) -> Freed<ModelState> {
         // SAFETY: the event is in global, so the current version stays until it leaves.
         let version = unsafe { job.version.as_ptr().as_ref() };
         let is_read = job.is_read && self.store.with(|store| store.is_read());

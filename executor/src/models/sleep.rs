@@ -8,16 +8,16 @@ use super::model;
 use crate::worker::sleep::SleepState;
 
 /// Workers with an inbox each, reduced to what the sleep protocol needs.
-struct Site {
+struct World {
     sleep: SleepState,
     inbox: Vec<AtomicUsize>,
     unparked: Vec<loom::sync::Condvar>,
     tokens: Vec<Mutex<bool>>,
 }
 
-impl Site {
-    fn new(workers: usize) -> Arc<Site> {
-        Arc::new(Site {
+impl World {
+    fn new(workers: usize) -> Arc<World> {
+        Arc::new(World {
             sleep: SleepState::new(workers),
             inbox: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             unparked: (0..workers).map(|_| loom::sync::Condvar::new()).collect(),
@@ -52,7 +52,7 @@ impl Site {
 #[test]
 fn e7_no_wake_up_is_lost() {
     model(|| {
-        let site = Site::new(1);
+        let site = World::new(1);
         let posters: Vec<_> = (0..2)
             .map(|_| {
                 let site = Arc::clone(&site);
@@ -81,7 +81,7 @@ fn e7_no_wake_up_is_lost() {
 #[test]
 fn e4_a_busy_worker_is_watched() {
     model(|| {
-        let site = Site::new(2);
+        let site = World::new(2);
         // Worker 0 was idle, rises, finds work, and calls a sentinel if there is none.
         site.sleep.announce(0);
         let sleeper = {
@@ -111,7 +111,7 @@ fn e4_a_busy_worker_is_watched() {
 fn e4_a_sentinel_that_rises_and_sleeps_again_still_watches() {
     for is_quiet in [false, true] {
         model(move || {
-            let site = Site::new(2);
+            let site = World::new(2);
             site.sleep.announce(0);
             site.sleep.announce(1);
             assert!(site.sleep.become_sentinel(1));
@@ -142,7 +142,7 @@ fn e4_a_sentinel_that_rises_and_sleeps_again_still_watches() {
 #[test]
 fn e4_a_look_at_the_poller_of_another_loses_no_wake_up() {
     model(|| {
-        let site = Site::new(1);
+        let site = World::new(1);
         let poster = {
             let site = Arc::clone(&site);
             thread::spawn(move || site.inject(0))
@@ -173,7 +173,7 @@ fn e4_a_look_at_the_poller_of_another_loses_no_wake_up() {
 #[test]
 fn e18_who_goes_away_misses_nothing() {
     model(|| {
-        let site = Site::new(1);
+        let site = World::new(1);
         let posters: Vec<_> = (0..2)
             .map(|_| {
                 let site = Arc::clone(&site);
@@ -204,7 +204,7 @@ fn e18_who_goes_away_misses_nothing() {
 #[test]
 fn e18_who_is_away_is_no_sentinel() {
     model(|| {
-        let site = Site::new(2);
+        let site = World::new(2);
         // Worker 0 is away, comes back, sleeps, and is away again.
         site.sleep.go_away(0);
         site.sleep.announce(1);

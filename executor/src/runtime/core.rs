@@ -13,10 +13,10 @@ use std::ptr::NonNull;
 
 use crossbeam_utils::CachePadded;
 
+use super::disposal::Disposal;
 use super::phase::PhaseWord;
 use super::quiesce::Quiesce;
 use super::settings::Settings;
-use super::undertaking::Undertaking;
 use crate::blocking::pool::BlockingPool;
 use crate::clock::Clock;
 use crate::color::cell::{Birth, CellMemory, ColorCell, DefaultCell, Plan};
@@ -64,10 +64,10 @@ pub(crate) struct Core {
     pub(crate) tasks: Tasks,
     pub(crate) blocking: BlockingPool,
     /// Decides which thread disposes of the queues once the runtime is closed.
-    pub(super) undertaking: Undertaking,
+    pub(super) disposal: Disposal,
     /// Set when a thread has begun to dispose of the entries that were queued when the runtime
     /// stopped.
-    pub(crate) was_drained: AtomicBool,
+    pub(crate) drain_begun: AtomicBool,
     pub(crate) outside: OutsideCounters,
     /// The memory of events. `cells` is that of colors.
     pub(crate) events: Slab,
@@ -122,8 +122,8 @@ impl Core {
             domains: Register::default(),
             tasks: Tasks::default(),
             blocking,
-            undertaking: Undertaking::new(),
-            was_drained: AtomicBool::new(false),
+            disposal: Disposal::new(),
+            drain_begun: AtomicBool::new(false),
             outside: OutsideCounters::default(),
             events: Slab::of::<Event>(),
             cells: Slab::of::<ColorCell>(),

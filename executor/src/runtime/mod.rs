@@ -8,13 +8,14 @@
 //! * [`handle`] is the way in, from any thread.
 //! * [`recorder`] records into the program's own histograms.
 //! * [`quiesce`] detects that nothing is left to run.
-//! * [`phase`] is the stage of the runtime's life. [`shutdown`] ends it, and [`undertaking`]
+//! * [`phase`] is the stage of the runtime's life. [`shutdown`] ends it, and [`disposal`]
 //!   disposes of what is queued after the end.
 
 #[cfg(not(loom))]
 pub(crate) mod builder;
 #[cfg(not(loom))]
 pub(crate) mod core;
+pub(crate) mod disposal;
 #[cfg(not(loom))]
 pub(crate) mod handle;
 #[cfg(not(loom))]
@@ -31,7 +32,6 @@ pub(crate) mod shutdown;
 mod start;
 #[cfg(not(loom))]
 pub(crate) mod thread_hooks;
-pub(crate) mod undertaking;
 
 #[cfg(not(loom))]
 pub use self::owner::Runtime;

@@ -78,7 +78,7 @@ impl Owned {
     }
 
     /// Takes back the counts of a worker that has no thread.
-    pub(super) fn has_no_thread(&self) {
+    pub(super) fn uncount_worker(&self) {
         self.core.serving.fetch_sub(1, Ordering::SeqCst);
         shutdown::worker_leaves(&self.core);
     }

@@ -16,7 +16,7 @@
 //!
 //! A poster pushes to an inbox, fences, and reads the phase (`Core::inject`). The closer changes
 //! the phase, fences, and disposes of the queues. One of the two sees the other's step; which of
-//! them disposes is settled in `undertaking`. If a stuck worker still posts into its own run queue,
+//! them disposes is settled in `disposal`. If a stuck worker still posts into its own run queue,
 //! it drops these events itself when the event that it is in has ended.
 //!
 //! # It comes to an end
@@ -209,13 +209,13 @@ pub(crate) fn start_stopping(core: &Core) {
 pub(crate) fn worker_stops(local: &Local) {
     local.core.serving.fetch_sub(1, Ordering::SeqCst);
     // The worker is no longer in an event, and closing its poller counts as none.
-    local.gets_on();
+    local.publish_progress();
     local.guard(None, || lock(&local.seat.park).close());
-    local.gets_on();
+    local.publish_progress();
     local.discard_all();
-    local.gets_on();
+    local.publish_progress();
     drop_futures(local);
-    local.gets_on();
+    local.publish_progress();
     local.flush_samples(true);
 }
 
@@ -241,30 +241,30 @@ pub(crate) fn worker_leaves(core: &Core) {
 /// Closes the runtime, whose queues no worker serves any longer, and disposes of the queues.
 fn close(core: &Core) {
     core.advance(Phase::Closed);
-    let undertaker = Local::undertaker(CoreRef::of(core));
-    undertaker.enter(|| {
+    let disposer = Local::disposer(CoreRef::of(core));
+    disposer.enter(|| {
         for seat in &core.seats {
             // A worker that is stuck in an event does not have its poller locked.
             let Some(mut park) = try_lock(&seat.park) else { continue };
-            undertaker.guard(None, || park.close());
+            disposer.guard(None, || park.close());
             *park = Box::new(ThreadPark::new());
         }
-        undertaker.discard_all();
+        disposer.discard_all();
     });
-    drop(undertaker);
-    undertake(core);
+    drop(disposer);
+    dispose_queues(core);
     core.quiesce.wake();
     core.settings.drop_hooks();
 }
 
 /// Disposes of everything that is queued. The phase is *Closed*.
-pub(crate) fn undertake(core: &Core) {
+pub(crate) fn dispose_queues(core: &Core) {
     // The entries may own the last count of the core other than this one.
     let core = CoreRef::of(core);
     // Inside a pass, this thread would wait for itself.
     let patience = if Local::is_undertaker_of(&core) { 0 } else { PATIENCE };
-    core.undertaking.undertake(patience, || {
-        let undertaker = Local::undertaker(core.clone());
-        undertaker.enter(|| undertaker.discard_all());
+    core.disposal.claim(patience, || {
+        let disposer = Local::disposer(core.clone());
+        disposer.enter(|| disposer.discard_all());
     });
 }

@@ -91,9 +91,9 @@ impl Builder {
             match spawned {
                 Ok(thread) => owned.threads.push(Some(thread)),
                 Err(error) => {
-                    owned.has_no_thread();
+                    owned.uncount_worker();
                     if first_worker.is_some() {
-                        owned.has_no_thread();
+                        owned.uncount_worker();
                     }
                     owned.end_at_once();
                     return Err(error);

@@ -15,7 +15,7 @@ use crate::sync::Arc;
 
 type Outcome<T> = Result<T, JoinError>;
 
-enum State<T> {
+enum PacketState<T> {
     /// There is no outcome yet. The waker is that of the last poll.
     Waiting(Option<Waker>),
     Done(Outcome<T>),
@@ -23,7 +23,7 @@ enum State<T> {
 }
 
 /// The side that waits for the outcome; see the module.
-pub(crate) struct Packet<T>(Lock<State<T>>);
+pub(crate) struct Packet<T>(Lock<PacketState<T>>);
 
 /// The side that makes the outcome; see the module.
 pub(crate) struct Promise<T> {
@@ -34,7 +34,7 @@ pub(crate) struct Promise<T> {
 
 /// Creates both sides of a packet.
 pub(crate) fn promise<T>() -> (Promise<T>, Arc<Packet<T>>) {
-    let packet = Arc::new(Packet(Lock::new(State::Waiting(None))));
+    let packet = Arc::new(Packet(Lock::new(PacketState::Waiting(None))));
     let maker = Some(Arc::clone(&packet));
     (Promise { packet: maker, otherwise: JoinError::cancelled() }, packet)
 }
@@ -48,24 +48,24 @@ impl<T> Packet<T> {
     pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Outcome<T>> {
         let mut waker = Some(cx.waker().clone());
         let outcome = self.0.with(|state| match state {
-            State::Waiting(old) => {
+            PacketState::Waiting(old) => {
                 std::mem::swap(old, &mut waker);
                 None
             }
-            _ => Some(std::mem::replace(state, State::Taken)),
+            _ => Some(std::mem::replace(state, PacketState::Taken)),
         });
         // The previous waker, or the new one, is dropped outside the lock.
         drop(waker);
         match outcome {
             None => Poll::Pending,
-            Some(State::Done(outcome)) => Poll::Ready(outcome),
+            Some(PacketState::Done(outcome)) => Poll::Ready(outcome),
             Some(_) => panic!("a `JoinHandle` was polled after it had returned its result"),
         }
     }
 
     /// Returns `true` if there is an outcome, taken or not.
     pub(crate) fn is_done(&self) -> bool {
-        self.0.with(|state| !matches!(state, State::Waiting(_)))
+        self.0.with(|state| !matches!(state, PacketState::Waiting(_)))
     }
 }
 
@@ -99,9 +99,9 @@ impl<T> Promise<T> {
         let Some(packet) = self.packet.take() else { return };
         // If the other side is gone, there may still be a waker, but nobody polls.
         let is_awaited = Arc::strong_count(&packet) > 1;
-        let before = packet.0.with(|state| std::mem::replace(state, State::Done(outcome)));
+        let before = packet.0.with(|state| std::mem::replace(state, PacketState::Done(outcome)));
         match before {
-            State::Waiting(Some(waker)) if is_awaited => waker.wake(),
+            PacketState::Waiting(Some(waker)) if is_awaited => waker.wake(),
             before => drop(before),
         }
         // If the other side is gone, the value is dropped here.

@@ -85,7 +85,7 @@ impl Sleep {
     }
 
     /// Arms the sleep in another way: the runtime shuts down, and has dropped or refused its timer.
-    fn is_left_alone(&mut self, cx: &Context<'_>) {
+    fn arm_without_runtime(&mut self, cx: &Context<'_>) {
         self.armed = match Local::is_on(self.handle.core()) {
             // The runtime drops its tasks, too.
             true => Armed::Never,
@@ -114,7 +114,7 @@ impl Future for Sleep {
                     this.until = clock::now().min(this.until);
                     return Poll::Ready(());
                 }
-                Poll::Ready(Err(_)) => this.is_left_alone(cx),
+                Poll::Ready(Err(_)) => this.arm_without_runtime(cx),
                 Poll::Pending => {}
             },
             Armed::Late(late) => {

@@ -38,7 +38,7 @@ const BEGUN: u8 = 2;
 pub(crate) fn fire(local: &Local, worker: usize, now: u64) {
     let mut timers = lock(&local.core.seats[worker].timers);
     if worker == local.index() {
-        timers.is_awake();
+        timers.wakes_up();
     }
     post_due(&mut timers, local, worker, now);
 }
@@ -71,7 +71,7 @@ pub(crate) fn drop_all(core: &Core) -> u64 {
         let drained = lock(&seat.timers).take_all();
         for due in drained {
             dropped += 1;
-            due.value.give_back();
+            due.value.drop_on_color();
         }
     }
     dropped
@@ -79,7 +79,7 @@ pub(crate) fn drop_all(core: &Core) -> u64 {
 
 impl Waiting {
     /// Drops the closure, as an event of its color.
-    fn give_back(self) {
+    fn drop_on_color(self) {
         let Waiting { event, color } = self;
         let (memory, site) = (color.core().memory_here(), event.site());
         let event = Owned::housekeeping(memory, Discarded::of(event), site);
@@ -122,7 +122,7 @@ impl TimerState {
         if let Some((worker, key)) = place {
             let waiting = lock(&core.seats[worker].timers).disarm(key);
             if let Some(waiting) = waiting {
-                waiting.give_back();
+                waiting.drop_on_color();
             }
         }
     }
@@ -151,7 +151,7 @@ fn arm<F: FnOnce(&mut Cx) + Send + 'static>(
     // it takes the lock.
     if core.phase() != Phase::Running {
         drop(timers);
-        waiting.give_back();
+        waiting.drop_on_color();
         return false;
     }
     let deadline = late(waiting.color.address(), deadline);

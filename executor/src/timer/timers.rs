@@ -27,7 +27,7 @@ impl Timers {
     }
 
     /// Notes that the worker does not sleep.
-    pub(super) fn is_awake(&mut self) {
+    pub(super) fn wakes_up(&mut self) {
         self.asleep_until = None;
     }
 

@@ -102,7 +102,7 @@ impl Local {
 
     /// Drops the closure of an event.
     pub(super) fn discard_event(&self, event: &mut Owned) {
-        self.says_it_drops(event.site());
+        self.publish_drop(event.site());
         self.guard(Some(event.site()), || event.discard());
     }
 
@@ -117,7 +117,7 @@ impl Local {
     pub(crate) fn discard_all(&self) {
         debug_assert!(self.core.phase() >= Phase::Stopping);
         let limit = Limit::new(&self.core);
-        let is_first = !self.core.was_drained.swap(true, Ordering::Relaxed);
+        let is_first = !self.core.drain_begun.swap(true, Ordering::Relaxed);
         let rest = self.scheduler.drain(self, is_first, |passed| limit.is_over(passed));
         if !rest.is_empty() {
             tracing::warn!(
@@ -130,7 +130,7 @@ impl Local {
 
     /// Publishes the site of an event that is dropped, for the thread that waits for this worker to
     /// exit.
-    fn says_it_drops(&self, site: Site) {
+    fn publish_drop(&self, site: Site) {
         if !self.is_undertaker() {
             self.seat.event.set_site(site);
             add(&self.scheduler.shared().published.progress, 1);
@@ -138,7 +138,7 @@ impl Local {
     }
 
     /// Publishes that this worker is in no event and no drop, and makes progress.
-    pub(crate) fn gets_on(&self) {
+    pub(crate) fn publish_progress(&self) {
         self.seat.event.clear();
         add(&self.scheduler.shared().published.progress, 1);
     }

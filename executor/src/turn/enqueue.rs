@@ -20,7 +20,7 @@ impl Local {
     pub(crate) fn enqueue(&self, cell: &ColorCell, event: Owned) {
         debug_assert!(self.is_ours(cell), "a color is posted to on a worker of its own runtime");
         if self.current.may_keep(cell) {
-            self.traffic.is_to_itself();
+            self.traffic.count_own();
             // SAFETY: `may_keep` says that an exclusive event of the color runs here, so this
             // worker holds it.
             let event = match unsafe { cell.keep(event) } {
@@ -89,7 +89,7 @@ impl Local {
     #[cfg_attr(not(debug_assertions), inline(always))]
     pub(crate) fn queue_event(&self, event: Owned) {
         self.traffic.count(1);
-        self.traffic.is_uncolored();
+        self.traffic.count_uncolored();
         let entry = Entry::event(event, Priority::Normal);
         self.scheduler.schedule_plain(self, entry, UNKNOWN);
     }
@@ -121,14 +121,14 @@ impl Local {
     /// Queues a reader of a color that is bound to this worker.
     pub(crate) fn schedule_affine(&self, event: Owned, class: Priority) {
         self.traffic.count(1);
-        self.traffic.is_uncolored();
+        self.traffic.count_uncolored();
         self.scheduler.schedule(self, Entry::affine_event(event, class), UNKNOWN);
     }
 
     /// Queues an event that is in no color's queue, in a class.
     pub(crate) fn schedule_event(&self, event: Owned, class: Priority) {
         self.traffic.count(1);
-        self.traffic.is_uncolored();
+        self.traffic.count_uncolored();
         self.scheduler.schedule(self, Entry::event(event, class), UNKNOWN);
     }
 }

@@ -30,16 +30,16 @@ impl Local {
 
     /// Returns `true` if a color has to run on another worker than this one.
     #[inline]
-    fn leaves(&self, color: &ColorCell) -> bool {
+    fn runs_elsewhere(&self, color: &ColorCell) -> bool {
         let home = color.home();
-        self.scheduler.leaves_to(home)
+        self.scheduler.belongs_elsewhere(home)
             || color.is_affine() && home != self.index() && !self.is_undertaker()
     }
 
     /// Advances a color that is held outside a turn, for as long as nothing has to run, and queues
     /// the rest.
     pub(crate) fn go_on(&self, mut held: Held) {
-        if self.leaves(&held) {
+        if self.runs_elsewhere(&held) {
             // The readers and requests that the color lets go have to run there, too.
             return self.schedule_held(held);
         }
@@ -72,11 +72,11 @@ impl Local {
     }
 
     /// Returns the colors of a set whose event has ended, and advances each of them.
-    pub(super) fn give_back(&self, set: Gathered) {
-        let memory = set.give_back(|given| match given {
+    pub(super) fn release_set(&self, set: Gathered) {
+        let memory = set.release_colors(|given| match given {
             Given::Reader(reader) => self.leave(reader),
             Given::Held(reserved) => {
-                let ended = reserved.give_back();
+                let ended = reserved.release();
                 reached_if(
                     Reached::SetBehindSet,
                     || matches!(&ended, Ended::Next(next, _) if next.head_kind() == Kind::Request),
@@ -156,7 +156,7 @@ impl Local {
         if let Some((held, access)) = place.take_held()
             && let Some(request) = self.reach(held, access)
         {
-            set.has_come_to(request);
+            set.count_arrival(request);
         }
     }
 
@@ -164,7 +164,7 @@ impl Local {
     /// the request arrives later.
     #[inline(always)]
     fn reach(&self, held: Held, access: Access) -> Option<SetRequest> {
-        if self.leaves(&held) {
+        if self.runs_elsewhere(&held) {
             self.schedule_held(held);
             return None;
         }

@@ -66,7 +66,7 @@ impl Host for Local {
         }
     }
 
-    fn has_looked(&self, nanos: u64) {
+    fn note_poll(&self, nanos: u64) {
         self.sample(Sample::new(Measure::PollTime, 0, nanos));
     }
 
@@ -114,11 +114,11 @@ impl Host for Local {
         Local::is_look_due(self, now)
     }
 
-    fn is_in_one_event(&self, worker: usize, nanos: u64, ended: bool) {
+    fn report_running(&self, worker: usize, nanos: u64, ended: bool) {
         self.report_stall(worker, nanos, ended);
     }
 
-    fn is_between_events(&self) {
+    fn clear_event(&self) {
         self.seat.event.clear();
         self.events_at_look.set(self.events_run());
         self.parts.set(0);

@@ -9,7 +9,7 @@ use crate::color::cell::ColorCell;
 use crate::color::held::Held;
 use crate::event::Owned;
 use crate::runtime::core::{Core, Phase};
-use crate::runtime::shutdown::undertake;
+use crate::runtime::shutdown::dispose_queues;
 use crate::worker::figures::UNKNOWN;
 use crate::worker::work::Work;
 
@@ -21,7 +21,7 @@ impl Core {
         let is_affine = entry.is_affine();
         let worker = self.fleet.hand(worker, entry);
         match self.phase() {
-            Phase::Closed => undertake(self),
+            Phase::Closed => dispose_queues(self),
             // No other worker may run the entry.
             _ if is_affine => drop(self.fleet.notify(worker)),
             _ => self.fleet.wake_for(worker, worth),

@@ -85,9 +85,9 @@ impl Local {
         }
     }
 
-    /// Makes the undertaker, which disposes of events after the workers have ended. It is not a
+    /// Makes the disposer, which disposes of events after the workers have ended. It is not a
     /// worker and no color's home, and events that are posted on it stay with it.
-    pub(crate) fn undertaker(core: CoreRef) -> Self {
+    pub(crate) fn disposer(core: CoreRef) -> Self {
         let scheduler = Scheduler::detached(&core.fleet);
         Local::new(core, scheduler)
     }
@@ -95,7 +95,7 @@ impl Local {
     /// Runs `f` with the calling thread acting as this worker.
     ///
     /// It may take the place of another `Local` meanwhile. This happens within one runtime if one
-    /// of the two is the undertaker, or both are the same. It happens across runtimes if the user's
+    /// of the two is the disposer, or both are the same. It happens across runtimes if the user's
     /// thread enters this runtime in an event of another one.
     pub(crate) fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
         struct Leave(*const ());
@@ -145,7 +145,7 @@ impl Local {
         self.scheduler.is_detached()
     }
 
-    /// Returns `true` if this is the worker with this number, and not the undertaker.
+    /// Returns `true` if this is the worker with this number, and not the disposer.
     pub(crate) fn is_worker(&self, index: usize) -> bool {
         self.index() == index && !self.is_undertaker()
     }

@@ -87,8 +87,8 @@ impl Core {
 
     /// Takes memory for an event with a closure of type `F`, on any thread.
     #[inline]
-    pub(crate) fn event_place<F>(&self, local: Option<&Local>) -> EventPlace {
-        EventPlace {
+    pub(crate) fn event_place<F>(&self, local: Option<&Local>) -> EventMemory {
+        EventMemory {
             posted: self.stamp(local),
             memory: self.memory(local),
             slot: Owned::needs_slot::<F>().then(|| self.memory(local)),
@@ -103,21 +103,21 @@ impl Core {
 /// processor that reads 16 bytes at once, just after they were written as two times eight, waits
 /// until the writes have reached the cache.
 #[must_use = "the memory of an event is not freed by itself"]
-pub(crate) struct EventPlace {
+pub(crate) struct EventMemory {
     memory: Memory,
     /// The memory for the closure, if it does not fit into the event.
     slot: Option<Memory>,
     posted: u64,
 }
 
-impl EventPlace {
+impl EventMemory {
     /// Makes the event. `F` is the type for which the place was taken.
     #[inline(always)]
     pub(crate) fn fill<F>(self, f: F, kind: Kind, site: Site) -> Owned
     where
         F: FnOnce(&mut Cx) + Send + 'static,
     {
-        let EventPlace { memory, slot, posted } = self;
+        let EventMemory { memory, slot, posted } = self;
         match slot {
             Some(slot) => Owned::closure_in_slot(memory, slot, f, kind, site, posted),
             None => Owned::closure(memory, f, kind, site, posted),

@@ -27,7 +27,7 @@ impl Local {
 
     /// Publishes the site of a part of the current event, which is about to run: a later step, or a
     /// deferred action.
-    pub(crate) fn tells_of_part(&self, part: &Owned) {
+    pub(crate) fn begin_part(&self, part: &Owned) {
         self.parts.set(self.parts.get() + 1);
         self.seat.event.set_site(part.site());
         part_begins(part.address());

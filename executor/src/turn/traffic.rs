@@ -82,13 +82,13 @@ impl Traffic {
 
     /// Notes that the next post is by an event to its own color.
     #[inline]
-    pub(super) fn is_to_itself(&self) {
+    pub(super) fn count_own(&self) {
         add(&self.own, 1);
     }
 
     /// Notes that the next post is of an event that is in no color's queue.
     #[inline]
-    pub(super) fn is_uncolored(&self) {
+    pub(super) fn count_uncolored(&self) {
         add(&self.uncolored, 1);
     }
 

@@ -72,7 +72,7 @@ impl Local {
         match claims {
             Claims::Nothing => {}
             Claims::Reads(reader) => self.leave(reader),
-            Claims::Set(set) => self.give_back(set),
+            Claims::Set(set) => self.release_set(set),
             Claims::Apart(color) => drop(color),
         }
     }

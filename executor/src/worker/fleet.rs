@@ -109,7 +109,7 @@ impl<W: Work> Fleet<W> {
     }
 
     /// Notes that work was raised to a higher class, and may stand in the lane of a lower one.
-    pub(crate) fn has_raised(&self) {
+    pub(crate) fn note_raised(&self) {
         self.raised.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -18,7 +18,7 @@
 //! * [`sleep`]: the sleep protocol.
 //! * [`drain`]: emptying the queues at the end.
 //! * [`rules`]: settings; [`figures`]: averages; [`counters`]: counters.
-//! * [`cores`](self::cores): pinning.
+//! * [`mod@cores`]: pinning of threads.
 
 #[cfg(not(loom))]
 mod affine;

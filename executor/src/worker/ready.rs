@@ -168,7 +168,7 @@ impl<W: Work> Scheduler<W> {
         if self.affine.is_empty() {
             return self.next_with_ready(class);
         }
-        match self.affine.takes_turns() {
+        match self.affine.is_bound_next() {
             true => self.pop_affine(class).or_else(|| self.next_with_ready(class)),
             false => self.next_with_ready(class).or_else(|| self.pop_affine(class)),
         }

@@ -20,7 +20,7 @@ use super::work::{Host, Work};
 pub(super) const PUBLIC_NANOS: u32 = 2_000;
 
 /// The largest number of entries that move from a private part to the deque at one look around.
-const PUBLICISED: usize = 64;
+const PUBLICIZED: usize = 64;
 
 impl<W: Work> Scheduler<W> {
     /// Puts an entry into the run queue where it belongs: that of this worker, unless work stays at
@@ -135,7 +135,7 @@ impl<W: Work> Scheduler<W> {
 
     /// Moves some entries from the private parts to the deques, if entries have turned out to be
     /// long or thieves try short ones.
-    pub(super) fn publicise(&self, now: u64) {
+    pub(super) fn publicize(&self, now: u64) {
         let is_open = self.fleet.is_open(now) && self.steals();
         self.plain_from.set(if is_open { 0 } else { self.public_from });
         let is_long = self.entry_nanos.get() >= self.public_from;
@@ -151,7 +151,7 @@ impl<W: Work> Scheduler<W> {
 
     /// Moves some entries from the private part to the deque, and returns their number.
     pub(super) fn publicise_from(&self, queues: &OwnQueues<W>) -> usize {
-        let some = std::iter::from_fn(|| queues.pop_private()).take(PUBLICISED);
+        let some = std::iter::from_fn(|| queues.pop_private()).take(PUBLICIZED);
         some.map(|work| queues.lane(Normal).push(work)).count()
     }
 

@@ -164,7 +164,7 @@ impl<W: Work> Scheduler<W> {
 
     /// Returns `true` if work stays at home and `home` is another worker.
     #[inline]
-    pub(crate) fn leaves_to(&self, home: usize) -> bool {
+    pub(crate) fn belongs_elsewhere(&self, home: usize) -> bool {
         self.keeps_home && home != self.index
     }
 

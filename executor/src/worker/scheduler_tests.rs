@@ -104,7 +104,7 @@ impl Host for Notes {
         let longest = timeout.unwrap_or(Duration::MAX).max(self.longest_park.get());
         self.longest_park.set(longest);
     }
-    fn has_looked(&self, _: u64) {}
+    fn note_poll(&self, _: u64) {}
     fn poll_for(&self, _: usize) -> bool {
         true
     }
@@ -129,8 +129,8 @@ impl Host for Notes {
     fn is_look_due(&self, _: u64) -> bool {
         false
     }
-    fn is_in_one_event(&self, _: usize, _: u64, _: bool) {}
-    fn is_between_events(&self) {}
+    fn report_running(&self, _: usize, _: u64, _: bool) {}
+    fn clear_event(&self) {}
     fn traffic(&self) -> u64 {
         0
     }
@@ -196,7 +196,7 @@ fn c7_higher_classes_come_first_and_what_was_raised_is_sorted_in() {
     let all = workers(1, StealPolicy::CostAware);
     all[0].own.fleet.use_classes();
     all[0].schedule([1, 201, 7, 2, 101]);
-    all[0].own.fleet.has_raised();
+    all[0].own.fleet.note_raised();
     assert_eq!(all[0].run(&mut Rounds::new(1), u64::MAX), 5);
     let ran = all[0].ran();
     assert_eq!(ran[..2], [101, 107], "{ran:?}");
@@ -332,15 +332,15 @@ fn e3_while_a_thief_tries_short_work_it_is_not_kept_from_it() {
     let busy = &all[0];
     let now = busy.own.now();
     busy.schedule((1..=20).map(|n| 2 * n));
-    busy.own.publicise(now);
+    busy.own.publicize(now);
     assert_eq!((busy.own.shared().kept(), busy.own.shared().has_nothing_open()), (20, true));
     busy.own.fleet.opens_until(now + 1_000);
     // Entries that are there become public at the next look, later ones at once.
-    busy.own.publicise(now);
+    busy.own.publicize(now);
     busy.schedule([2, 4]);
     assert_eq!((busy.own.shared().kept(), busy.own.shared().queued()), (0, 22));
     // The trial is over.
-    busy.own.publicise(now + 1_000);
+    busy.own.publicize(now + 1_000);
     busy.schedule([6]);
     assert_eq!(busy.own.shared().kept(), 1);
     busy.run(&mut Rounds::new(2), 99);
@@ -439,9 +439,9 @@ fn e11_everything_is_discarded_and_what_that_leads_to() {
     all[1].hand_over(0, Number(8), UNKNOWN);
     all[0].schedule([1_000, 1_101]);
     all[1].hand_over(0, Number(1_002), UNKNOWN);
-    let undertaker = notes(Scheduler::detached(&all[0].own.fleet));
-    assert_eq!(undertaker.own.drain(&undertaker, true, |_| false), []);
-    let mut discarded = undertaker.discarded.take();
+    let disposer = notes(Scheduler::detached(&all[0].own.fleet));
+    assert_eq!(disposer.own.drain(&disposer, true, |_| false), []);
+    let mut discarded = disposer.discarded.take();
     discarded.sort_unstable();
     // Entries that stood in a worker's own deque are not lost either.
     assert_eq!(discarded, [0, 1, 2, 3, 5, 6, 8, 101, 1_000, 1_002, 1_101]);
@@ -453,14 +453,14 @@ fn e11_beside_one_who_still_posts_what_was_handed_over_is_discarded_and_the_rest
     let all = workers(2, StealPolicy::Eager);
     all[0].schedule(10..2_010);
     all[0].hand_over(1, Number(11), UNKNOWN);
-    let undertaker = notes(Scheduler::detached(&all[0].own.fleet));
-    assert_eq!(undertaker.own.drain(&undertaker, false, |_| true), []);
-    let discarded = undertaker.discarded.take();
+    let disposer = notes(Scheduler::detached(&all[0].own.fleet));
+    assert_eq!(disposer.own.drain(&disposer, false, |_| true), []);
+    let discarded = disposer.discarded.take();
     assert_eq!(discarded[0], 11);
     assert!(discarded.len() < 1_000, "{}", discarded.len());
     // With `all` set, as for the first caller, everything that was there is drained.
-    assert_eq!(undertaker.own.drain(&undertaker, true, |_| true), []);
-    assert_eq!(discarded.len() + undertaker.discarded.take().len(), 2_001);
+    assert_eq!(disposer.own.drain(&disposer, true, |_| true), []);
+    assert_eq!(discarded.len() + disposer.discarded.take().len(), 2_001);
 }
 
 #[test]

@@ -29,7 +29,7 @@
 //! *Inbox.* The poster pushes, fences, and reads the owner's state. The owner announces, fences,
 //! and looks at its inbox before it parks. As both fences are sequentially consistent, either the
 //! poster sees *idle* and claims, or the owner sees the push. A claim leads to an unpark, which is
-//! not lost, as a [`Park`](crate::Park) remembers it.
+//! not lost, as a [`Park`](crate::park::Park) remembers it.
 //!
 //! *Sentinel.* Claim: whenever a worker is busy with work and another one is idle, there is a
 //! sentinel or one is on its way. A worker that finds work after it was idle has risen and fenced,

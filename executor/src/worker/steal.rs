@@ -75,7 +75,7 @@ impl<W: Work> Scheduler<W> {
     /// own run queue now.
     pub(super) fn steal(&self, trials: &mut Trials) -> bool {
         for &index in &self.shared().neighbours {
-            let Some(verdict) = self.prey(index, trials) else { continue };
+            let Some(verdict) = self.judge_victim(index, trials) else { continue };
             let taken = self.take_from(&self.fleet.workers[index]);
             if taken {
                 self.begin_trial(trials, index, verdict);
@@ -116,12 +116,12 @@ impl<W: Work> Scheduler<W> {
 
     /// Returns `true` if there is something to steal.
     pub(super) fn sees_prey(&self, trials: &Trials) -> bool {
-        self.shared().neighbours.iter().any(|&index| self.prey(index, trials).is_some())
+        self.shared().neighbours.iter().any(|&index| self.judge_victim(index, trials).is_some())
     }
 
     /// Judges whether to steal from a worker. Returns `None` if it has nothing, if the verdict is
     /// [`Verdict::No`], or if the verdict is [`Verdict::Perhaps`] and no trial is allowed.
-    fn prey(&self, index: usize, trials: &Trials) -> Option<Verdict> {
+    fn judge_victim(&self, index: usize, trials: &Trials) -> Option<Verdict> {
         let victim = &self.fleet.workers[index];
         let open = !victim.has_nothing_open();
         if !open && victim.kept() < 2 {

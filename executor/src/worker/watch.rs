@@ -86,7 +86,7 @@ impl<W: Work> Scheduler<W> {
                 self.end_standing_in_for(host, index);
                 continue;
             }
-            host.is_in_one_event(index, stuck, false);
+            host.report_running(index, stuck, false);
             let victim = &self.fleet.workers[index];
             if !self.is_rescuer_of(victim, now) {
                 continue;

@@ -64,7 +64,7 @@ pub(crate) trait Host {
     fn park(&self, timeout: Option<Duration>);
 
     /// Notes that a busy worker has looked at its descriptors, which took `nanos` nanoseconds.
-    fn has_looked(&self, nanos: u64);
+    fn note_poll(&self, nanos: u64);
 
     /// Polls the descriptors of a stuck worker, and posts here what is ready. Returns `false` if
     /// that worker is in its poller itself, so it is not stuck.
@@ -98,10 +98,10 @@ pub(crate) trait Host {
 
     /// Notes that a worker has been in one event for `nanos` nanoseconds: the event that it runs
     /// now, or, if `ended` is set, the one that it ran last.
-    fn is_in_one_event(&self, worker: usize, nanos: u64, ended: bool);
+    fn report_running(&self, worker: usize, nanos: u64, ended: bool);
 
     /// Notes that the worker runs nothing now.
-    fn is_between_events(&self);
+    fn clear_event(&self);
 
     /// Returns the thousandths of events that crossed from color to color here since the last call.
     fn traffic(&self) -> u64;

@@ -290,7 +290,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         self.publish();
         self.judge_trial(now);
         self.own.answer(self.host);
-        self.own.publicise(now);
+        self.own.publicize(now);
         self.own.limit_ready(now);
         self.own.share_ready();
         self.own.take_high();
@@ -309,7 +309,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
             self.rounds.last_poll = now;
             self.park(Some(Duration::ZERO));
             let took = self.own.now().saturating_sub(now);
-            self.host.has_looked(took);
+            self.host.note_poll(took);
             self.own.serve_attended(self.host, now);
         }
         if let Some(entry) = self.take_inbox() {
@@ -352,7 +352,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
     /// Reports the time of the last entry if only that one has run since the last look.
     fn report_own_stall(&self, elapsed: u64) {
         if self.rounds.entries == 1 {
-            self.host.is_in_one_event(self.own.index, elapsed, true);
+            self.host.report_running(self.own.index, elapsed, true);
         }
     }
 
@@ -367,7 +367,7 @@ impl<'a, H: Host> WorkerLoop<'a, H> {
         add(&published.progress, 1);
         // The worker is not stuck, so it needs no stand-in.
         self.own.shared().end_stand_in();
-        self.host.is_between_events();
+        self.host.clear_event();
     }
 
     fn judge_trial(&mut self, now: u64) {

@@ -336,7 +336,7 @@ impl Connector {
     }
 
     fn stream(&self, socket: Socket, peer: Addr) -> Stream {
-        Stream::new(socket.into(), peer, self.io.reactor(self.io.place()))
+        Stream::new(socket.into(), peer, self.io.reactor(self.io.watcher()))
     }
 }
 
@@ -497,7 +497,7 @@ impl Io {
         Ok(Stream::new(
             crate::stream::socket::Socket::shared(socket),
             peer,
-            self.reactor(self.place()),
+            self.reactor(self.watcher()),
         ))
     }
 }
@@ -540,7 +540,7 @@ impl Io {
             sys::set_nonblocking(pipe.as_fd())?;
         }
         let pipes = crate::stream::socket::Socket::pipes(from, to)?;
-        Ok(Stream::new(pipes, Addr::unnamed(), self.reactor(self.place())))
+        Ok(Stream::new(pipes, Addr::unnamed(), self.reactor(self.watcher())))
     }
 }
 

@@ -22,10 +22,10 @@ const MOST: usize = 4;
 
 /// The look-ups that run, and those that wait in line.
 #[derive(Default)]
-pub(crate) struct Line(Arc<Mutex<State>>);
+pub(crate) struct Line(Arc<Mutex<LineState>>);
 
 #[derive(Default)]
-struct State {
+struct LineState {
     running: usize,
     waiting: VecDeque<Arc<Mutex<Waiting>>>,
 }
@@ -39,9 +39,9 @@ enum Waiting {
 }
 
 /// The right to look up a name, which passes to the next in line when this is dropped.
-struct Turn(Arc<Mutex<State>>);
+struct LookupSlot(Arc<Mutex<LineState>>);
 
-impl Drop for Turn {
+impl Drop for LookupSlot {
     fn drop(&mut self) {
         let mut state = lock(&self.0);
         // The next look-up that is still in line gets the right.
@@ -61,16 +61,16 @@ impl Drop for Turn {
 
 /// A look-up that waits for the right to begin.
 struct InLine {
-    line: Arc<Mutex<State>>,
+    line: Arc<Mutex<LineState>>,
     most: usize,
     /// The state in the line, once the look-up has had to wait.
     waiting: Option<Arc<Mutex<Waiting>>>,
 }
 
 impl Future for InLine {
-    type Output = Turn;
+    type Output = LookupSlot;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Turn> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<LookupSlot> {
         let waker = cx.waker().clone();
         let line = Arc::clone(&self.line);
         if let Some(waiting) = &self.waiting {
@@ -83,13 +83,13 @@ impl Future for InLine {
             }
             *state = Waiting::Gone;
             drop(state);
-            return Poll::Ready(Turn(line));
+            return Poll::Ready(LookupSlot(line));
         }
         let mut state = lock(&line);
         if state.running < self.most {
             state.running += 1;
             drop(state);
-            return Poll::Ready(Turn(line));
+            return Poll::Ready(LookupSlot(line));
         }
         let waiting = Arc::new(Mutex::new(Waiting::For(Some(waker))));
         state.waiting.push_back(Arc::clone(&waiting));
@@ -105,7 +105,7 @@ impl Drop for InLine {
         let left = std::mem::replace(&mut *lock(&waiting), Waiting::Gone);
         if let Waiting::Called = left {
             // The right passes to the next in line.
-            drop(Turn(Arc::clone(&self.line)));
+            drop(LookupSlot(Arc::clone(&self.line)));
         }
     }
 }
@@ -198,7 +198,7 @@ mod tests {
         fn wake(self: Arc<Self>) {}
     }
 
-    fn poll(place: &mut InLine) -> Option<Turn> {
+    fn poll(place: &mut InLine) -> Option<LookupSlot> {
         let waker = Waker::from(Arc::new(Nobody));
         match Pin::new(place).poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(turn) => Some(turn),

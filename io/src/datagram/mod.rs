@@ -41,9 +41,10 @@ const FLUSHES: usize = 4;
 /// The limits of a socket that a protocol serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DatagramOptions {
-    /// The longest datagram that is received whole, in bytes. A longer one is
-    /// [cut](Datagram::is_cut). The default is 65,535, which no UDP datagram exceeds. Zero counts
-    /// as one byte. Each worker that receives datagrams keeps a buffer for 32 of the longest.
+    /// The longest datagram that is received whole, in bytes. A longer one is [cut
+    /// off](Datagram::is_truncated). The default is 65,535, which no UDP datagram exceeds. Zero
+    /// counts as one byte. Each worker that receives datagrams keeps a buffer for 32 of the
+    /// longest.
     pub max_datagram: usize,
     /// The most bytes that wait to be sent while the socket is full. Each datagram counts its
     /// length and 160 bytes. A datagram that exceeds the limit is dropped and counted. The default
@@ -62,7 +63,7 @@ impl Default for DatagramOptions {
 pub struct Datagram<'a> {
     bytes: &'a [u8],
     from: &'a SockAddr,
-    is_cut: bool,
+    is_truncated: bool,
 }
 
 impl<'a> Datagram<'a> {
@@ -78,8 +79,8 @@ impl<'a> Datagram<'a> {
 
     /// Returns `true` if the datagram was longer than
     /// [`max_datagram`](DatagramOptions::max_datagram), so that the rest of it is lost.
-    pub fn is_cut(&self) -> bool {
-        self.is_cut
+    pub fn is_truncated(&self) -> bool {
+        self.is_truncated
     }
 
     /// Sends a reply to the sender of this datagram. See [`DatagramSocket`] for an example.
@@ -322,7 +323,7 @@ impl DatagramSocket {
     ///
     /// impl DatagramProtocol for Lengths {
     ///     fn on_datagram(&mut self, datagram: Datagram<'_>, _: &mut Outbox, _: &mut Cx) {
-    ///         self.0.send((datagram.bytes().len(), datagram.is_cut())).unwrap();
+    ///         self.0.send((datagram.bytes().len(), datagram.is_truncated())).unwrap();
     ///     }
     /// }
     ///
@@ -532,7 +533,7 @@ impl<P: DatagramProtocol> Service<P> {
                     break;
                 }
                 let bytes = &slot[..one.length];
-                let datagram = Datagram { bytes, from: &one.from, is_cut: one.is_cut };
+                let datagram = Datagram { bytes, from: &one.from, is_truncated: one.is_truncated };
                 self.protocol.on_datagram(datagram, &mut self.out, cx);
             }
             self.flush(cx);

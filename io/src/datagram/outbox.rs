@@ -247,7 +247,7 @@ impl Outbox {
                 }
                 Err(_) if self.gives_up_segments() => {}
                 Err(error) => {
-                    if !self.tries_again(&error) {
+                    if !self.should_retry(&error) {
                         self.drop_first();
                     }
                     if self.errors.len() < MOST_ERRORS {
@@ -298,7 +298,7 @@ impl Outbox {
 
     /// Returns `true` if `error` belongs to a datagram that was sent before, so that the first one
     /// is worth another try. A connected socket reports a refusal when it is next used.
-    fn tries_again(&mut self, error: &io::Error) -> bool {
+    fn should_retry(&mut self, error: &io::Error) -> bool {
         let first = self.queue.front_mut();
         let tries = error.kind() == io::ErrorKind::ConnectionRefused
             && first.as_ref().is_some_and(|one| one.to.is_none() && !one.was_tried);

@@ -89,7 +89,7 @@ impl<T: AsFd> AsyncFd<T> {
     /// `PermissionDenied` for a regular file. Returns `AlreadyExists` if it is registered with the
     /// same worker already, and an error if the runtime has ended.
     pub fn new(io: &Io, fd: T) -> io::Result<AsyncFd<T>> {
-        let reactor = Arc::clone(io.reactor(io.place()));
+        let reactor = Arc::clone(io.reactor(io.watcher()));
         let edges = Arc::new(Edges::new(Trust::Doubt));
         let entry = Arc::clone(&edges) as Arc<dyn Registered>;
         let raw = fd.as_fd().as_raw_fd();

@@ -22,9 +22,9 @@ use crate::reactor::{News, Registered, runtime_has_ended};
 use crate::readiness::{Readiness, Seen, Trust};
 
 /// One direction of a stream or of another descriptor.
-pub(crate) struct Direction(Mutex<State>);
+pub(crate) struct Direction(Mutex<EdgesState>);
 
-struct State {
+struct EdgesState {
     attempts: Attempts,
     waker: Option<Wakes>,
 }
@@ -71,10 +71,10 @@ impl Wakes {
 
 impl Direction {
     fn new(trust: Trust) -> Direction {
-        Direction(Mutex::new(State { attempts: Attempts::new(trust), waker: None }))
+        Direction(Mutex::new(EdgesState { attempts: Attempts::new(trust), waker: None }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, EdgesState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -42,10 +42,10 @@ pub(crate) struct FdEntry {
     /// The device and inode numbers of the descriptor's file, if the system gave them.
     identity: Option<(u64, u64)>,
     reactor: Arc<ReactorShared>,
-    state: Mutex<State>,
+    state: Mutex<EntryState>,
 }
 
-struct State {
+struct EntryState {
     /// The entry's token; `None` before the entry is in the table, and after its last registration
     /// has left.
     token: Option<Token>,
@@ -70,7 +70,7 @@ pub(super) fn register(
     owns: Owns,
     calls: &Arc<Calls>,
 ) -> io::Result<EntryId> {
-    let reactor = Arc::clone(io.reactor(io.place_of(calls.color())));
+    let reactor = Arc::clone(io.reactor(io.watcher_of(calls.color())));
     reactor.check_own()?;
     let mut table = reactor.table();
     table.check_open()?;
@@ -82,7 +82,7 @@ pub(super) fn register(
         fd,
         identity: sys::identity(fd).ok(),
         reactor: Arc::clone(&reactor),
-        state: Mutex::new(State { token: None, slots: Slots::default(), asked: None }),
+        state: Mutex::new(EntryState { token: None, slots: Slots::default(), asked: None }),
     });
     let token = table.insert(Arc::clone(&entry) as Arc<dyn Registered>);
     entry.state().token = Some(token);
@@ -120,7 +120,7 @@ fn known(table: &mut Table, fd: RawFd) -> Option<Arc<FdEntry>> {
 }
 
 impl FdEntry {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, EntryState> {
         lock(&self.state)
     }
 
@@ -146,7 +146,7 @@ impl FdEntry {
     /// Asks the system for what the slots want, unless it was asked for that already. The
     /// descriptor must be this entry's: either the caller has the table's lock and has checked it,
     /// or the slots own the descriptor.
-    fn settle(&self, state: &mut State, look: Look) -> io::Result<()> {
+    fn settle(&self, state: &mut EntryState, look: Look) -> io::Result<()> {
         let Some(token) = state.token.filter(|_| !self.reactor.is_inherited()) else {
             return Ok(());
         };
@@ -204,7 +204,7 @@ impl FdEntry {
     }
 
     /// Returns `true` if the descriptor still belongs to this entry.
-    fn is_of_fd(&self, table: &Table, state: &State) -> bool {
+    fn is_of_fd(&self, table: &Table, state: &EntryState) -> bool {
         let is_there = state.token.is_some_and(|token| table.get(token).is_some());
         is_there && table.by_fd.get(&self.fd).is_some_and(|known| known.ptr_eq(&self.this))
     }
@@ -218,14 +218,14 @@ impl FdEntry {
     /// Posts an event that calls the callback of a registration.
     fn post(&self, key: Key, calls: &Arc<Calls>, cx: &mut Cx) {
         let after = After {
-            place: EntryId { entry: self.this.clone(), key },
+            id: EntryId { entry: self.this.clone(), key },
             calls: Arc::clone(calls),
             runs: false,
         };
         cx.post_from(calls.site(), calls.color(), move |cx| {
             let mut after = after;
             after.runs = true;
-            let told = after.place.entry.upgrade().and_then(|it| it.state().slots.begin(key));
+            let told = after.id.entry.upgrade().and_then(|it| it.state().slots.begin(key));
             if let Some(ready) = told {
                 after.calls.call(ready, cx);
             }
@@ -248,7 +248,7 @@ fn asks(wants: Wants, reports: Reports) -> sys::Asks {
 /// event was refused or dropped unrun, the runtime of the color has ended, and the registration
 /// ends with it (N11).
 struct After {
-    place: EntryId,
+    id: EntryId,
     calls: Arc<Calls>,
     runs: bool,
 }
@@ -257,18 +257,18 @@ impl Drop for After {
     fn drop(&mut self) {
         if !self.runs {
             self.calls.end();
-            self.place.leave();
+            self.id.deregister();
             // The closure may own its own registration. Dropping the closure breaks that cycle.
             return self.calls.close();
         }
-        let Some(entry) = self.place.entry.upgrade() else { return };
+        let Some(entry) = self.id.entry.upgrade() else { return };
         let reactor = &entry.reactor;
         // `is_attended` and `looks` are read under the lock that a report takes too. If another
         // worker begins to attend after that, it begins with a look at what is ready, and this
         // event is over by then.
         entry.change(|slots| {
             let looks = if reactor.is_attended() { Looks::Another } else { Looks::Itself };
-            slots.finish(self.place.key, looks, reactor.looks())
+            slots.finish(self.id.key, looks, reactor.looks())
         });
     }
 }
@@ -307,7 +307,7 @@ impl Registered for FdEntry {
 impl EntryId {
     /// Takes the registration out of its entry, and the entry out of the reactor if it has no
     /// other.
-    pub(super) fn leave(&self) {
+    pub(super) fn deregister(&self) {
         let Some(entry) = self.entry.upgrade() else { return };
         let table_lock = &entry.reactor;
         let mut table = table_lock.table();

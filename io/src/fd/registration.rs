@@ -18,7 +18,7 @@ use crate::reactor::Io;
 /// already runs on another thread goes on; see [`end`](Self::end).
 #[must_use = "the callback ends when its registration is dropped"]
 pub struct Registration {
-    place: EntryId,
+    id: EntryId,
     calls: Arc<Calls>,
 }
 
@@ -51,7 +51,7 @@ impl Registration {
     #[doc(alias = "event_del")]
     #[doc(alias = "uv_poll_stop")]
     pub fn pause(&self) {
-        self.place.pause();
+        self.id.pause();
     }
 
     /// Ends a [pause](Self::pause). The callback is then called if the descriptor is ready. See
@@ -59,12 +59,12 @@ impl Registration {
     #[doc(alias = "event_add")]
     #[doc(alias = "uv_poll_start")]
     pub fn resume(&self) {
-        self.place.resume();
+        self.id.resume();
     }
 
     /// Returns `true` if the registration is [paused](Self::pause).
     pub fn is_paused(&self) -> bool {
-        self.place.is_paused()
+        self.id.is_paused()
     }
 
     /// Changes the readiness for which the callback is called. The callback is then called if the
@@ -89,7 +89,7 @@ impl Registration {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn set_interest(&self, interest: Interest) {
-        self.place.set_interest(interest);
+        self.id.set_interest(interest);
     }
 
     /// Returns the color that the callback runs on.
@@ -125,7 +125,7 @@ impl Registration {
     pub fn end(self) -> JoinHandle<()> {
         let calls = Arc::clone(&self.calls);
         calls.end();
-        self.place.leave();
+        self.id.deregister();
         calls.dropped_on_its_color()
     }
 }
@@ -134,7 +134,7 @@ impl Drop for Registration {
     fn drop(&mut self) {
         if self.calls.is_live() {
             self.calls.end();
-            self.place.leave();
+            self.id.deregister();
             self.calls.drop_on_its_color();
         }
     }
@@ -245,8 +245,8 @@ impl Io {
             f(ready, cx);
         };
         let calls = Arc::new(Calls::new(color, site, Box::new(call)));
-        let place = entry::register(self, raw, interest, Owns::Yes, &calls)?;
-        Ok(Registration { place, calls })
+        let id = entry::register(self, raw, interest, Owns::Yes, &calls)?;
+        Ok(Registration { id, calls })
     }
 
     /// Calls `f`, as an event of `color`, whenever `fd` is readable.
@@ -352,7 +352,7 @@ impl Io {
     {
         let call = move |_, cx: &mut Cx| f(cx);
         let calls = Arc::new(Calls::new(color, Site::caller(), Box::new(call)));
-        let place = entry::register(self, fd.as_raw_fd(), interest, Owns::No, &calls)?;
-        Ok(Registration { place, calls })
+        let id = entry::register(self, fd.as_raw_fd(), interest, Owns::No, &calls)?;
+        Ok(Registration { id, calls })
     }
 }

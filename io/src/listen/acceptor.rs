@@ -29,7 +29,7 @@ use mio::{Interest, Token};
 use super::bound::{Bound, Counted, Hungry};
 use super::unlink::Unlink;
 use crate::Addr;
-use crate::reactor::{Io, News, OrElse, ReactorShared, Registered, runtime_has_ended};
+use crate::reactor::{Io, News, ReactorShared, RefusalGuard, Registered, runtime_has_ended};
 use crate::readiness::{Readiness, Seen};
 use crate::stream::Stream;
 use crate::stream::socket::Socket;
@@ -177,7 +177,7 @@ impl Acceptor {
 
     /// Returns the closure of an event that accepts.
     fn accepts(&self, token: Token) -> impl FnOnce(&mut Cx) + Send + 'static {
-        let (or_else, this) = (OrElse::new(&self.reactor, token), self.this.clone());
+        let (or_else, this) = (RefusalGuard::new(&self.reactor, token), self.this.clone());
         move |cx| {
             or_else.disarm();
             if let Some(this) = this.upgrade() {
@@ -229,7 +229,7 @@ impl Acceptor {
         self.close();
         for (socket, peer) in accepted {
             // These connections exist already, so the bound does not count them.
-            let stream = self.place(socket, peer, None);
+            let stream = self.make_stream(socket, peer, None);
             let common = Arc::clone(&self.common);
             let accepts = move |cx: &mut Cx| (common.on_accept)(stream, cx);
             self.color.runtime().post_from(self.common.site, &self.color, accepts);
@@ -245,23 +245,23 @@ impl Acceptor {
 
     /// Closes the socket, and leaves its name and the connections that wait in the system to
     /// another process.
-    pub(super) fn leave(&self) {
+    pub(super) fn hand_over(&self) {
         if let Some(unlink) = self.socket().as_mut().and_then(|sockets| sockets.unlink.take()) {
-            unlink.leave();
+            unlink.disown();
         }
         self.close();
     }
 
     /// Makes the stream of an accepted connection, at the worker that serves it.
-    fn place(&self, socket: socket2::Socket, peer: Addr, counted: Option<Counted>) -> Stream {
+    fn make_stream(&self, socket: socket2::Socket, peer: Addr, counted: Option<Counted>) -> Stream {
         if peer.ip().is_some() {
             // This fails only if the peer is gone already, which the first read reports.
             let _ = socket.set_tcp_nodelay(true);
         }
         let io = &self.common.io;
         let worker = match self.deals {
-            Deals::Here => io.place(),
-            Deals::Out => io.next_place(),
+            Deals::Here => io.watcher(),
+            Deals::Out => io.next_watcher(),
         };
         Stream::new(Socket::counted(socket, counted), peer, io.reactor(worker))
     }
@@ -314,7 +314,7 @@ impl Acceptor {
             let Some(counted) = self.common.bound.enter(self) else { return };
             match self.accept_one() {
                 Outcome::Accepted(socket, peer) => {
-                    let accepted = self.place(socket, peer, Some(counted));
+                    let accepted = self.make_stream(socket, peer, Some(counted));
                     let call = AssertUnwindSafe(|| (self.common.on_accept)(accepted, cx));
                     if let Err(payload) = catch_unwind(call) {
                         // The connections that wait already must not wait for the next one to come.

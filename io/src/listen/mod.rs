@@ -153,7 +153,7 @@ impl Listener {
     /// let new = sockets
     ///     .fold(io.listener(), |builder, socket| builder.take_over(socket))
     ///     .start(move |_, _| tx.send("the new one").unwrap())?;
-    /// old.leave();
+    /// old.hand_over();
     /// UnixStream::connect(&path)?;
     /// assert_eq!(rx.recv().unwrap(), "the new one");
     /// drop(new);
@@ -173,8 +173,8 @@ impl Listener {
     /// system are not accepted here.
     ///
     /// See [`sockets`](Self::sockets) for an example.
-    pub fn leave(mut self) {
-        self.acceptors.drain(..).for_each(|(_, acceptor)| acceptor.leave());
+    pub fn hand_over(mut self) {
+        self.acceptors.drain(..).for_each(|(_, acceptor)| acceptor.hand_over());
     }
 
     /// Returns the number of connections that the listener has accepted and whose streams have not
@@ -243,8 +243,8 @@ impl ListenerBuilder {
         self
     }
 
-    /// Adds a descriptor to listen on that another process [leaves](Listener::leave) to this one.
-    /// Unlike [`adopt`](Self::adopt), it also takes over the name of a Unix socket, which is
+    /// Adds a descriptor to listen on that another process [leaves](Listener::hand_over) to this
+    /// one. Unlike [`adopt`](Self::adopt), it also takes over the name of a Unix socket, which is
     /// removed when the listener is dropped.
     ///
     /// See [`Listener::sockets`] for an example.
@@ -359,7 +359,7 @@ impl ListenerBuilder {
             addresses.push(sockets.address.clone());
             bound.push(sockets);
         }
-        let workers = self.io.handle().workers() - self.io.first_place();
+        let workers = self.io.handle().workers() - self.io.first_watcher();
         for (fd, name) in self.adopted {
             let adopted = adopt(fd, name)?;
             let known = bound.iter_mut().find(|known| known.address == adopted.address);
@@ -377,14 +377,14 @@ impl ListenerBuilder {
                 socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))?;
                 let (worker, color, deals) = match &self.accepting {
                     Accepting::PerWorker if is_shared => {
-                        let worker = self.io.first_place() + index;
+                        let worker = self.io.first_watcher() + index;
                         (worker, self.io.handle().new_color(), Deals::Here)
                     }
                     Accepting::PerWorker => {
-                        (self.io.place(), self.io.handle().new_color(), Deals::Out)
+                        (self.io.watcher(), self.io.handle().new_color(), Deals::Out)
                     }
                     Accepting::OnColor(color) => {
-                        (self.io.place_of(color), color.clone(), Deals::Out)
+                        (self.io.watcher_of(color), color.clone(), Deals::Out)
                     }
                 };
                 let unlink = unlink.take();
@@ -399,7 +399,7 @@ impl ListenerBuilder {
     /// Binds the sockets of one address: one for each worker, or a single one.
     fn bind_all(&self, address: &Addr) -> io::Result<Bindings> {
         let Some(wanted) = address.ip() else { return bind_unix(address) };
-        let workers = self.io.handle().workers() - self.io.first_place();
+        let workers = self.io.handle().workers() - self.io.first_watcher();
         let count = match self.accepting {
             Accepting::PerWorker => workers,
             Accepting::OnColor(_) => 1,

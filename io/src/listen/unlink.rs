@@ -18,27 +18,27 @@ pub(crate) struct Unlink {
     /// The process that owns the name. A forked child does not remove it.
     process: Process,
     /// The name belongs to another process from now on.
-    is_left: bool,
+    is_disowned: bool,
 }
 
 impl Unlink {
     /// Makes the guard for a socket that was bound to `path`.
     pub(super) fn new(path: &Path) -> io::Result<Unlink> {
         let id = id(path)?;
-        Ok(Unlink { path: path.to_owned(), id, process: Process::current(), is_left: false })
+        Ok(Unlink { path: path.to_owned(), id, process: Process::current(), is_disowned: false })
     }
 }
 
 impl Unlink {
     /// Leaves the name in the file system.
-    pub(super) fn leave(mut self) {
-        self.is_left = true;
+    pub(super) fn disown(mut self) {
+        self.is_disowned = true;
     }
 }
 
 impl Drop for Unlink {
     fn drop(&mut self) {
-        if !self.is_left
+        if !self.is_disowned
             && !self.process.is_another()
             && id(&self.path).is_ok_and(|id| id == self.id)
             && let Err(error) = std::fs::remove_file(&self.path)

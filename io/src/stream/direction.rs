@@ -67,7 +67,7 @@ impl FromPeer {
     }
 
     /// Records that a read may return something again.
-    pub(super) fn awakes(&mut self) {
+    pub(super) fn mark_ready(&mut self) {
         if let FromPeer::Quiet(trust) = *self {
             *self = FromPeer::Ready(trust);
         }
@@ -81,7 +81,7 @@ impl FromPeer {
             }
         }
         if edge.readable {
-            self.awakes();
+            self.mark_ready();
         }
         if edge.failed {
             *self = match *self {

@@ -22,12 +22,12 @@ use dapple::{Color, Colored, Cx, Site};
 
 use super::buffer::{Input, Output};
 use super::conn::Conn;
-use super::place::{Limit, RegisteredAt, Unfired};
+use super::registered::{ConnTimer, RegisteredAt, Unfired};
 use super::socket::Socket;
 use super::state::{Budget, Call, Next, Why, later};
 use super::{CloseReason, ConnOptions, Stream};
 use crate::Addr;
-use crate::reactor::{News, OrElse, ReactorShared, Registered};
+use crate::reactor::{News, ReactorShared, RefusalGuard, Registered};
 use crate::readiness::{How, Readiness, Seen};
 
 /// The number of bytes after which one write ends. Its last system call may exceed it.
@@ -131,10 +131,10 @@ pub trait Protocol: Send + 'static {
 struct Link<P: Protocol> {
     conn: Conn,
     protocol: P,
-    place: RegisteredAt,
+    registered: RegisteredAt,
     /// The reactor's entry, while the connection is registered.
     entry: Weak<Source<P>>,
-    timer: Option<Limit>,
+    timer: Option<ConnTimer>,
     is_over: bool,
 }
 
@@ -159,7 +159,7 @@ const URGENT: u8 = 32;
 struct Source<P: Protocol> {
     bits: Arc<AtomicU8>,
     link: Colored<Link<P>>,
-    place: RegisteredAt,
+    registered: RegisteredAt,
     /// Whether the socket is a pair of pipes. An error then concerns one direction only, and a
     /// write reports it.
     is_pipes: bool,
@@ -182,8 +182,8 @@ impl<P: Protocol> Registered for Source<P> {
         if self.bits.fetch_or(bits, Ordering::AcqRel) & QUEUED == 0 {
             let bits = Arc::clone(&self.bits);
             let or_else = self.or_else();
-            self.link.post_from(self.place.site, move |link, cx| {
-                or_else.into_iter().for_each(OrElse::disarm);
+            self.link.post_from(self.registered.site, move |link, cx| {
+                or_else.into_iter().for_each(RefusalGuard::disarm);
                 // This clears QUEUED, too, so later readiness posts a new event.
                 let bits = bits.swap(0, Ordering::AcqRel);
                 let edge = Readiness {
@@ -200,13 +200,13 @@ impl<P: Protocol> Registered for Source<P> {
 
     fn tell(&self, news: News) {
         match news {
-            News::Draining => self.link.post_from(self.place.site, |link, cx| {
+            News::Draining => self.link.post_from(self.registered.site, |link, cx| {
                 link.run(cx, |link, _| link.conn.state.drain());
             }),
             News::Refused => {
                 tracing::debug!("closing a connection, because the runtime of its color has ended");
                 shut_down(&self.stream);
-                self.place.leave();
+                self.registered.deregister();
             }
             // A handle may keep the connection alive after the reactor has ended.
             News::Closed => shut_down(&self.stream),
@@ -219,8 +219,8 @@ impl<P: Protocol> Source<P> {
     /// connection's color.
     fn timeout(&self) {
         let or_else = self.or_else();
-        self.link.post_from(self.place.site, move |link, cx| {
-            or_else.into_iter().for_each(OrElse::disarm);
+        self.link.post_from(self.registered.site, move |link, cx| {
+            or_else.into_iter().for_each(RefusalGuard::disarm);
             link.timer = None;
             link.run(cx, |link, _| link.check_limit());
         });
@@ -228,8 +228,8 @@ impl<P: Protocol> Source<P> {
 
     /// Returns the guard of an event that is posted to the connection. If the event is dropped
     /// unrun, the guard tells this entry [`News::Refused`].
-    fn or_else(&self) -> Option<OrElse> {
-        self.place.token.get().map(|token| OrElse::new(&self.place.reactor, *token))
+    fn or_else(&self) -> Option<RefusalGuard> {
+        self.registered.token.get().map(|token| RefusalGuard::new(&self.registered.reactor, *token))
     }
 }
 
@@ -347,7 +347,7 @@ pub(super) fn serve_with<P: Protocol>(
 struct Begun {
     socket: Arc<Socket>,
     peer: Addr,
-    place: RegisteredAt,
+    registered: RegisteredAt,
     unserved: Unserved,
 }
 
@@ -355,31 +355,31 @@ impl Begun {
     fn new(stream: Stream, color: &Color, site: Site) -> Begun {
         let Stream { socket, peer, reactor } = stream;
         let unserved = Unserved(Some(Arc::downgrade(&socket)));
-        let place = RegisteredAt::new(&reactor, color, site);
-        Begun { socket, peer, place, unserved }
+        let registered = RegisteredAt::new(&reactor, color, site);
+        Begun { socket, peer, registered, unserved }
     }
 
     fn connection<P: Protocol>(&self, options: ConnOptions, protocol: P) -> Connection<P> {
         let link = Link {
             conn: Conn::new(Arc::clone(&self.socket), self.peer.clone(), options),
             protocol,
-            place: self.place.clone(),
+            registered: self.registered.clone(),
             entry: Weak::new(),
             timer: None,
             is_over: false,
         };
-        Connection { link: Colored::new_from(self.place.site, &self.place.color, link) }
+        Connection { link: Colored::new_from(self.registered.site, &self.registered.color, link) }
     }
 
     /// Posts the connection's first event. The reactor keeps `keeps` for as long as the connection
     /// is registered.
     fn start<P: Protocol>(self, connection: &Connection<P>, keeps: Option<Arc<Connection<P>>>) {
-        let Begun { socket, place, unserved, .. } = self;
-        let (site, reactor) = (place.site, Arc::clone(&place.reactor));
+        let Begun { socket, registered, unserved, .. } = self;
+        let (site, reactor) = (registered.site, Arc::clone(&registered.reactor));
         let entry = Arc::new(Source {
             bits: Arc::new(AtomicU8::new(0)),
             link: connection.link.clone(),
-            place,
+            registered,
             is_pipes: socket.is_pipes(),
             stream: Arc::downgrade(&socket),
             _keeps: keeps,
@@ -397,7 +397,7 @@ impl<P: Protocol> Link<P> {
     fn register(&mut self, reactor: &Arc<ReactorShared>, entry: Arc<Source<P>>, cx: &mut Cx) {
         let Some(stream) = &self.conn.stream else { return };
         self.entry = Arc::downgrade(&entry);
-        if let Err(error) = stream.register(reactor, entry, &self.place.token) {
+        if let Err(error) = stream.register(reactor, entry, &self.registered.token) {
             return self.conn.fail(error);
         }
         self.protocol.on_open(&mut self.conn, cx);
@@ -420,7 +420,7 @@ impl<P: Protocol> Link<P> {
         }));
         if let Err(payload) = caught {
             self.conn.state.fail(Why::Panicked);
-            self.leave();
+            self.release_all();
             resume_unwind(payload);
         }
     }
@@ -453,7 +453,7 @@ impl<P: Protocol> Link<P> {
                 Next::Wait => return self.rest(cx),
                 Next::Close(why) => {
                     let reason = self.conn.reason(why);
-                    self.leave();
+                    self.release_all();
                     return self.protocol.on_close(&reason, cx);
                 }
             }
@@ -557,9 +557,10 @@ impl<P: Protocol> Link<P> {
         if self.timer.as_ref().is_some_and(|armed| armed.until <= deadline) {
             return;
         }
-        let (place, color, site) = (self.place.clone(), self.place.color.clone(), self.place.site);
-        let is_over = place.is_foreign.then(|| Arc::new(AtomicBool::new(false)));
-        let unfired = is_over.clone().map(|is_over| Unfired { place: place.clone(), is_over });
+        let registered = self.registered.clone();
+        let (color, site) = (registered.color.clone(), registered.site);
+        let is_over = registered.is_foreign.then(|| Arc::new(AtomicBool::new(false)));
+        let unfired = is_over.clone().map(|is_over| Unfired { registered, is_over });
         let entry = self.entry.clone();
         let timer = cx.handle().post_at_from(site, deadline, &color, move |_| {
             unfired.iter().for_each(|unfired| unfired.is_over.store(true, Ordering::Relaxed));
@@ -567,7 +568,7 @@ impl<P: Protocol> Link<P> {
                 entry.timeout();
             }
         });
-        if let Some(old) = self.timer.replace(Limit { until: deadline, timer, is_over }) {
+        if let Some(old) = self.timer.replace(ConnTimer { until: deadline, timer, is_over }) {
             old.cancel();
         }
     }
@@ -578,18 +579,17 @@ impl<P: Protocol> Link<P> {
     }
 
     /// Leaves the reactor, frees the buffers, and closes the socket.
-    fn leave(&mut self) {
+    fn release_all(&mut self) {
         self.is_over = true;
-        // A handle may keep the connection alive, but not its buffers. The worker gets its own
-        // back.
+        // A handle may keep the connection alive, but not its buffers.
         self.conn.input.clear();
         self.conn.output.clear();
         self.conn.input.settle();
         self.conn.output.settle();
         (self.conn.input, self.conn.output) = (Input::default(), Output::default());
-        self.place.leave();
+        self.registered.deregister();
         if let Some(stream) = &self.conn.stream {
-            stream.is_left(&self.place.reactor);
+            stream.is_left(&self.registered.reactor);
         }
         self.conn.fds = Vec::new();
         (self.conn.stream, self.entry) = (None, Weak::new());

@@ -24,7 +24,7 @@ mod link;
 // A pair of pipes in the place of a socket.
 mod pipes;
 // The registration of a connection, and its timer.
-mod place;
+mod registered;
 // A socket or a pair of pipes.
 pub(crate) mod socket;
 // A connection's state and its next action: a step function.

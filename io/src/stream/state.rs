@@ -380,7 +380,7 @@ impl State {
                 *self = State::Closed(why);
             }
             State::Closing { why, mut from_peer, .. } if outcome.is_ok() => {
-                from_peer.awakes();
+                from_peer.mark_ready();
                 *self = State::Lingering { why, from_peer, left: LINGER_BYTES, since: now };
             }
             State::Closing { why, .. } => *self = State::Closed(why),
@@ -391,7 +391,7 @@ impl State {
     /// Reports that a read may return something, although the system has not said so.
     pub(super) fn may_read(&mut self) {
         if let State::Open(Open { from_peer, .. }) = self {
-            from_peer.awakes();
+            from_peer.mark_ready();
         }
     }
 
@@ -400,7 +400,7 @@ impl State {
     /// reads allows it.
     pub(super) fn drain(&mut self) {
         if let State::Open(open) = self {
-            open.from_peer.awakes();
+            open.from_peer.mark_ready();
             open.program = Program::Ends;
         }
     }

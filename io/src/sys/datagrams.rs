@@ -16,7 +16,7 @@ pub(crate) struct Received {
     /// The number of bytes of its slot that the datagram fills.
     pub(crate) length: usize,
     /// The datagram was longer than its slot, and the rest of it is lost.
-    pub(crate) is_cut: bool,
+    pub(crate) is_truncated: bool,
     pub(crate) from: SockAddr,
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn receive_many(
         let from = unsafe { SockAddr::new(std::mem::transmute_copy(&address), length) };
         received.push(Received {
             length: (message.msg_len as usize).min(slot),
-            is_cut: message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+            is_truncated: message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             from,
         });
     }

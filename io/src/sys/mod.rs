@@ -47,7 +47,7 @@ pub(crate) const MOST_SLICES: usize = 1024;
 
 /// Blocks SIGPIPE for the calling thread.
 pub(crate) fn block_sigpipe() {
-    if !thread::blocks_sigpipe() {
+    if !thread::replace_sigpipe_blocked() {
         // SAFETY: `set` is a local, and `sigemptyset` initializes it before it is used. The null
         // pointer means that the old mask is not returned.
         unsafe {

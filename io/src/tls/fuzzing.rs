@@ -85,7 +85,7 @@ fn talks_to_itself(make: &dyn Fn() -> Connection, said: &[u8]) {
             side.takes(now, ROOM);
             rest = later;
         }
-        side.is_left();
+        side.peer_closes();
         (side.got, side.end)
     });
     assert_eq!(outcomes[0], outcomes[1]);
@@ -142,7 +142,7 @@ impl Side {
     }
 
     /// Tells this side that the peer has closed its side of the socket.
-    fn is_left(&mut self) {
+    fn peer_closes(&mut self) {
         if self.end.is_none() && self.wants(ROOM).is_some() {
             self.receives(&[]);
             assert_eq!(self.wants(ROOM), None, "nothing is asked of a peer that has gone");
@@ -257,8 +257,8 @@ fn converse(sizes: &[u8], mut change: impl FnMut(Sender, usize, &mut [u8])) -> B
         } else if server.end == Some(Ok(())) && server.stage == Stage::Talks {
             server.says(ANSWER);
         } else if !asked && !answered {
-            client.is_left();
-            server.is_left();
+            client.peer_closes();
+            server.peer_closes();
             return (client, server);
         }
     }

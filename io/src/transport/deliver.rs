@@ -11,9 +11,9 @@ use crate::stream::Stream;
 
 /// A transport that waits for room in a domain. If the event that reports room is refused, or
 /// dropped unrun, nothing reports it later, so the connection closes.
-struct Room(Option<Transport>);
+struct RoomWaiter(Option<Transport>);
 
-impl Room {
+impl RoomWaiter {
     fn has_come(mut self) {
         if let Some(transport) = self.0.take() {
             let mut state = transport.0.lock();
@@ -23,7 +23,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for RoomWaiter {
     fn drop(&mut self) {
         if let Some(transport) = self.0.take() {
             transport.close();
@@ -66,7 +66,7 @@ where
     fn has_room(&mut self, transport: &Transport) -> bool {
         let is_full = self.domain.is_full();
         if is_full {
-            let room = Room(Some(transport.clone()));
+            let room = RoomWaiter(Some(transport.clone()));
             self.domain.when_room(&transport.0.color, move |_| room.has_come());
         }
         !is_full
@@ -244,7 +244,7 @@ impl Stream {
         // The connection may be gone already, and something may have asked for a look too early.
         let is_gone = connection.strong_count() == 0;
         state.connection = Some(connection);
-        if is_gone || state.is_missed {
+        if is_gone || state.look_was_asked {
             transport.0.look(state);
         } else {
             drop(state);

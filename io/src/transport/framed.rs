@@ -10,7 +10,7 @@ use dapple::clock;
 use dapple::sync::{Arc, MutexGuard, Ordering, Weak};
 
 use super::deliver::Deliver;
-use super::{Message, Stage, State, Transport};
+use super::{Message, Stage, Transport, TransportState};
 use crate::codec::Decoded;
 use crate::stream::{CloseReason, Conn, Protocol};
 
@@ -111,7 +111,7 @@ impl Framed {
     }
 
     /// Returns `true` if the frames are to wait for more, because more are being made.
-    fn gathers(&mut self, state: &State) -> bool {
+    fn gathers(&mut self, state: &TransportState) -> bool {
         let bytes = state.out.len();
         let may_wait = (1..ENOUGH).contains(&bytes) && state.stage == Stage::Open;
         let resumes = state.has_room || self.is_enough_over();
@@ -131,7 +131,7 @@ impl Framed {
     }
 
     /// Acts on the state.
-    fn take_in(&mut self, conn: &mut Conn, mut state: MutexGuard<'_, State>) {
+    fn take_in(&mut self, conn: &mut Conn, mut state: MutexGuard<'_, TransportState>) {
         // Later changes post another look.
         state.is_queued = false;
         self.write_out(&mut state, conn);
@@ -266,7 +266,7 @@ impl Framed {
     }
 
     /// Moves the frames into the out-buffer.
-    fn write_out(&mut self, state: &mut State, conn: &mut Conn) {
+    fn write_out(&mut self, state: &mut TransportState, conn: &mut Conn) {
         self.ended = self.transport.0.in_flight.ended();
         if !state.out.is_empty() {
             conn.send_all(&mut state.out);
@@ -290,7 +290,7 @@ impl Protocol for Framed {
     fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx) {
         let delivered = catch_unwind(AssertUnwindSafe(|| self.deliver_and_write(conn, cx)));
         if let Err(payload) = delivered {
-            self.is_gone();
+            self.tell_gone();
             resume_unwind(payload);
         }
         self.review(conn);
@@ -317,19 +317,19 @@ impl Protocol for Framed {
     }
 
     fn on_close(&mut self, _: &CloseReason, _: &mut Cx) {
-        self.is_gone();
+        self.tell_gone();
     }
 }
 
 /// Ends the transport, for whatever reason the connection has ended.
 impl Drop for Framed {
     fn drop(&mut self) {
-        self.is_gone();
+        self.tell_gone();
     }
 }
 
 impl Framed {
-    fn is_gone(&self) {
+    fn tell_gone(&self) {
         let at_end = self.transport.0.lock().ends();
         self.transport.0.tell_end(at_end);
     }

@@ -110,9 +110,10 @@ struct Shared {
     codec: Format,
     max_in_flight: usize,
     in_flight: InFlight,
-    /// Whether delivery stops, for readers without the lock. [`State::stage`] says the same.
+    /// Whether delivery stops, for readers without the lock. [`TransportState::stage`] says the
+    /// same.
     stops: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<TransportState>,
 }
 
 /// The format of messages in the stream.
@@ -141,7 +142,7 @@ impl Format {
 type AtEnd = (Site, Box<dyn FnOnce(&mut Cx) + Send>);
 
 #[derive(Default)]
-struct State {
+struct TransportState {
     /// The frames that are to be sent.
     out: Vec<u8>,
     /// Whether an event that looks here is queued or runs.
@@ -150,7 +151,7 @@ struct State {
     /// Whether there is room in the domain again.
     has_room: bool,
     /// Whether a look was asked for before the connection was known.
-    is_missed: bool,
+    look_was_asked: bool,
     /// The closures to post when the connection is gone.
     at_end: Vec<AtEnd>,
     /// A weak handle of the connection, because the connection owns this state, too. `None` until
@@ -309,7 +310,7 @@ impl fmt::Debug for Transport {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, TransportState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -321,13 +322,13 @@ impl Shared {
     }
 
     /// Has the connection look at the state, unless an event that looks is already queued.
-    fn look(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+    fn look(self: &Arc<Self>, mut state: MutexGuard<'_, TransportState>) {
         if state.is_queued || state.stage == Stage::Gone {
             return;
         }
         let Some(connection) = &state.connection else {
             // The code that makes the connection known looks then.
-            state.is_missed = true;
+            state.look_was_asked = true;
             return;
         };
         let Some(connection) = connection.upgrade() else {
@@ -362,7 +363,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl TransportState {
     /// Ends the transport. Returns the closures that the caller has to post.
     #[must_use]
     fn ends(&mut self) -> Vec<AtEnd> {

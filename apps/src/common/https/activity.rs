@@ -18,10 +18,10 @@ const STALLED: Duration = Duration::from_secs(300);
 
 /// The activity of one connection. See the module.
 #[derive(Clone, Debug)]
-pub(super) struct Activity(Arc<Mutex<State>>);
+pub(super) struct Activity(Arc<Mutex<ActivityState>>);
 
 #[derive(Debug)]
-struct State {
+struct ActivityState {
     next: u64,
     /// The open requests, by number. The time is `None` while the request is being answered, and
     /// afterwards the time at which hyper last asked its body for more. There are few of them, so
@@ -43,11 +43,11 @@ pub(super) enum Doing {
 
 impl Activity {
     pub(super) fn new() -> Activity {
-        let state = State { next: 0, requests: Vec::new(), last: clock::now() };
+        let state = ActivityState { next: 0, requests: Vec::new(), last: clock::now() };
         Activity(Arc::new(Mutex::new(state)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ActivityState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -59,7 +59,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const MOST_BUFFERED: usize = 128 * 1024;
 
 /// The maximum number of bytes that are read from a client that does not speak TLS.
-const MOST_UNSAID: usize = 64 * 1024;
+const MAX_DRAINED: usize = 64 * 1024;
 
 /// The maximum number of concurrent requests on an HTTP/2 connection.
 const MOST_STREAMS: u32 = 32;
@@ -249,7 +249,7 @@ async fn tell_of_tls(mut stream: AsyncStream, is_head: bool) -> io::Result<()> {
     // If the connection were closed with unread data, the kernel would reset it, and the answer
     // would be lost.
     let mut rest = [0; 1024];
-    for _ in 0..MOST_UNSAID / rest.len() {
+    for _ in 0..MAX_DRAINED / rest.len() {
         if stream.read(&mut rest).await? == 0 {
             break;
         }

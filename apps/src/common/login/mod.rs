@@ -29,7 +29,7 @@ use futures_channel::oneshot;
 use http::HeaderValue;
 use sha2::{Digest, Sha256};
 
-use self::throttle::{Throttle, Turn};
+use self::throttle::{Admission, Throttle};
 use self::users::StoredUser;
 pub(crate) use self::users::{User, UserFile};
 pub(crate) use self::visitor::Visitor;
@@ -169,7 +169,7 @@ impl Login {
         password: Vec<u8>,
         peer: IpAddr,
     ) -> Result<Arc<User>, Refused> {
-        if let Turn::NotBefore(seconds) = self.throttle.wait(peer, &self.handle).await {
+        if let Admission::NotBefore(seconds) = self.throttle.wait(peer, &self.handle).await {
             return Err(Refused::Later(seconds));
         }
         let Some(_pass) = self.hashing.enter().await else { return Err(Refused::Later(BUSY)) };

@@ -29,7 +29,7 @@ const MOST_NAMES: usize = 16;
 
 /// The result of waiting for an attempt.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum Admission {
     Now,
     /// The attempt may be made after this number of seconds.
     NotBefore(u64),
@@ -61,23 +61,23 @@ impl Throttle {
     }
 
     /// Waits until an attempt may be made from this address.
-    pub(super) async fn wait(&self, peer: IpAddr, handle: &Handle) -> Turn {
+    pub(super) async fn wait(&self, peer: IpAddr, handle: &Handle) -> Admission {
         match self.reserve(peer, clock::now()) {
             Err(turn) => turn,
             Ok(until) => {
                 handle.sleep_until(until).await;
-                Turn::Now
+                Admission::Now
             }
         }
     }
 
     /// Reserves a time for an attempt. Attempts at the same time get times one after the other.
-    fn reserve(&self, peer: IpAddr, now: Instant) -> Result<Instant, Turn> {
+    fn reserve(&self, peer: IpAddr, now: Instant) -> Result<Instant, Admission> {
         let mut addresses = self.addresses();
         let Some(address) = addresses.get_mut(&network(peer)) else { return Ok(now) };
         let turn = address.next.max(now);
         if turn > now + PATIENCE {
-            return Err(Turn::NotBefore((turn - now).as_secs().max(1)));
+            return Err(Admission::NotBefore((turn - now).as_secs().max(1)));
         }
         address.next = turn + delay(address.failures());
         Ok(turn)
@@ -182,7 +182,7 @@ mod tests {
         let turns: Vec<_> = (0..6).map(|_| throttle.reserve(one, now)).collect();
         assert_eq!(turns[0], Ok(now + FIRST * 8));
         assert_eq!(turns[1], Ok(now + FIRST * 16));
-        assert_eq!(turns[5], Err(Turn::NotBefore(10)));
+        assert_eq!(turns[5], Err(Admission::NotBefore(10)));
     }
 
     #[test]

@@ -37,7 +37,7 @@ enum Received {
     /// A whole small body, which is written when the change runs.
     Small(Gathered),
     /// A large body, which has been written to an unfinished file.
-    Large(Kept),
+    Large(UploadGuard),
 }
 
 /// Bytes that have been received and are to be written.
@@ -75,18 +75,18 @@ impl Gathered {
 
 /// An unfinished file. If it is dropped, it is removed on the blocking pool, because it may be
 /// large.
-struct Kept {
+struct UploadGuard {
     upload: Option<Upload>,
     handle: Handle,
 }
 
-impl Kept {
+impl UploadGuard {
     fn take(mut self) -> io::Result<Upload> {
         self.upload.take().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
-impl Drop for Kept {
+impl Drop for UploadGuard {
     fn drop(&mut self) {
         if let Some(upload) = self.upload.take() {
             self.handle.offload(move || drop(upload)).detach();
@@ -172,7 +172,7 @@ impl Dav {
         body: &mut RequestBody,
         announced: Option<u64>,
         checksum: Option<Checksum>,
-    ) -> Result<Kept, Problem> {
+    ) -> Result<UploadGuard, Problem> {
         // The request is checked before the body is received, so that no client sends gigabytes in
         // vain. It is checked again, with effect, when the body has arrived.
         let locks = self.meta.read(|state| Arc::clone(&state.locks)).await?;
@@ -182,11 +182,11 @@ impl Dav {
             let mut upload = begin(&dav.share, &at)?;
             upload.expect(checksum);
             announced.map_or(Ok(()), |len| upload.reserve(len))?;
-            Ok::<_, Problem>(Kept { upload: Some(upload), handle: dav.handle.clone() })
+            Ok::<_, Problem>(UploadGuard { upload: Some(upload), handle: dav.handle.clone() })
         };
         let mut kept = self.handle.offload(begin).await??;
         let mut pieces = Gathered::default();
-        let mut writing: Option<JoinHandle<io::Result<Kept>>> = None;
+        let mut writing: Option<JoinHandle<io::Result<UploadGuard>>> = None;
         while let Some(bytes) = body.next().await? {
             pieces.push(bytes);
             if pieces.size < PIECE {
@@ -196,7 +196,7 @@ impl Dav {
                 kept = writing.await??;
             }
             writing = Some(self.write(kept, pieces.take()));
-            kept = Kept { upload: None, handle: self.handle.clone() };
+            kept = UploadGuard { upload: None, handle: self.handle.clone() };
         }
         if let Some(writing) = writing {
             kept = writing.await??;
@@ -204,7 +204,11 @@ impl Dav {
         Ok(self.write(kept, pieces.take()).await??)
     }
 
-    fn write(&self, mut kept: Kept, pieces: Vec<Bytes>) -> JoinHandle<io::Result<Kept>> {
+    fn write(
+        &self,
+        mut kept: UploadGuard,
+        pieces: Vec<Bytes>,
+    ) -> JoinHandle<io::Result<UploadGuard>> {
         self.handle.offload(move || {
             if let Some(upload) = &mut kept.upload {
                 upload.write(&pieces)?;

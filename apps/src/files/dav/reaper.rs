@@ -10,17 +10,17 @@ use crate::files::share::remove::Trash;
 
 /// A queue of deleted data. See the module.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reaper(Arc<Mutex<State>>);
+pub(super) struct Reaper(Arc<Mutex<ReaperState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct ReaperState {
     waiting: VecDeque<Trash>,
     /// Whether a thread of the blocking pool is removing data.
-    is_at_it: bool,
+    is_running: bool,
 }
 
 impl Reaper {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ReaperState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -32,7 +32,7 @@ impl Reaper {
         {
             let mut state = self.state();
             state.waiting.push_back(trash);
-            if std::mem::replace(&mut state.is_at_it, true) {
+            if std::mem::replace(&mut state.is_running, true) {
                 return;
             }
         }
@@ -46,7 +46,7 @@ impl Reaper {
             let next = {
                 let mut state = self.state();
                 let next = state.waiting.pop_front();
-                state.is_at_it = next.is_some();
+                state.is_running = next.is_some();
                 next
             };
             let Some(trash) = next else { return };

@@ -12,7 +12,7 @@ use crate::common::https::request_body::RequestBody;
 use crate::files::meta::State;
 use crate::files::meta::claims::Area;
 use crate::files::meta::locks::{Change, Locks};
-use crate::files::meta::store::{Intent, Left, StoreError};
+use crate::files::meta::store::{Intent, Leftover, StoreError};
 use crate::files::path::DavPath;
 use crate::files::share::copy::What;
 use crate::files::share::remove::Trash;
@@ -195,7 +195,7 @@ impl Dav {
             from: from.clone(),
             to: to.clone(),
             inode,
-            left: left.map(Left::of),
+            left: left.map(Leftover::of),
         };
         let intended = intent(found.inode, exchanged);
         let is_needed = properties || exchanged.is_some();

@@ -27,7 +27,7 @@ impl Program for Baseline {
                 sender.send(vec![(from, Message::Pong(nth))]);
             }),
             Message::Pong(nth) => self.peer.post(move |peer, _| {
-                peer.has_heard(from, nth, at);
+                peer.take_pong(from, nth, at);
             }),
             Message::Begin(round) => self.peer.post(move |peer, _| {
                 sender.send(peer.begin(round));

@@ -28,7 +28,7 @@ impl Program for Deferred {
                 a.defer(move |_| sender.send(vec![(from, Message::Pong(nth))]));
             }),
             Message::Pong(nth) => self.peer.global(move |g| {
-                g.state_mut().has_heard(from, nth, at);
+                g.state_mut().take_pong(from, nth, at);
             }),
             Message::Begin(round) => self.peer.global(move |g| {
                 let out = g.state_mut().begin(round);

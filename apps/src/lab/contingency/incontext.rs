@@ -29,7 +29,7 @@ impl Program for InContext {
                 sender.send(vec![(from, Message::Pong(nth))]);
             }),
             Message::Pong(nth) => self.peer.global(move |g| {
-                g.state_mut().has_heard(from, nth, at);
+                g.state_mut().take_pong(from, nth, at);
             }),
             Message::Begin(round) => self.peer.global(move |g| {
                 sender.send(g.state_mut().begin(round));

@@ -72,7 +72,7 @@ impl Journal {
     }
 
     /// Counts a message that could not be parsed or sent.
-    pub(super) fn has_odd(&self) {
+    pub(super) fn count_odd(&self) {
         self.note(|events| events.odd += 1);
     }
 
@@ -293,7 +293,7 @@ impl Peer {
     }
 
     /// Takes the answer of a peer to a heartbeat, which came at `at`.
-    pub(super) fn has_heard(&mut self, from: Name, nth: u32, at: Instant) {
+    pub(super) fn take_pong(&mut self, from: Name, nth: u32, at: Instant) {
         let Some(other) = self.others.get_mut(from).filter(|other| other.asked == nth) else {
             return;
         };

@@ -84,7 +84,7 @@ impl Sender {
             if let Some(Some(link)) = links.get(to) {
                 // All links stay open until the end, so a failed send is an error.
                 if link.send(&message.to_bytes(self.own)).is_err() {
-                    self.journal.has_odd();
+                    self.journal.count_odd();
                 }
             }
         }
@@ -122,7 +122,7 @@ pub(super) fn run(variant: Variant, setting: Setting) -> Result<Outcome, String>
         let journal = Arc::clone(&journal);
         mesh::listen(&runtime.handle(), move |bytes| match Message::parse(bytes) {
             Some((from, message)) => program.receive(from, message, clock::now()),
-            None => journal.has_odd(),
+            None => journal.count_odd(),
         })
     };
     let listeners = programs.iter().zip(&runtimes).map(listen);

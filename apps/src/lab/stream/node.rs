@@ -55,7 +55,7 @@ impl Way {
 
 /// The state of a node, which its events read and write.
 #[derive(Clone)]
-struct State {
+struct NodeState {
     /// The routes by group. A copy of the state shares them until one copy changes.
     routes: Arc<Vec<Route>>,
     /// The number of messages of each group that have come.
@@ -69,10 +69,10 @@ struct Route {
     is_joined: bool,
 }
 
-impl State {
-    fn new(groups: Name) -> State {
+impl NodeState {
+    fn new(groups: Name) -> NodeState {
         let groups = usize::from(groups);
-        State { routes: Arc::new(vec![Route::default(); groups]), counts: vec![0; groups] }
+        NodeState { routes: Arc::new(vec![Route::default(); groups]), counts: vec![0; groups] }
     }
 
     fn route_mut(&mut self, group: Name) -> &mut Route {
@@ -105,7 +105,7 @@ pub(super) struct Common {
 pub(super) struct Node {
     name: Name,
     common: Arc<Common>,
-    domain: Domain<State>,
+    domain: Domain<NodeState>,
     verifier: Verifier,
     /// The connections to the nodes that this node sends to.
     links: OnceLock<Links>,
@@ -119,7 +119,7 @@ impl Node {
         handle: &Handle,
         permits: usize,
     ) -> Arc<Node> {
-        let state = State::new(common.overlay.nodes());
+        let state = NodeState::new(common.overlay.nodes());
         let label = format!("node {name}");
         let builder = Domain::<()>::builder().label(&label);
         let domain = match common.way.mode {
@@ -193,7 +193,7 @@ impl Node {
     }
 
     /// Asks the parent for the messages of a group, unless the node has done so before.
-    fn ask_parent(self: Arc<Self>, g: &mut InGlobal<State>, group: Name) {
+    fn ask_parent(self: Arc<Self>, g: &mut InGlobal<NodeState>, group: Name) {
         let Some(parent) = self.common.overlay.parent(self.name, group) else { return };
         let route = g.state_mut().route_mut(group);
         if !std::mem::replace(&mut route.is_joined, true) {

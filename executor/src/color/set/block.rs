@@ -93,7 +93,7 @@ impl Block {
                 Header::request(RequestPlace::Second, named[1].access()),
             ],
         };
-        Block(memory.hold(pair).cast())
+        Block(memory.reuse_for(pair).cast())
     }
 
     /// Creates a set of more than two colors in their order. `lead` is the index of the color named
@@ -114,7 +114,7 @@ impl Block {
         let members: Box<[Member]> = named.iter().map(member).collect();
         let head = Head::new(&memory, event, class_tag(class) | MANY, named.len());
         let members = NonNull::from(Box::leak(members));
-        Block(memory.hold(Many { head, members, lead }).cast())
+        Block(memory.reuse_for(Many { head, members, lead }).cast())
     }
 
     /// Returns the set of a request.

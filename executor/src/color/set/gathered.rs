@@ -48,7 +48,7 @@ impl SetRequest {
 
     /// Notes that the set no longer waits for the color.
     #[inline]
-    pub(in crate::color) fn has_come_to(&self, color: &ColorCell) {
+    pub(in crate::color) fn unboost_color(&self, color: &ColorCell) {
         let class = self.0.class();
         if class.is_higher_than(color.own_priority()) {
             color.unboost(class);
@@ -156,7 +156,7 @@ impl Gathered {
     /// Releases all colors, by passing each to `give`, after the set's event has ended. Returns the
     /// set's memory, unless a request had to stay in a queue.
     #[inline]
-    pub(crate) fn give_back(self, mut give: impl FnMut(Given)) -> Option<Memory> {
+    pub(crate) fn release_colors(self, mut give: impl FnMut(Given)) -> Option<Memory> {
         // SAFETY: the set has all colors by its requests: it holds the exclusive ones and is a
         // reader of the shared ones. Each color is passed on once.
         unsafe {

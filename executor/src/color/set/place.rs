@@ -65,7 +65,7 @@ impl NewSet {
 
     /// Counts a request to which the poster has come.
     #[inline]
-    pub(crate) fn has_come_to(&mut self, request: SetRequest) {
+    pub(crate) fn count_arrival(&mut self, request: SetRequest) {
         debug_assert!(request.is_of(&self.block), "it is a request of this set");
         self.arrived += 1;
     }
@@ -113,7 +113,7 @@ impl<'a> SetPlace<'a> {
         self.held = unsafe { cell.push_link(link.0) };
         if was_raised && self.held.is_none() {
             // The color may be queued in the lane of a lower class.
-            cell.core().fleet.has_raised();
+            cell.core().fleet.note_raised();
         }
     }
 

@@ -23,7 +23,7 @@ enum In {
 
 /// An event that has not committed.
 #[derive(Debug)]
-struct Guest {
+struct Member {
     is_in: In,
     /// The highest context that the event may still reach.
     reach: Context,
@@ -44,7 +44,7 @@ enum Poison {
 /// The order of one domain, as the rules describe it.
 struct Domain {
     mode: Mode,
-    guests: BTreeMap<u64, Guest>,
+    members: BTreeMap<u64, Member>,
     last: Option<u64>,
     committed: Option<u64>,
     /// The ticket of the event that commits now.
@@ -112,7 +112,7 @@ impl Domain {
     fn new(mode: Mode) -> Domain {
         Domain {
             mode,
-            guests: BTreeMap::new(),
+            members: BTreeMap::new(),
             last: None,
             committed: None,
             committing: None,
@@ -124,16 +124,16 @@ impl Domain {
 
     /// Returns `true` if poison covers the event with this ticket.
     fn covers(&self, ticket: u64) -> bool {
-        let repairs = self.guests.get(&ticket).is_some_and(|guest| guest.repairs);
+        let repairs = self.members.get(&ticket).is_some_and(|member| member.repairs);
         let last = self.poison.range(..ticket).next_back();
         !repairs && last.is_some_and(|(_, poison)| *poison == Poison::Begins)
     }
 
     /// Adds an event to the order. Returns `true` if its ticket was there already.
     fn enters_order(&mut self, ticket: u64, reach: Context) -> bool {
-        let before = self.guests.insert(
+        let before = self.members.insert(
             ticket,
-            Guest {
+            Member {
                 is_in: In::None,
                 reach,
                 repairs: false,
@@ -159,8 +159,8 @@ impl Domain {
             DomainStep::Repairs => {
                 self.last = self.last.max(Some(ticket));
                 let is_known = self.enters_order(ticket, Context::Global);
-                if let Some(guest) = self.guests.get_mut(&ticket) {
-                    guest.repairs = true;
+                if let Some(member) = self.members.get_mut(&ticket) {
+                    member.repairs = true;
                 }
                 require(Rule::I1, !is_known, || "takes a ticket that another event has".to_owned())
             }
@@ -181,11 +181,11 @@ impl Domain {
 
     /// Returns the ticket of an event that is in the way of one that enters a context.
     fn in_the_way(&self, ticket: u64, context: Context) -> Option<u64> {
-        let earlier = |(other, guest): (&u64, &Guest)| {
-            let is_in_the_way = match (context, guest.is_in) {
+        let earlier = |(other, member): (&u64, &Member)| {
+            let is_in_the_way = match (context, member.is_in) {
                 (_, In::Global | In::Waiting) => true,
-                (Context::Anon, In::None) => guest.reach == Context::Global,
-                (_, In::None) => guest.reach != Context::None,
+                (Context::Anon, In::None) => member.reach == Context::Global,
+                (_, In::None) => member.reach != Context::None,
                 (Context::Global, In::Anon) => self.mode == Mode::ReadWrite,
                 _ => false,
             };
@@ -193,8 +193,8 @@ impl Domain {
         };
         // A later event is in the way if it is in global, or if it is in anon and excludes a
         // writer.
-        let later = |(other, guest): (&u64, &Guest)| {
-            let is_in_the_way = match guest.is_in {
+        let later = |(other, member): (&u64, &Member)| {
+            let is_in_the_way = match member.is_in {
                 In::Global => true,
                 In::Anon => context == Context::Global && self.mode == Mode::ReadWrite,
                 _ => false,
@@ -202,19 +202,19 @@ impl Domain {
             is_in_the_way.then_some(*other)
         };
         // An event that poison covers no longer enters anything.
-        let mut before = self.guests.range(..ticket);
-        let before = before.find_map(|guest| earlier(guest).filter(|other| !self.covers(*other)));
-        before.or_else(|| self.guests.range(ticket + 1..).find_map(later))
+        let mut before = self.members.range(..ticket);
+        let before = before.find_map(|member| earlier(member).filter(|other| !self.covers(*other)));
+        before.or_else(|| self.members.range(ticket + 1..).find_map(later))
     }
 
     fn enters(&mut self, ticket: u64, context: Context) -> Result {
         let other = self.in_the_way(ticket, context);
-        let first = self.guests.keys().next().copied();
-        let Some(guest) = self.guests.get_mut(&ticket) else { return Ok(()) };
-        let (before, reach) = (guest.is_in, guest.reach);
+        let first = self.members.keys().next().copied();
+        let Some(member) = self.members.get_mut(&ticket) else { return Ok(()) };
+        let (before, reach) = (member.is_in, member.reach);
         let was_waiting = before == In::Waiting;
-        guest.is_in = if context == Context::Global { In::Global } else { In::Anon };
-        let left: Vec<u32> = if was_waiting { guest.deferred.clone() } else { Vec::new() };
+        member.is_in = if context == Context::Global { In::Global } else { In::Anon };
+        let left: Vec<u32> = if was_waiting { member.deferred.clone() } else { Vec::new() };
         require(Rule::I2, matches!(before, In::None | In::Waiting), || {
             format!("goes from {before:?} to {context:?}")
         })?;
@@ -237,33 +237,33 @@ impl Domain {
 
     fn goes_on(&mut self, ticket: u64, step: DomainStep, action: Option<u32>) -> Result {
         let committing = self.committing;
-        let first = self.guests.keys().next().copied();
+        let first = self.members.keys().next().copied();
         let committed = self.committed;
-        let Some(guest) = self.guests.get_mut(&ticket) else { return Ok(()) };
-        let was = guest.is_in;
+        let Some(member) = self.members.get_mut(&ticket) else { return Ok(()) };
+        let was = member.is_in;
         match step {
             DomainStep::Renounces(reach) => {
-                guest.reach = reach;
+                member.reach = reach;
                 Ok(())
             }
             DomainStep::Downgrades => {
-                guest.is_in = In::Anon;
+                member.is_in = In::Anon;
                 require(Rule::I2, was == In::Global, || format!("goes from {was:?} to anon"))
             }
             DomainStep::WaitsToBeAlone => {
-                guest.is_in = In::Waiting;
+                member.is_in = In::Waiting;
                 require(Rule::I9, was == In::Global, || format!("waits to be alone in {was:?}"))
             }
             DomainStep::Leaves(follows) => {
-                (guest.is_in, guest.follows) = (In::Left, follows);
-                if guest.repairs {
+                (member.is_in, member.follows) = (In::Left, follows);
+                if member.repairs {
                     self.poison.insert(ticket, Poison::Ends);
                 }
                 require(Rule::I2, was != In::Left, || "commits twice".to_owned())
             }
             DomainStep::Abandons => {
-                guest.is_in = In::Left;
-                guest.was_abandoned = true;
+                member.is_in = In::Left;
+                member.was_abandoned = true;
                 Ok(())
             }
             DomainStep::Poisons => {
@@ -271,7 +271,7 @@ impl Domain {
                 Ok(())
             }
             DomainStep::Defers(_) => {
-                guest.deferred.extend(action);
+                member.deferred.extend(action);
                 Ok(())
             }
             DomainStep::Commits => {
@@ -303,19 +303,19 @@ impl Domain {
     }
 
     fn has_committed(&mut self, ticket: u64) -> Result {
-        let Some(guest) = self.guests.get_mut(&ticket) else { return Ok(()) };
+        let Some(member) = self.members.get_mut(&ticket) else { return Ok(()) };
         let commits = self.committing.take() == Some(ticket);
-        let left = guest.deferred.len();
-        if guest.is_in == In::Waiting {
+        let left = member.deferred.len();
+        if member.is_in == In::Waiting {
             // The event goes on, alone.
             return require(Rule::I9, left == 0, || {
                 format!("has deferred {left} that did not run")
             });
         }
-        let (was_abandoned, follows) = (guest.was_abandoned, guest.follows);
+        let (was_abandoned, follows) = (member.was_abandoned, member.follows);
         // No sub-event follows an event that poison covers.
         let follows = follows.filter(|_| !self.covers(ticket));
-        self.guests.remove(&ticket);
+        self.members.remove(&ticket);
         self.follow.extend(follows);
         self.committed = Some(ticket);
         require(Rule::I7, commits, || "has committed out of turn".to_owned())?;
@@ -327,11 +327,11 @@ impl Domain {
     /// Removes an action that is dropped without having run, because the runtime ends or poison
     /// covers its event.
     fn drops(&mut self, ticket: u64, action: u32) {
-        let Some(guest) = self.guests.get_mut(&ticket) else { return };
-        guest.deferred.retain(|other| *other != action);
+        let Some(member) = self.members.get_mut(&ticket) else { return };
+        member.deferred.retain(|other| *other != action);
         // The actions of an event that has panicked, or that poison covers, are dropped while later
         // events go on.
-        let ends = self.committing == Some(ticket) && !guest.was_abandoned;
+        let ends = self.committing == Some(ticket) && !member.was_abandoned;
         if ends && !self.covers(ticket) {
             self.dropped.get_or_insert(ticket);
         }
@@ -339,12 +339,12 @@ impl Domain {
 
     fn acts(&mut self, ticket: u64, action: u32) -> Result {
         let (dropped, commits) = (self.dropped, self.committing == Some(ticket));
-        let Some(guest) = self.guests.get_mut(&ticket) else {
+        let Some(member) = self.members.get_mut(&ticket) else {
             return Err((Rule::I7, "has committed before its action runs".to_owned()));
         };
-        let next = guest.deferred.first().copied();
-        guest.deferred.retain(|other| *other != action);
-        let is_in = guest.is_in;
+        let next = member.deferred.first().copied();
+        member.deferred.retain(|other| *other != action);
+        let is_in = member.is_in;
         require(Rule::E11, dropped.is_none_or(|dropped| ticket < dropped), || {
             format!("runs an action, and those of that with ticket {dropped:?} were dropped")
         })?;

@@ -2,7 +2,7 @@
 //!
 //! One lock protects the whole state. It is released while a function of the program runs. Events
 //! are memory of the program, which must not move or free an event between `event_add` and its
-//! deletion, as libevent demands. `State::current` names the callback that the loop runs. A
+//! deletion, as libevent demands. `BaseState::current` names the callback that the loop runs. A
 //! deletion of that event on another thread waits until the callback has returned.
 
 use std::collections::HashMap;
@@ -120,7 +120,7 @@ pub(crate) struct Base {
     looping: AtomicUsize,
     /// An event of this base has, or once had, a color.
     has_colors: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<BaseState>,
     /// Notified when a callback has returned while threads wait for that.
     pub(super) returned: Condvar,
 }
@@ -141,7 +141,7 @@ fn thread_token() -> usize {
 }
 
 /// The state of a base, which its lock protects.
-pub(super) struct State {
+pub(super) struct BaseState {
     /// The base that has this state.
     pub(super) own_base: *mut Base,
     pub(super) poller: Poller,
@@ -311,7 +311,7 @@ impl Base {
     }
 
     fn new(method: Method, config: Limits) -> Option<Base> {
-        let state = State {
+        let state = BaseState {
             own_base: null_mut(),
             poller: Poller::new(method)?,
             fds: Table::default(),
@@ -402,7 +402,7 @@ impl Base {
     pub(super) fn wait_for_return<'a>(
         &'a self,
         mut state: Locked<'a>,
-        runs: impl Fn(&mut State) -> bool,
+        runs: impl Fn(&mut BaseState) -> bool,
     ) -> Locked<'a> {
         while runs(&mut state) {
             state.waiters += 1;
@@ -422,9 +422,9 @@ pub(super) enum Loops {
 
 /// The locked state of a base. Its drop releases the lock, and then drops what has become garbage.
 pub(super) struct Locked<'a> {
-    mutex: &'a Mutex<State>,
+    mutex: &'a Mutex<BaseState>,
     /// `None` while the lock is released.
-    guard: Option<MutexGuard<'a, State>>,
+    guard: Option<MutexGuard<'a, BaseState>>,
 }
 
 impl Locked<'_> {
@@ -449,14 +449,14 @@ impl Locked<'_> {
 }
 
 impl Deref for Locked<'_> {
-    type Target = State;
-    fn deref(&self) -> &State {
+    type Target = BaseState;
+    fn deref(&self) -> &BaseState {
         self.guard.as_ref().expect("the guard is present until the drop")
     }
 }
 
 impl DerefMut for Locked<'_> {
-    fn deref_mut(&mut self) -> &mut State {
+    fn deref_mut(&mut self) -> &mut BaseState {
         self.guard.as_mut().expect("the guard is present until the drop")
     }
 }
@@ -496,7 +496,7 @@ pub(super) fn forget_current(base: *mut Base) {
     );
 }
 
-impl State {
+impl BaseState {
     /// Returns the time that is kept for this round of the loop, or else reads the clock.
     pub(super) fn now(&mut self) -> Timeval {
         if let Some(time) = self.time {
@@ -547,13 +547,13 @@ impl State {
     }
 
     /// Sets the flag that says where the event or callback stands, and counts it.
-    pub(super) fn enter(&mut self, callback: &mut Callback, flag: c_short) {
+    pub(super) fn set_flag(&mut self, callback: &mut Callback, flag: c_short) {
         self.count(callback, 1);
         callback.flags |= flag;
     }
 
     /// Clears the flag that says where the event or callback stands, and counts it.
-    pub(super) fn leave(&mut self, callback: &mut Callback, flag: c_short) {
+    pub(super) fn clear_flag(&mut self, callback: &mut Callback, flag: c_short) {
         self.count(callback, -1);
         callback.flags &= !flag;
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::base::{
-    Base, FLAG_IGNORE_ENV, FLAG_PRECISE_TIMER, Limits, MOST_PRIORITIES, State, Wishes,
+    Base, BaseState, FLAG_IGNORE_ENV, FLAG_PRECISE_TIMER, Limits, MOST_PRIORITIES, Wishes,
     forget_current, or_current, set_current,
 };
 use super::common::plain;
@@ -263,7 +263,7 @@ pub unsafe extern "C" fn event_base_free_nofinalize(base: *mut Base) {
     door("event_base_free_nofinalize", || unsafe { free_base(base, Finalizers::Forget) });
 }
 
-impl State {
+impl BaseState {
     /// Deletes all pending events.
     fn end(&mut self) {
         if let Some(notify) = self.notify.take() {

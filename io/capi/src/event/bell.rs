@@ -5,7 +5,7 @@
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use super::base::State;
+use super::base::BaseState;
 use super::core::{Even, assign_internal};
 use super::layout::{EV_PERSIST, EV_READ, Event, EventFn, flags};
 
@@ -24,7 +24,7 @@ impl Bell {
     /// Makes a bell that calls `call` in the loop of the base when it has been rung.
     ///
     /// Returns `None` if the system refuses the descriptor.
-    pub(super) fn new(state: &mut State, call: EventFn) -> Option<Bell> {
+    pub(super) fn new(state: &mut BaseState, call: EventFn) -> Option<Bell> {
         let fd = open()?;
         // SAFETY: an all-zero `Event` is valid: null pointers, no functions, zero numbers.
         let event = Box::into_raw(unsafe { Box::<Event>::new(std::mem::zeroed()) });
@@ -40,7 +40,7 @@ impl Bell {
     }
 
     /// Deletes the event, so that the loop no longer waits for it.
-    pub(super) fn delete(&self, state: &mut State) {
+    pub(super) fn delete(&self, state: &mut BaseState) {
         // SAFETY: the box of the event lives as long as the bell.
         if unsafe { (*self.event).has(flags::STANDS) } {
             state.delete(self.event, Even::IfFinalizing);

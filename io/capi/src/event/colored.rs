@@ -15,7 +15,7 @@ use std::thread::ThreadId;
 
 use dapple_io::{Interest, Ready, Registration};
 
-use super::base::{Base, Locked, State};
+use super::base::{Base, BaseState, Locked};
 use super::core::{Done, Even};
 use super::fds::of_interest;
 use super::layout::{
@@ -89,7 +89,7 @@ impl AsFd for Watched {
     }
 }
 
-impl State {
+impl BaseState {
     /// Returns the data about the color of an event or callback, if it has one.
     pub(super) fn colored(&mut self, callback: *mut Callback) -> Option<&mut Colored> {
         match self.colored.is_empty() {
@@ -223,7 +223,7 @@ impl State {
     pub(super) fn leave_posted(&mut self, callback: *mut Callback) {
         self.posted.remove(callback as usize);
         // SAFETY: the callback is live and of this base (see the header of `core`).
-        unsafe { self.leave(&mut *callback, flags::ACTIVE) };
+        unsafe { self.clear_flag(&mut *callback, flags::ACTIVE) };
     }
 
     /// Returns the events with a color that wait for a descriptor.
@@ -404,7 +404,7 @@ impl Base {
     }
 }
 
-impl State {
+impl BaseState {
     /// Notes that a callback with a color begins to run on this thread.
     ///
     /// `callback` is null for a finalizer, because another event may get that memory before the

@@ -9,7 +9,7 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::Arc;
 
-use super::base::{Base, State, of_ours, or_current};
+use super::base::{Base, BaseState, of_ours, or_current};
 use super::layout::Event;
 use super::libevent::warn;
 use super::workers::Workers;
@@ -17,7 +17,7 @@ use crate::door::{answer, pointer};
 use crate::runtime::colors::{Color, count, give, key_of, labelled};
 use crate::runtime::runtimes::{DAPPLE_MOST_WORKERS, Runtime, default_workers, malloc_text};
 
-impl State {
+impl BaseState {
     /// Returns the workers, and starts them if there are none.
     fn start_workers(&mut self, call: &str) -> Result<Arc<Workers>, c_int> {
         if self.is_ending {

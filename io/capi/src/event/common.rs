@@ -8,7 +8,7 @@
 use std::ffi::{c_int, c_short, c_void};
 use std::ptr::null_mut;
 
-use super::base::{Base, State};
+use super::base::{Base, BaseState};
 use super::layout::{EV_TIMEOUT, Event, Neighbours, Place, Timeval};
 use super::time::is_before;
 
@@ -40,7 +40,7 @@ pub(super) fn plain(time: Timeval) -> Timeval {
     }
 }
 
-impl State {
+impl BaseState {
     /// Returns the list that a time names, or null if it names none.
     pub(super) fn common_of(&self, time: Timeval) -> *mut Common {
         if time.tv_usec & MAGIC_MASK != MAGIC {

@@ -15,7 +15,7 @@ use std::ffi::{c_int, c_short, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
 
-use super::base::{Base, Notifier, State};
+use super::base::{Base, BaseState, Notifier};
 use super::bell::Bell;
 use super::common::{MICROS_MASK, is_first, plain};
 use super::layout::{
@@ -76,7 +76,7 @@ pub(super) fn event_of(callback: *mut Callback) -> *mut Event {
     callback.cast()
 }
 
-impl State {
+impl BaseState {
     /// Wakes the loop, if it runs on another thread.
     pub(super) fn wake(&mut self) {
         if !self.is_running || self.is_in_loop_thread() {
@@ -131,7 +131,7 @@ impl State {
             if watched == Done::Refused {
                 return Done::Refused;
             }
-            self.enter(&mut ev.callback, flags::INSERTED);
+            self.set_flag(&mut ev.callback, flags::INSERTED);
             self.wake();
         }
         if let Some((time, meaning)) = timeout {
@@ -165,7 +165,7 @@ impl State {
                 due
             }
         };
-        self.enter(&mut ev.callback, flags::TIMEOUT);
+        self.set_flag(&mut ev.callback, flags::TIMEOUT);
         // SAFETY: the event was in neither the heap nor a list, and `list` is null or one of the
         // base's lists.
         unsafe {
@@ -190,7 +190,7 @@ impl State {
         // SAFETY: the event is live (see the header). It has `TIMEOUT`, so it is in the heap or in
         // the list.
         unsafe {
-            self.leave(&mut (*event).callback, flags::TIMEOUT);
+            self.clear_flag(&mut (*event).callback, flags::TIMEOUT);
             let list = self.common_of((*event).timeout);
             match list.is_null() {
                 true => self.timeouts.remove(event),
@@ -237,7 +237,7 @@ impl State {
             self.leave_later(&raw mut ev.callback);
         }
         if ev.has(flags::INSERTED) {
-            self.leave(&mut ev.callback, flags::INSERTED);
+            self.clear_flag(&mut ev.callback, flags::INSERTED);
             match ev.waits_for(EV_SIGNAL) {
                 true => self.unwatch_signal(event),
                 false => self.unwatch(event),
@@ -332,7 +332,7 @@ impl State {
             return false;
         }
         if self.is_colored(callback) {
-            self.enter(cb, flags::ACTIVE);
+            self.set_flag(cb, flags::ACTIVE);
             self.post_active(callback);
             return true;
         }
@@ -349,7 +349,7 @@ impl State {
     pub(super) fn make_active(&mut self, callback: *mut Callback) {
         // SAFETY: the callback is live and of this base (see the header).
         let cb = unsafe { &mut *callback };
-        self.enter(cb, flags::ACTIVE);
+        self.set_flag(cb, flags::ACTIVE);
         self.active_count += 1;
         self.active_events.add(1);
         let queue = usize::from(cb.priority).min(self.active.len() - 1);
@@ -363,7 +363,7 @@ impl State {
     pub(super) fn deactivate(&mut self, callback: *mut Callback) {
         // SAFETY: the callback is live (see the header), and is in the queue of its priority.
         unsafe {
-            self.leave(&mut *callback, flags::ACTIVE);
+            self.clear_flag(&mut *callback, flags::ACTIVE);
             self.active[usize::from((*callback).priority)].remove(callback);
         }
         self.active_count -= 1;
@@ -389,7 +389,7 @@ impl State {
         if self.is_colored(callback) {
             return self.activate_callback(callback);
         }
-        self.enter(cb, flags::ACTIVE_LATER);
+        self.set_flag(cb, flags::ACTIVE_LATER);
         self.active_count += 1;
         self.active_events.add(1);
         // SAFETY: the callback is in no queue, and is live while it is in this one (see the
@@ -402,7 +402,7 @@ impl State {
     pub(super) fn leave_later(&mut self, callback: *mut Callback) {
         // SAFETY: the callback is live (see the header), and is in the queue `later`.
         unsafe {
-            self.leave(&mut *callback, flags::ACTIVE_LATER);
+            self.clear_flag(&mut *callback, flags::ACTIVE_LATER);
             self.later.remove(callback);
         }
         self.active_count -= 1;
@@ -426,7 +426,7 @@ impl State {
     }
 }
 
-impl State {
+impl BaseState {
     /// Checks that the flags and counts agree with the queues.
     ///
     /// # Panics

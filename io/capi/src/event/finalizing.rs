@@ -8,7 +8,7 @@
 use std::ffi::{c_int, c_uint};
 use std::ptr::null_mut;
 
-use super::base::{Base, State, or_current};
+use super::base::{Base, BaseState, or_current};
 use super::core::{Even, event_of};
 use super::layout::{Call, Callback, EV_FINALIZE, Event, FinalizeFn, SelfFn, closure, flags};
 use super::libevent::warn;
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn event_free_finalize(
     door("event_free_finalize", || unsafe { finalize(event, call, closure::EVENT_FINALIZE_FREE) })
 }
 
-impl State {
+impl BaseState {
     /// Cancels a callback or event, and activates its finalizer.
     fn finalize_callback(&mut self, callback: *mut Callback, call: Option<SelfFn>) {
         // SAFETY: the callback is live and of this base, as the callers guarantee (see `events`).

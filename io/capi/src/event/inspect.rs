@@ -6,7 +6,7 @@
 
 use std::ffi::{c_int, c_short, c_uint, c_void};
 
-use super::base::{Base, State};
+use super::base::{Base, BaseState};
 use super::bases::must;
 use super::common::plain;
 use super::core::event_of;
@@ -58,7 +58,7 @@ pub unsafe extern "C" fn event_base_get_max_events(
 /// Returns the events of a base that are not internal, each once.
 ///
 /// Events that are only in `later` are missing, and so are those that only the runtime watches.
-pub(super) fn all_events(state: &State) -> Vec<*mut Event> {
+pub(super) fn all_events(state: &BaseState) -> Vec<*mut Event> {
     let mut all: Vec<_> = state.fds.events().into_iter().chain(state.signals.events()).collect();
     let has = |event: *mut Event, flag: c_short| {
         // SAFETY: an event that is pending or active is live.

@@ -137,7 +137,7 @@ impl Poller {
     }
 
     /// Puts back the memory of a wait that has ended.
-    pub(super) fn give_back(&mut self, wait: Wait) {
+    pub(super) fn put_back(&mut self, wait: Wait) {
         match (self, wait) {
             (Poller::Epoll { events, .. }, Wait::Epoll(_, taken)) => *events = taken,
             (Poller::Poll { spare, .. }, Wait::Poll(taken)) => *spare = taken,

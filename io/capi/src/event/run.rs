@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_short};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::base::{Base, Locked, Loops, State};
+use super::base::{Base, BaseState, Locked, Loops};
 use super::common::{MICROS_MASK, plain};
 use super::core::{Even, event_of};
 use super::fds::of_interest;
@@ -125,7 +125,7 @@ impl Base {
             None => wait.wait(millis, &mut ready),
         };
         let mut state = self.lock();
-        state.poller.give_back(wait);
+        state.poller.put_back(wait);
         match waited {
             Ok(()) | Err(libc::EINTR) => {}
             Err(error) => {
@@ -312,7 +312,7 @@ impl Base {
     }
 }
 
-impl State {
+impl BaseState {
     /// Returns how long the loop may wait, in milliseconds, or -1 if there is no limit.
     fn time_to_wait(&mut self) -> c_int {
         let first = self.timeouts.first();

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
-use super::base::{Base, State};
+use super::base::{Base, BaseState};
 use super::bell::{Bell, heard, ring};
 use super::core::Done;
 use super::layout::{EV_SIGNAL, Event};
@@ -48,7 +48,7 @@ extern "C" fn caught(signal: c_int) {
     }
 }
 
-impl State {
+impl BaseState {
     /// Makes this base the owner of the process's signals.
     pub(super) fn own_signals(&mut self) {
         let Some(pipe) = &self.signal_pipe else { return };

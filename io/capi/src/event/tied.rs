@@ -13,7 +13,7 @@ use std::ffi::{c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::Arc;
 
-use super::base::{Base, State, of_ours};
+use super::base::{Base, BaseState, of_ours};
 use super::colored::Stays;
 use super::colors::color_for;
 use super::core::{Done, Even, Meaning, event_of};
@@ -34,7 +34,7 @@ pub(super) struct Ties {
 struct Tie {
     color: Arc<Color>,
     kind: Kind,
-    /// The events and callbacks known to be tied: keys of `State::colored`.
+    /// The events and callbacks known to be tied: keys of `BaseState::colored`.
     known: Vec<usize>,
 }
 
@@ -56,7 +56,7 @@ type OfGroup = unsafe extern "C" fn(*mut Bufferevent, *mut c_void) -> c_int;
 type OfNoGroup = unsafe extern "C" fn(*mut Bufferevent) -> c_int;
 type OfListener<R> = unsafe extern "C" fn(*mut Listener) -> R;
 
-impl State {
+impl BaseState {
     /// Returns `true` if an event or callback has a color. One that is tied gets its color here.
     #[inline]
     pub(super) fn is_colored(&mut self, callback: *mut Callback) -> bool {
@@ -378,7 +378,7 @@ pub unsafe extern "C" fn bufferevent_set_color(
     })
 }
 
-impl State {
+impl BaseState {
     /// Ties everything that belongs to bufferevents to a color, or unties it.
     ///
     /// # Safety
@@ -464,7 +464,7 @@ pub unsafe extern "C" fn evconnlistener_set_color(
     })
 }
 
-impl State {
+impl BaseState {
     /// Returns the event of a listener if it waits or is tied, otherwise null.
     fn event_of_listener(&mut self, listener: *mut Listener, fd: c_int) -> *mut Event {
         let tied = self.ties.by_argument.get(&(listener as usize));

@@ -33,7 +33,7 @@ pub type CloneFunction = Option<unsafe extern "C" fn(state: *const c_void) -> *m
 
 /// A state, and the events that are ordered by it.
 pub struct Domain {
-    inner: Inner<State>,
+    inner: Inner<DomainState>,
     owner: Arc<Owner>,
 }
 
@@ -41,7 +41,7 @@ pub struct Domain {
 ///
 /// It must not be kept after the step, or used on another thread.
 pub struct Token {
-    event: DynCx<State>,
+    event: DynCx<DomainState>,
     owner: Arc<Owner>,
     next: Next,
 }
@@ -55,7 +55,7 @@ enum Next {
 }
 
 /// A state of the program, with the functions that copy and free it.
-struct State {
+struct DomainState {
     state: *mut c_void,
     clone: CloneFunction,
     free: Function,
@@ -63,25 +63,25 @@ struct State {
 
 // SAFETY: the program guarantees that the state may be used on all threads, by several readers or
 // one writer at a time (see `runtime/mod.rs`). Nothing here reads what the pointer leads to.
-unsafe impl Send for State {}
+unsafe impl Send for DomainState {}
 // SAFETY: see `Send`: no code here uses more than the address.
-unsafe impl Sync for State {}
+unsafe impl Sync for DomainState {}
 
-impl Clone for State {
-    fn clone(&self) -> State {
+impl Clone for DomainState {
+    fn clone(&self) -> DomainState {
         // SAFETY: the program guarantees that its function may be called with its state (see
         // `runtime/mod.rs`). Without the function the domain is in read_write mode, which makes no
         // clones.
         let state = self.clone.map_or(null_mut(), |clone| unsafe { clone(self.state) });
-        State { state, ..*self }
+        DomainState { state, ..*self }
     }
 }
 
-impl Drop for State {
+impl Drop for DomainState {
     fn drop(&mut self) {
         if let Some(free) = self.free {
             // SAFETY: the program guarantees that its function may be called once with its state
-            // (see `runtime/mod.rs`). Each `State` is dropped once.
+            // (see `runtime/mod.rs`). Each `DomainState` is dropped once.
             unsafe { free(self.state) };
         }
     }
@@ -97,7 +97,7 @@ fn context_of(context: c_int) -> Result<Context, c_int> {
 }
 
 /// Runs a step, and then does what the step has asked for.
-fn step(event: DynCx<State>, owner: Arc<Owner>, callee: Callee<Step, NoColor>) -> Done {
+fn step(event: DynCx<DomainState>, owner: Arc<Owner>, callee: Callee<Step, NoColor>) -> Done {
     let mut token = Token { event, owner, next: Next::Commit };
     callee.step("a step of an event", &raw mut token);
     let Token { event, owner, next } = token;
@@ -171,7 +171,7 @@ pub unsafe extern "C" fn dapple_domain_new(
         if !label.is_null() {
             builder = builder.label(&std::ffi::CStr::from_ptr(label).to_string_lossy());
         }
-        let state = State { state, clone, free };
+        let state = DomainState { state, clone, free };
         let inner = match clone {
             Some(_) => builder.snapshot(owner.handle(), state),
             None => builder.read_write(owner.handle(), state),
@@ -222,7 +222,7 @@ pub unsafe extern "C" fn dapple_domain_post_from(
         domain.owner.check_open()?;
         let owner = Arc::clone(&domain.owner);
         let callee = Callee::new(call, argument, drop, NO_COLOR, &owner);
-        let begins = move |event: DynCx<State>| step(event, owner, callee);
+        let begins = move |event: DynCx<DomainState>| step(event, owner, callee);
         domain.inner.event_dyn_from(site(file, line), highest, begins);
         Ok(())
     })

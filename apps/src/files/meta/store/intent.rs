@@ -13,19 +13,19 @@ pub(in crate::files) enum Intent {
     Copy { from: DavPath, to: DavPath, inode: u64, deep: bool },
     /// A move. It was made if `to` is `inode`. Then `left`, if there is one, may still be at
     /// `from`, and has to be deleted.
-    Move { from: DavPath, to: DavPath, inode: u64, left: Option<Left> },
+    Move { from: DavPath, to: DavPath, inode: u64, left: Option<Leftover> },
 }
 
 /// The resource that a move may leave at its source. It is deleted only if inode and modification
 /// time match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::files) struct Left {
+pub(in crate::files) struct Leftover {
     pub(super) inode: u64,
     pub(super) modified: u64,
 }
 
-impl Left {
-    pub(in crate::files) fn of(found: &Found) -> Left {
-        Left { inode: found.inode, modified: found.version.modified as u64 }
+impl Leftover {
+    pub(in crate::files) fn of(found: &Found) -> Leftover {
+        Leftover { inode: found.inode, modified: found.version.modified as u64 }
     }
 }

@@ -28,7 +28,7 @@ use redb::{Database, ReadableDatabase, ReadableTable};
 
 use self::tables::{INTENTS, PROPERTIES};
 pub(in crate::files) use self::{
-    intent::{Intent, Left},
+    intent::{Intent, Leftover},
     view::View,
 };
 

@@ -2,7 +2,7 @@
 
 use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 
-use super::intent::{Intent, Left};
+use super::intent::{Intent, Leftover};
 use super::{Property, Result, StoreError, Unsettled};
 use crate::files::dav::xml::Name;
 use crate::files::path::DavPath;
@@ -99,7 +99,8 @@ pub(super) fn record(intent: &Intent) -> Record<'_> {
             (if *deep { 1 } else { 3 }, from.as_bytes(), to.as_bytes(), *inode, NONE, 0)
         }
         Intent::Move { from, to, inode, left } => {
-            let Left { inode: left, modified } = left.unwrap_or(Left { inode: NONE, modified: 0 });
+            let Leftover { inode: left, modified } =
+                left.unwrap_or(Leftover { inode: NONE, modified: 0 });
             (2, from.as_bytes(), to.as_bytes(), *inode, left, modified)
         }
     }
@@ -111,7 +112,7 @@ pub(super) fn intent((kind, from, to, inode, left, modified): Record<'_>) -> Int
         0 => Intent::Delete { path: from, inode },
         1 | 3 => Intent::Copy { from, to, inode, deep: kind == 1 },
         _ => {
-            let left = (left != NONE).then_some(Left { inode: left, modified });
+            let left = (left != NONE).then_some(Leftover { inode: left, modified });
             Intent::Move { from, to, inode, left }
         }
     }

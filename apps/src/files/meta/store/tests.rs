@@ -62,7 +62,7 @@ fn properties_follow_what_was_done_and_only_that() {
         from: path("a"),
         to: path("b"),
         inode: 7,
-        left: Some(Left { inode: 9, modified: 10 }),
+        left: Some(Leftover { inode: 9, modified: 10 }),
     };
     let number = store.intend(&moved).unwrap();
     assert_eq!(store.intents().unwrap(), [(number, moved.clone())]);

@@ -21,14 +21,14 @@ pub(super) struct RegisteredAt {
 }
 
 /// The timer of a connection.
-pub(super) struct Limit {
+pub(super) struct ConnTimer {
     pub(super) until: Instant,
     pub(super) timer: Timer,
     /// Tells [`Unfired`] that the timer has fired or was cancelled.
     pub(super) is_over: Option<Arc<AtomicBool>>,
 }
 
-impl Limit {
+impl ConnTimer {
     pub(super) fn cancel(self) {
         self.is_over.iter().for_each(|is_over| is_over.store(true, Ordering::Relaxed));
         self.timer.cancel();
@@ -40,14 +40,14 @@ impl Limit {
 /// If it is dropped before the timer has fired or was cancelled, that runtime ends. The connection
 /// is then closed, because nothing would notice a silent peer.
 pub(super) struct Unfired {
-    pub(super) place: RegisteredAt,
+    pub(super) registered: RegisteredAt,
     pub(super) is_over: Arc<AtomicBool>,
 }
 
 impl Drop for Unfired {
     fn drop(&mut self) {
         if !self.is_over.load(Ordering::Relaxed)
-            && let Some(entry) = self.place.entry()
+            && let Some(entry) = self.registered.entry()
         {
             entry.tell(News::Refused);
         }
@@ -71,7 +71,7 @@ impl RegisteredAt {
         self.reactor.find(*self.token.get()?)
     }
 
-    pub(super) fn leave(&self) {
+    pub(super) fn deregister(&self) {
         if let Some(token) = self.token.get() {
             self.reactor.forget(*token);
         }

@@ -27,19 +27,19 @@ const HELD: usize = 1;
 const AGAIN: usize = 2;
 
 /// The state of the passes; see the module.
-pub(crate) struct Undertaking {
+pub(crate) struct Disposal {
     state: AtomicUsize,
 }
 
-impl Undertaking {
+impl Disposal {
     pub(crate) fn new() -> Self {
-        Undertaking { state: AtomicUsize::new(FREE) }
+        Disposal { state: AtomicUsize::new(FREE) }
     }
 
     /// Makes sure that everything that was queued before is disposed of: by calling `pass`, or by
     /// the thread that makes a pass already. `patience` is the number of times to yield and look
     /// again while another thread does.
-    pub(crate) fn undertake(&self, mut patience: u32, mut pass: impl FnMut()) {
+    pub(crate) fn claim(&self, mut patience: u32, mut pass: impl FnMut()) {
         // The push comes before the request.
         fence(Ordering::SeqCst);
         loop {
