@@ -192,7 +192,7 @@ fn n8_a_body_that_is_sent_at_the_end_of_the_program_is_sent_whole_and_is_the_las
     zip::ZipArchive::new(Cursor::new(zip.body)).unwrap();
     assert!(client.is_closed());
     let (status, rest) = web.end();
-    assert!(status == Some(0) && rest.contains("every connection was closed in order"), "{rest}");
+    assert!(status == Some(0) && rest.contains("all connections were closed in order"), "{rest}");
 }
 
 #[test]

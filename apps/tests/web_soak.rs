@@ -283,7 +283,7 @@ fn n5_those_who_have_gone_leave_nothing_behind() {
         web.signal(libc::SIGTERM);
         let (status, said) = web.end();
         assert_eq!(status, Some(0), "{said}");
-        assert!(said.contains("every connection was closed in order"), "{said}");
+        assert!(said.contains("all connections were closed in order"), "{said}");
     }
 }
 

@@ -39,7 +39,15 @@ fn n7_tls_is_not_spoken_over_unix_sockets() {
     let output = command(&["--tls", "dev", "--listen", &socket]).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(said.contains("TLS is spoken over TCP only"), "{said}");
+    assert!(said.contains("TLS works over TCP only"), "{said}");
+}
+
+#[test]
+fn two_folders_are_refused() {
+    let output = command(&["--tls", "dev", "one", "--list", "two"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("there are two folders, one and two"), "{said}");
 }
 
 /// Starts a server over TLS. Returns it and its URL.
@@ -164,7 +172,7 @@ fn n7_another_certificate_is_read_at_hangup_and_a_bad_one_is_told() {
     web.signal(libc::SIGTERM);
     let (status, rest) = web.end();
     assert_eq!(status, Some(0));
-    assert!(rest.contains("every connection was closed in order"), "{rest}");
+    assert!(rest.contains("all connections were closed in order"), "{rest}");
 }
 
 #[test]
@@ -175,7 +183,7 @@ fn n7_bad_certificates_are_told_at_the_start() {
     for (args, expected) in [
         (&["--tls", "x"][..], "--tls takes a certificate and a key, or `dev`"),
         (&["--tls", "/nothing", "/nothing"], "/nothing: "),
-        (&["--redirect-from", "127.0.0.1:0"], "--redirect-from sends to TLS"),
+        (&["--redirect-from", "127.0.0.1:0"], "--redirect-from needs --tls"),
         (&["--tls", bad, bad], "a.txt: "),
     ] {
         let output = command(args).args(["--listen", "127.0.0.1:0"]).output().unwrap();

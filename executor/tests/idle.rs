@@ -362,6 +362,7 @@ fn memory_of_a_peak_is_given_back() {
 /// E10: a label may contain any characters, and every format keeps it apart from its own syntax.
 #[test]
 fn e10_labels_are_escaped_in_every_format() {
+    let _alone = alone();
     let rt =
         Runtime::builder().workers(1).histograms(dapple::Histogramming::Exact).build().unwrap();
     let h = rt.handle();
@@ -417,6 +418,7 @@ fn e10_labels_are_escaped_in_every_format() {
 
 #[test]
 fn e16_a_handle_waits_until_nothing_runs() {
+    let _alone = alone();
     let rt = Runtime::builder().workers(2).build().unwrap();
     let (h, color) = (rt.handle(), rt.handle().new_color());
     let runs = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));

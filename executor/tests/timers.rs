@@ -159,6 +159,20 @@ fn e8_every_can_be_cancelled_by_its_own_call() {
     assert_eq!(rx.iter().collect::<Vec<_>>(), [1, 2, 3]);
 }
 
+/// E11: a timer that a shutdown refuses is dropped and counted, whether it would fire once or again
+/// and again.
+#[test]
+fn e11_timers_of_a_runtime_that_has_ended_are_counted_as_dropped() {
+    let rt = runtime(1);
+    let h = rt.handle();
+    rt.shutdown(Duration::ZERO);
+    let (color, before) = (h.default_color(), h.metrics().dropped());
+    h.post_after(MS, &color, |_| unreachable!());
+    assert_eq!(h.metrics().dropped(), before + 1);
+    h.every(MS, &color, |_| unreachable!());
+    assert_eq!(h.metrics().dropped(), before + 2);
+}
+
 #[test]
 #[should_panic(expected = "must not be zero")]
 fn every_refuses_no_period() {

@@ -121,6 +121,17 @@ fn n10_connecting_takes_no_longer_than_its_limit_and_may_be_aborted() {
 }
 
 #[test]
+fn n10_only_addresses_may_be_in_brackets() {
+    let (rt, io) = start(1);
+    let found = rt.block_on(io.lookup("[::1]", 80)).unwrap();
+    assert_eq!(found, ["[::1]:80".parse().unwrap()]);
+    for host in ["", "[]", "[localhost]", "[example.org]", "a\0b"] {
+        let error = rt.block_on(io.lookup(host, 80)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{host:?}");
+    }
+}
+
+#[test]
 fn n10_a_local_address_is_chosen() {
     let (rt, io) = start(1);
     let server = TcpListener::bind("127.0.0.1:0").unwrap();

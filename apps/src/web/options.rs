@@ -320,7 +320,12 @@ impl Options {
         let reach =
             Reach { has_hidden: args.get_flag("hidden"), leads_out: args.get_flag("follow-links") };
         let (tls, behind_tls) = tls(args)?;
-        let dir = behind_tls.or(args.get_one::<PathBuf>("dir").map(PathBuf::as_path));
+        let dir = args.get_one::<PathBuf>("dir").map(PathBuf::as_path);
+        if let (Some(one), Some(other)) = (behind_tls, dir) {
+            let (one, other) = (one.display(), other.display());
+            return Err(format!("there are two folders, {one} and {other}"));
+        }
+        let dir = behind_tls.or(dir);
         let site = Content::open(dir, reach)?;
         let figures_for = match (args.get_flag("metrics-public"), args.get_flag("metrics"), &site) {
             (true, _, _) => FiguresFor::Everybody,

@@ -180,10 +180,11 @@ struct Periodic<F> {
 }
 
 impl<F: FnMut(&mut Cx) + Send + 'static> Periodic<F> {
-    fn arm(self: Box<Self>) {
+    /// Returns `false` if the runtime no longer arms timers.
+    fn arm(self: Box<Self>) -> bool {
         let (color, next, site) = (self.color.clone(), self.next, self.site);
         let state = Arc::clone(&self.state);
-        arm(color, next, &state, site, move |cx| self.run(cx));
+        arm(color, next, &state, site, move |cx| self.run(cx))
     }
 
     fn run(self: Box<Self>, cx: &mut Cx) {
@@ -195,7 +196,8 @@ impl<F: FnMut(&mut Cx) + Send + 'static> Periodic<F> {
                     let now = me.color.core().clock().now();
                     let missed = now.saturating_sub(me.next) / me.period;
                     me.next = me.next.saturating_add((missed + 1).saturating_mul(me.period));
-                    me.arm();
+                    // At a shutdown the timer ends with the call that it has just made.
+                    let _ = me.arm();
                 }
             }
         }
@@ -333,7 +335,9 @@ impl Handle {
         let next = core.clock().now().saturating_add(period);
         let color = color.clone();
         let periodic = Periodic { f, period, next, state: Arc::clone(&state), color, site };
-        Box::new(periodic).arm();
+        if !Box::new(periodic).arm() {
+            core.count_dropped(1);
+        }
         Timer { state, core }
     }
 }

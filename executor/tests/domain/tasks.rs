@@ -78,6 +78,39 @@ fn i7_a_commit_that_is_awaited_has_happened() {
     });
 }
 
+/// I10: events that wait for a context or for their commit occupy no thread: the only worker runs
+/// other events meanwhile, which end the wait.
+#[test]
+fn i10_an_event_that_waits_takes_no_thread() {
+    let rt = Runtime::builder().workers(1).build().unwrap();
+    let (h, log) = (rt.handle(), Log::default());
+    let d = Domain::read_write(&h, 0);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let also_over = Arc::clone(&is_over);
+    let reader = d.spawn_anon(move |n| async move {
+        let a = n.anon().await?;
+        while !also_over.load(SeqCst) {
+            yield_now().await;
+        }
+        a.commit().await?;
+        Ok::<_, JoinError>(())
+    });
+    let also = log.clone();
+    d.global(move |g| {
+        also.add("entered");
+        let also = also.clone();
+        g.defer(move |_| also.add("committed"));
+    });
+    let also = log.clone();
+    h.post(&h.new_color(), move |_| {
+        also.add("another color");
+        is_over.store(true, SeqCst);
+    });
+    assert_eq!(reader.join().unwrap(), Ok(()));
+    rt.wait_idle();
+    assert_eq!(log.read(), ["another color", "entered", "committed"]);
+}
+
 #[test]
 fn i2_i3_async_events_read_in_anon_and_go_on_as_sub_events() {
     in_both_modes(vec![0], |rt, d| {

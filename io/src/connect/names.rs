@@ -135,18 +135,19 @@ impl Io {
     /// ```
     #[doc(alias = "getaddrinfo")]
     pub async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        // An IPv6 address may be in brackets, as in a URL.
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        if let Ok(address) = bare.parse::<IpAddr>() {
+        // An IPv6 address may be in brackets, as in a URL, and nothing else.
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if let Ok(address) = bare.unwrap_or(host).parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        if host.is_empty() || host.contains('\0') {
+        let is_scoped = bare.is_some_and(|bare| bare.contains(':'));
+        if host.is_empty() || host.contains('\0') || bare.is_some() && !is_scoped {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a host name"));
         }
         let line = Arc::clone(&self.driver().names.0);
         let most = (self.handle().offload_threads() / 2).clamp(1, MOST);
         let turn = InLine { line, most, waiting: None }.await;
-        let host = bare.to_owned();
+        let host = bare.unwrap_or(host).to_owned();
         let work = self.handle().offload(move || {
             let _turn = turn;
             (host.as_str(), port).to_socket_addrs().map(Vec::from_iter)

@@ -77,7 +77,7 @@ impl Throttle {
         let Some(address) = addresses.get_mut(&network(peer)) else { return Ok(now) };
         let turn = address.next.max(now);
         if turn > now + PATIENCE {
-            return Err(Admission::NotBefore((turn - now).as_secs().max(1)));
+            return Err(Admission::NotBefore((turn - now).as_secs_f64().ceil() as u64));
         }
         address.next = turn + delay(address.failures());
         Ok(turn)
