@@ -115,7 +115,7 @@ fn a_page_has_all_experiments() {
     }
     assert!(page.contains("dapple lab all --quick"), "{page}");
     // No rule was broken, whatever the measured figures are.
-    let rules = "nothing is lost or doubled<td>so it was in all";
+    let rules = "nothing is lost or doubled<td>true in all";
     assert!(page.contains(rules), "{page}");
     let files = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(files, 6, "the page, and five charts");
@@ -179,7 +179,7 @@ fn e13_a_storm_refuses_what_it_cannot_run() {
     for (args, why) in [
         (&["--only", "wind"][..], "possible values: posts, sets"),
         (&["--seeds", "0"], "0 is not in 1.."),
-        (&["--from", "18446744073709551615"], "there is no seed behind"),
+        (&["--from", "18446744073709551615"], "there is no seed after"),
     ] {
         let Some(output) = storm(args) else { return };
         assert_eq!(output.status.code(), Some(2), "{args:?}");

@@ -52,7 +52,7 @@ pub enum System {
     PlainLoop,
     /// Uncolored events that reach no state: the cost of an event by itself.
     Post,
-    /// Events in none of a domain: its state is not touched.
+    /// Events of a domain in the context none, which do not touch the state.
     None,
     /// A domain in snapshot mode, with reads in anon and writes in global.
     Snapshot,

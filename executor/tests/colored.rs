@@ -211,7 +211,7 @@ fn c13_a_value_that_was_reached_when_its_event_panicked_is_poisoned() {
         *also_c.get_mut(cx) += 1;
         let mut b = also_b.get_mut(cx);
         *b += 1;
-        panic!("while b is held, and c is not any more");
+        panic!("while b is held, and c no longer");
     });
     rt.wait_idle();
     assert!(a.is_poisoned() && b.is_poisoned() && !c.is_poisoned());

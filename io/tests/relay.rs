@@ -182,7 +182,7 @@ impl Protocol for Tells {
         if let Some(question) = self.1 {
             conn.send(question.as_bytes());
             conn.shutdown_write();
-            conn.send(b"not sent any more");
+            conn.send(b"not sent");
             assert!(!conn.is_closed());
         }
     }

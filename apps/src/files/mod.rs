@@ -93,7 +93,7 @@ pub(crate) fn command() -> Command {
                 .value_name("DIR")
                 .required(true)
                 .value_parser(value_parser!(PathBuf))
-                .help("The folder"),
+                .help("The folder to serve"),
         )
         .args(of_address())
         .arg(state)

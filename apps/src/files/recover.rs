@@ -46,7 +46,8 @@ fn was_done(share: &Share, intent: &Intent) -> io::Result<bool> {
                 && Some(Leftover::of(&found)) == *left
                 && let Err(error) = share.delete(from, &found).and_then(Trash::remove)
             {
-                tracing::warn!(%error, ?from, "cannot remove the source of a finished move");
+                let why = "cannot remove what a finished move has left at its source";
+                tracing::warn!(%error, ?from, "{why}");
             }
             Ok(true)
         }

@@ -145,7 +145,7 @@ mod tests {
         let plot = Plot::Bars(vec![Group { name: "group".to_owned(), bars }]);
         let report = Report {
             name: "stream".to_owned(),
-            setting: "so many nodes".to_owned(),
+            setting: "32 nodes".to_owned(),
             machine: String::new(),
             tables: vec![table],
             charts: vec![Chart::new("n", "chart", "s", plot)],
@@ -170,7 +170,7 @@ mod tests {
             "a debug build",
             "This was a quick run",
             "failed: no &amp; more",
-            "<code>dapple lab stream</code>: so many nodes</p>",
+            "<code>dapple lab stream</code>: 32 nodes</p>",
             "caption &lt;1&gt;",
             "<th>a &amp; b</th>",
             "<td>1.50</td>",

@@ -40,7 +40,10 @@ impl FromFile {
     /// Removes what the command line overrides: the folder, because there is only one, and the
     /// addresses, because a user who names an address does not want to listen elsewhere, too.
     fn beside(mut self, args: &ArgMatches) -> FromFile {
-        if args.contains_id("dir") {
+        // A second value of `--tls dev` is the folder, too.
+        let tls: Vec<&PathBuf> = args.get_many("tls").into_iter().flatten().collect();
+        let names_folder = matches!(tls[..], [dev, _] if dev.as_os_str() == "dev");
+        if args.contains_id("dir") || names_folder {
             self.folder = None;
         }
         if args.contains_id("listen") {
@@ -166,6 +169,9 @@ mod tests {
         assert_eq!(args.get_many::<dapple_io::Addr>("listen").unwrap().count(), 1);
         assert_eq!(args.get_one::<PathBuf>("dir"), Some(&PathBuf::from("/other")));
         assert_eq!(args.get_one::<PathBuf>("tls"), Some(&PathBuf::from("dev")));
+        let dev = ["--tls", "dev", "/other"].map(OsString::from);
+        let args = super::super::command().no_binary_name(true).get_matches_from(&dev);
+        assert_eq!(arguments(text).unwrap().beside(&args).folder, None);
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn command() -> Command {
                     Ok(n @ 1..=64) => Ok(n),
                     _ => Err("a number from 1 to 64"),
                 })
-                .help("With so many workers; may be repeated [default: 1 and 2]"),
+                .help("The number of workers. May be repeated [default: 1 and 2]"),
         )
         .arg(
             Arg::new("system")

@@ -175,8 +175,8 @@ impl Spiped {
 
     /// Kills the process.
     fn ended(&self) -> io::Result<()> {
-        // SAFETY: `kill` takes no pointers. The process is our child and is waited for only in
-        // `drop`, so the kernel cannot have reused its id.
+        // SAFETY: `kill` takes no pointers. The process is our child and is waited for, after
+        // `start` has returned it, only in `drop`, so the kernel cannot have reused its id.
         match unsafe { libc::kill(self.pid(), libc::SIGKILL) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),

@@ -12,7 +12,7 @@ pub(crate) struct Labels(RwLock<Vec<Arc<str>>>);
 
 impl Labels {
     /// Returns the number of a label, and adds the name if it is new. Returns 0 if the name is
-    /// empty or [`MOST`] names are in use.
+    /// empty, or if it is new and [`MOST`] names are in use.
     pub(crate) fn intern(&self, name: &str) -> u32 {
         // In a text format an empty label cannot be told from no label.
         if name.is_empty() {

@@ -211,10 +211,12 @@ impl<F: FnMut(&mut Cx) + Send + 'static> Periodic<F> {
 impl Handle {
     /// Posts `f` to `color` after `delay`, never earlier.
     ///
-    /// It is posted at most about 1 ms later, unless the worker is busy. The timer keeps the color.
+    /// It is posted at most about 1 ms later, unless the worker is busy. The timer keeps the color
+    /// alive.
     ///
     /// Timers of one color that are armed on one worker are posted by deadline, then by creation.
-    /// When a shutdown begins, timers that have not fired are dropped and counted.
+    /// When a shutdown begins, timers that have not fired are dropped and counted. So is a timer
+    /// that is made after that.
     ///
     /// # Examples
     ///

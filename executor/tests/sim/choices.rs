@@ -53,7 +53,7 @@ fn e13_a_wait_may_end_early() {
     let failure = sim::find(&sim::Config::new(), body).expect("some wait ends early");
     let saved = failure.saved.as_ref().unwrap();
     assert!(saved.to_string().contains(" early-wake 0 for "), "{failure}");
-    assert!(failure.story.contains("begins a wait that ends after"), "{failure}");
+    assert!(failure.story.contains("begins a wait that ends early, after"), "{failure}");
     let again = sim::replay(&sim::Config::new(), saved, body);
     assert_eq!(again.failure, Some(failure.message));
 }

@@ -86,7 +86,10 @@ fn e13_a_program_that_is_another_one_each_time_is_told_so() {
     };
     assert!(sim::find(&sim::Config::new().seeds(0..20), body).is_none());
     let failure = sim::find(&sim::Config::new().seeds(0..20).run_twice(), body).unwrap();
-    assert!(failure.message.starts_with("it is not the same run each time: event "), "{failure}");
+    assert!(
+        failure.message.starts_with("the run differs when it is repeated: event "),
+        "{failure}"
+    );
     assert!(failure.message.contains(file!()), "{failure}");
     // A program that is the same each time has nothing to report.
     let same = |_: &sim::Sim| {

@@ -2,8 +2,15 @@
 use super::{pages, sources};
 
 /// The words that the project does not use, and what to write instead.
-const INSTEAD: [(&str, &str); 7] = [
+const INSTEAD: [(&str, &str); 14] = [
     ("whoever", "the actor's name, or: those who"),
+    ("such a one", "the noun"),
+    ("so many", "the number"),
+    ("can not", "cannot"),
+    ("any more", "no longer"),
+    ("is to be seen", "shows"),
+    ("to be had", "available"),
+    ("thereby", "so"),
     ("its begin", "its start"),
     ("the begin", "the start"),
     ("beside the workers", "on the blocking pool"),

@@ -14,6 +14,7 @@ fn leaked(program: &Path, part: &str) -> u64 {
     let output = Command::new(program).arg(part).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!errors.contains("ERROR: AddressSanitizer"), "{part}: {errors}");
+    assert!(output.status.code().is_some(), "{part}: {errors}");
     let Some(line) = errors.lines().find(|line| line.starts_with("SUMMARY")) else { return 0 };
     let bytes = line.split_once("Sanitizer: ").and_then(|(_, rest)| rest.split(' ').next());
     bytes.and_then(|bytes| bytes.parse().ok()).unwrap_or_else(|| panic!("{part}: {line}"))

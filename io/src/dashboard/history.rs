@@ -206,7 +206,8 @@ impl History {
         &self.before.metrics
     }
 
-    /// Returns the tag of a series in an interval log. It is that of [`Metrics::write_hlog`].
+    /// Returns the tag of a series in an interval log. It is that of [`Metrics::write_hlog`],
+    /// except that names which differ only in characters that no tag has get the same tag.
     pub(super) fn tag(&self, series: usize) -> String {
         let own = if series < MEASURES.len() { "" } else { "own/" };
         let fits = |c: char| c != ',' && !c.is_whitespace() && !c.is_control();
@@ -315,5 +316,9 @@ mod tests {
         let all = [Counts::between(None, &before), counts];
         assert_eq!(Counts::sum(all.iter()), Counts::between(None, &now));
         assert_eq!(Counts::default().quantiles([0.5]), [0]);
+        // The log has the same values.
+        let far = Counts::between(None, &histogram(&[3, 300, 70_000, 3_000_000_000_000]));
+        let logged = super::super::log::histogram(&far);
+        assert_eq!((logged.len(), Counts::between(None, &logged)), (4, far));
     }
 }

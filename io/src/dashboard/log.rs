@@ -9,8 +9,8 @@ use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 
 use super::history::{Counts, History};
 
-/// Returns a log with a histogram for each second and series that has values. Each histogram is
-/// tagged with the name of its series.
+/// Returns a log with a histogram for each second and series that has values. See [`History::tag`]
+/// for the tags.
 pub(super) fn write(history: &History, seconds: usize, until: Option<u64>) -> io::Result<Vec<u8>> {
     let failed = |error: &dyn std::fmt::Debug| io::Error::other(format!("{error:?}"));
     let (mut log, mut serializer) = (Vec::new(), V2DeflateSerializer::new());
@@ -38,10 +38,11 @@ pub(super) fn write(history: &History, seconds: usize, until: Option<u64>) -> io
     Ok(log)
 }
 
-fn histogram(counts: &Counts) -> Histogram<u64> {
+/// Returns the histogram of these counts, with two significant digits.
+pub(super) fn histogram(counts: &Counts) -> Histogram<u64> {
     let mut histogram = Histogram::new(2).expect("two digits are valid");
     for (value, count) in counts.iter() {
-        histogram.saturating_record_n(value, count);
+        histogram.record_n(value, count).expect("the histogram grows");
     }
     histogram
 }

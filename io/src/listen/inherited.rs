@@ -116,7 +116,7 @@ fn handed_over() -> io::Result<Option<Vec<Inherited>>> {
 /// program takes over the listening sockets while this one still serves its connections. This
 /// process closes its copies of the descriptors when `command` is dropped.
 ///
-/// A process that has handed over its sockets [leaves](super::Listener::hand_over) its listener
+/// A process that has handed over its sockets [gives up](super::Listener::hand_over) its listener
 /// once it knows that the new process listens. No connection is lost then, because both share the
 /// system's queue of connections that wait to be accepted.
 ///

@@ -243,9 +243,9 @@ impl ListenerBuilder {
         self
     }
 
-    /// Adds a descriptor to listen on that another process [leaves](Listener::hand_over) to this
-    /// one. Unlike [`adopt`](Self::adopt), it also takes over the name of a Unix socket, which is
-    /// removed when the listener is dropped.
+    /// Adds a descriptor to listen on that another process [hands over](Listener::hand_over) to
+    /// this one. Unlike [`adopt`](Self::adopt), it also takes over the name of a Unix socket, which
+    /// is removed when the listener is dropped.
     ///
     /// See [`Listener::sockets`] for an example.
     pub fn take_over(mut self, listening: impl Into<OwnedFd>) -> Self {

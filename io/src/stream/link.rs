@@ -581,7 +581,7 @@ impl<P: Protocol> Link<P> {
     /// Leaves the reactor, frees the buffers, and closes the socket.
     fn release_all(&mut self) {
         self.is_over = true;
-        // A handle may keep the connection alive, but not its buffers.
+        // A handle may keep the connection alive, not its buffers. The worker gets its own back.
         self.conn.input.clear();
         self.conn.output.clear();
         self.conn.input.settle();

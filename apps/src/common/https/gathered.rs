@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-/// The maximum number of buffered bytes. A larger write is not buffered.
+/// The maximum number of buffered bytes. A write of this size or more is not buffered.
 const MOST: usize = 16 * 1024;
 
 /// The maximum number of reads between two [`send`](Gathered::send)s. It keeps a peer that sends

@@ -123,7 +123,7 @@ fn is_stricter_here(why: &str, text: &str) -> bool {
     let has_bare_colon = ["<:", "</:", " :", "\t:", "\n:"].iter().any(|part| text.contains(part));
     let has_declaration = text.contains("<?xml");
     let gives_up = text.contains("xmlns:") && (text.contains("\"\"") || text.contains("''"));
-    is_any(&["nested too deeply", "too many", "too long", "XML itself", "for nobody"])
+    is_any(&["nested too deeply", "too many", "too long", "XML itself", "processing instruction"])
         || (has_declaration && is_any(&["version of XML", "encoding", "declaration is not"]))
         || (gives_up && is_any(&["for no namespace", "prefix that is not declared"]))
         || (text.contains(":xmlns") && is_any(&["prefix that is not declared"]))

@@ -43,7 +43,7 @@ impl Dav {
             let found = dav.share.look_for(&call.path)?;
             call.check_kind(found.as_ref())?;
             if found.is_none() && call.is_folder {
-                let why = "the parent folder does not exist, and LOCK does not create it";
+                let why = "there is no folder at this URL, and LOCK does not create one";
                 return Err(Problem::Told(StatusCode::CONFLICT, why));
             }
             let mut forgotten = false;

@@ -189,7 +189,7 @@ fn verdicts(plan: &Plan, rows: &[Row]) -> Vec<Verdict> {
         Verdict::of(
             "InContext changes fewer lines of the baseline than splitting it by hand",
             format!(
-                "{} added and {} removed, beside {} and {}",
+                "{} added and {} removed, compared with {} and {}",
                 contexts.added, contexts.removed, split.added, split.removed
             ),
             || contexts.added + contexts.removed < split.added + split.removed,

@@ -116,7 +116,7 @@ enum Act {
     NoneOnly,
     /// Posts an event of a domain in several steps.
     Steps,
-    /// Posts an event of a domain that gets exclusive access.
+    /// Posts an event of a domain that waits to be alone.
     Alone,
     /// Posts to a color that may be full.
     TryPost,

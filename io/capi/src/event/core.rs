@@ -207,9 +207,9 @@ impl BaseState {
         // SAFETY: a signal event has this part of the union. A counter that is set belongs to a loop
         // that is in `tell_signal` now, because that loop takes it back before it returns.
         unsafe {
-            let calls = ev.kind.signal;
-            if calls.left != 0 && !calls.counter.is_null() {
-                *calls.counter = 0;
+            let counter = ev.kind.signal.counter;
+            if !counter.is_null() {
+                *counter = 0;
                 ev.kind.signal.counter = null_mut();
             }
         }
@@ -318,8 +318,10 @@ impl BaseState {
             unsafe { (*self.own_base).wishes.continues.store(true, Ordering::Relaxed) };
         }
         if ev.waits_for(EV_SIGNAL) {
-            let signal = super::layout::Calls { left: calls, counter: null_mut() };
-            ev.kind = OfKind { signal };
+            // A loop that calls the callback now keeps its counter here, for a deletion to find.
+            // SAFETY: a signal event has this part of the union.
+            let counter = unsafe { ev.kind.signal.counter };
+            ev.kind = OfKind { signal: super::layout::Calls { left: calls, counter } };
         }
         self.activate_callback(&raw mut ev.callback);
     }

@@ -271,7 +271,10 @@ pub unsafe extern "C" fn event_remove_timer(event: *mut Event) -> c_int {
             let mut state = base.lock();
             if (*event).has(flags::TIMEOUT) {
                 state.leave_timeouts(event);
-                (*event).kind = OfKind { interval: time::ZERO };
+                // The others have no interval, but something else in this place.
+                if (*event).callback.closure == closure::PERSIST {
+                    (*event).kind = OfKind { interval: time::ZERO };
+                }
             }
         }
         0

@@ -283,8 +283,8 @@ impl Base {
         // while calls remain, and both are used under the lock. A deletion sets `counter` to zero,
         // and the event is not touched after that.
         unsafe {
-            let mut counter: c_short = (*event).kind.signal.left;
-            let at = &raw mut counter;
+            let mut calls: c_short = (*event).kind.signal.left;
+            let at = &raw mut calls;
             let (fd, result, arg) = ((*event).fd, (*event).result, (*event).callback.arg);
             let call = (*event).callback.call.event;
             loop {

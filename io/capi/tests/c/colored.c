@@ -426,6 +426,15 @@ static __attribute__((noinline)) void frees_on(struct event *ev) {
 	event_free(ev);
 	for (size_t i = 0; i < sizeof fill; i++) CHECK(fill[i] == 0x5a);
 }
+/* Activates itself again, or removes its timeout, and then frees itself: the calls that remain are
+ * not made. */
+static void frees_itself(evutil_socket_t fd, short what, void *arg) {
+	struct event *ev = *(struct event **)arg;
+	(void)fd, (void)what;
+	if (atomic_fetch_add(&fires, 1) == 0) event_active(ev, EV_SIGNAL, 2);
+	else CHECK(event_remove_timer(ev) == 0);
+	event_free(ev);
+}
 static void calls(void) {
 	static struct event *ev;
 	ev = evsignal_new(base, SIGUSR1, deletes_once, &ev);
@@ -434,6 +443,15 @@ static void calls(void) {
 	CHECK(event_base_loop(base, EVLOOP_NONBLOCK) >= 0);
 	CHECK(fires == 1);
 	frees_on(ev);
+	struct timeval second = {1, 0};
+	for (int round = 1; round <= 2; round++) {
+		fires = round - 1;
+		ev = evsignal_new(base, SIGUSR1, frees_itself, &ev);
+		CHECK(event_add(ev, &second) == 0);
+		event_active(ev, EV_SIGNAL, 3);
+		CHECK(event_base_loop(base, EVLOOP_NONBLOCK) >= 0);
+		CHECK(fires == round);
+	}
 }
 
 PARTS(

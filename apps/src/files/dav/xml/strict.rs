@@ -67,7 +67,7 @@ fn has_ascii(encoding: &str) -> bool {
 pub(super) fn check_instruction(target: &str) -> Result<(), BadXml> {
     match is_name(target) && !target.eq_ignore_ascii_case("xml") {
         true => Ok(()),
-        false => Err(BadXml("the document has a processing instruction without a target")),
+        false => Err(BadXml("the document has a processing instruction with an invalid target")),
     }
 }
 
