@@ -125,7 +125,7 @@ fn n10_only_addresses_may_be_in_brackets() {
     let (rt, io) = start(1);
     let found = rt.block_on(io.lookup("[::1]", 80)).unwrap();
     assert_eq!(found, ["[::1]:80".parse().unwrap()]);
-    for host in ["", "[]", "[localhost]", "[example.org]", "a\0b"] {
+    for host in ["", "[]", "[127.0.0.1]", "[localhost]", "[example.org]", "a\0b"] {
         let error = rt.block_on(io.lookup(host, 80)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{host:?}");
     }

@@ -128,7 +128,8 @@ impl Handle {
     /// # Errors
     ///
     /// Awaiting or joining the handle returns an error if the work [panicked](JoinError::is_panic),
-    /// or if it was [dropped or refused](JoinError::is_cancelled) because the runtime shuts down.
+    /// or if it was [dropped or refused](JoinError::is_cancelled): because the runtime shuts down,
+    /// or because no thread can be started.
     ///
     /// # Examples
     ///

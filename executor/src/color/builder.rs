@@ -17,7 +17,7 @@ use crate::runtime::core::Core;
 #[must_use = "a builder makes nothing until `build` is called"]
 pub struct ColorBuilder {
     handle: Handle,
-    looks: ColorOptions,
+    options: ColorOptions,
 }
 
 /// The options of a color, which the colors of a palette have in common.
@@ -40,7 +40,7 @@ impl ColorOptions {
 
 impl ColorBuilder {
     pub(crate) fn new(handle: Handle) -> Self {
-        ColorBuilder { handle, looks: ColorOptions::default() }
+        ColorBuilder { handle, options: ColorOptions::default() }
     }
 
     /// Sets the name of the color in figures and reports.
@@ -63,7 +63,7 @@ impl ColorBuilder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn label(mut self, label: &str) -> Self {
-        self.looks.label = self.handle.core().labels.intern(label);
+        self.options.label = self.handle.core().labels.intern(label);
         self
     }
 
@@ -90,7 +90,7 @@ impl ColorBuilder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.looks.priority = priority;
+        self.options.priority = priority;
         self
     }
 
@@ -117,7 +117,7 @@ impl ColorBuilder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn capacity(mut self, events: usize) -> Self {
-        self.looks.capacity = Some(events);
+        self.options.capacity = Some(events);
         self
     }
 
@@ -152,7 +152,7 @@ impl ColorBuilder {
     pub fn on_worker(mut self, worker: usize) -> Self {
         let workers = self.handle.workers();
         assert!(worker < workers, "there is no worker {worker}: the runtime has {workers}");
-        self.looks.worker = Some(worker);
+        self.options.worker = Some(worker);
         self
     }
 
@@ -167,25 +167,25 @@ impl ColorBuilder {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn palette<K: Eq + Hash + Send + 'static>(self) -> Palette<K> {
-        let (handle, looks) = self.plan();
-        Palette::with_looks(&handle, looks)
+        let (handle, options) = self.plan();
+        Palette::with_options(&handle, options)
     }
 
     fn plan(self) -> (Handle, ColorOptions) {
-        if self.looks.priority != Priority::Normal {
+        if self.options.priority != Priority::Normal {
             self.handle.core().fleet.use_classes();
         }
-        if self.looks.worker.is_some() {
+        if self.options.worker.is_some() {
             self.handle.core().fleet.use_affine();
         }
-        (self.handle, self.looks)
+        (self.handle, self.options)
     }
 
     /// Creates the color.
     ///
     /// See [`Handle::color_builder`] for an example.
     pub fn build(self) -> Color {
-        let (handle, looks) = self.plan();
-        looks.color(handle.core(), None)
+        let (handle, options) = self.plan();
+        options.color(handle.core(), None)
     }
 }

@@ -38,7 +38,7 @@ const SHARDS: usize = 16;
 /// ```
 pub struct Palette<K> {
     handle: Handle,
-    looks: ColorOptions,
+    options: ColorOptions,
     table: Arc<Table<K>>,
 }
 
@@ -61,13 +61,13 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
     ///
     /// See [`Palette`] for an example.
     pub fn new(handle: &Handle) -> Self {
-        Self::with_looks(handle, ColorOptions::default())
+        Self::with_options(handle, ColorOptions::default())
     }
 
-    pub(super) fn with_looks(handle: &Handle, looks: ColorOptions) -> Self {
+    pub(super) fn with_options(handle: &Handle, options: ColorOptions) -> Self {
         let shards = std::array::from_fn(|_| Mutex::new(HashTable::new()));
         let table = Arc::new(Table { shards, hasher: random::hash_keys() });
-        Palette { handle: handle.clone(), looks, table }
+        Palette { handle: handle.clone(), options, table }
     }
 
     /// Returns the color of `key`, and creates it if the key has none.
@@ -103,7 +103,7 @@ impl<K: Hash + Eq + Send + 'static> Palette<K> {
             Entry::Vacant(vacant) => {
                 let key = key.to_owned();
                 let retire = Member { table: Arc::downgrade(&self.table), hash };
-                let color = self.looks.color(self.handle.core(), Some(Box::new(retire)));
+                let color = self.options.color(self.handle.core(), Some(Box::new(retire)));
                 vacant.insert(Slot { hash, key, cell: color.downgrade() });
                 color
             }

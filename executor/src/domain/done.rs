@@ -68,8 +68,8 @@ impl Done {
     pub(super) fn notify(&mut self, promise: Promise<()>) -> Option<EventId> {
         let (notice, event) = (self.notice?, self.event.as_mut()?);
         // SAFETY: the event has not run, and contains the step that the notice fits.
-        let (place, is_end) = unsafe { notice(event, Some(promise)) };
-        is_end.then_some(place)
+        let (event_id, is_end) = unsafe { notice(event, Some(promise)) };
+        is_end.then_some(event_id)
     }
 
     /// Carries out the step, and the steps that it leads to. It is called when a step has returned.

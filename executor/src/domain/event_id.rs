@@ -40,24 +40,24 @@ pub(super) mod tickets {
     }
 
     /// Notes that the task that is polled holds this ticket.
-    pub(in crate::domain) fn begins(place: EventId) {
+    pub(in crate::domain) fn begins(event_id: EventId) {
         if let Some(held) = polled() {
-            lock(&held).push(place);
-            lock(&HOLDERS).insert(place, held);
+            lock(&held).push(event_id);
+            lock(&HOLDERS).insert(event_id, held);
         }
     }
 
     /// Notes that the holder of this ticket has released it.
-    pub(in crate::domain) fn ends(place: EventId) {
-        let holder = lock(&HOLDERS).remove(&place);
+    pub(in crate::domain) fn ends(event_id: EventId) {
+        let holder = lock(&HOLDERS).remove(&event_id);
         if let Some(held) = holder {
-            lock(&held).retain(|other| *other != place);
+            lock(&held).retain(|other| *other != event_id);
         }
     }
 
     /// Returns a ticket of the task that is polled for which `is_it` returns `true`.
     pub(in crate::domain) fn find(is_it: impl Fn(&EventId) -> bool) -> Option<EventId> {
-        polled().and_then(|held| lock(&held).iter().find(|place| is_it(place)).copied())
+        polled().and_then(|held| lock(&held).iter().find(|event_id| is_it(event_id)).copied())
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Fate(Lock<FateState>);
 #[derive(Default)]
 struct FateState {
     /// The event of the task: the first one, and later a sub-event of it.
-    place: Option<EventId>,
+    event_id: Option<EventId>,
     /// The domain has the token, and either ends the event or returns the token.
     is_asked: bool,
     /// The future has been told that its event failed.
@@ -89,7 +89,7 @@ impl EventId {
     fn of_the_polled(self, f: impl FnOnce(&mut FateState)) {
         if let Some(fate) = thread::state(|state| state.fate.get::<Fate>()) {
             fate.0.with(|state| {
-                if state.place == Some(self) {
+                if state.event_id == Some(self) {
                     f(state);
                 }
             });
@@ -103,7 +103,7 @@ impl EventId {
 
     /// Notes that the token has come back, as that of the event `now`.
     pub(super) fn comes_back(self, now: EventId) {
-        self.of_the_polled(|state| (state.is_asked, state.place) = (false, Some(now)));
+        self.of_the_polled(|state| (state.is_asked, state.event_id) = (false, Some(now)));
     }
 
     /// Notes that the future has been told that this event failed.
@@ -141,11 +141,11 @@ impl<F: Future> Fated<F> {
     /// Makes the future of the event `place`.
     pub(super) fn make(
         fate: Arc<Fate>,
-        place: EventId,
+        event_id: EventId,
         core: CoreRef,
         make: impl FnOnce() -> F,
     ) -> Self {
-        fate.0.with(|state| state.place = Some(place));
+        fate.0.with(|state| state.event_id = Some(event_id));
         let future = Some(polled(&fate, make));
         Fated { future, value: None, fate, core }
     }

@@ -20,27 +20,27 @@ use super::event_id::tickets;
 pub trait ReturnsToken {
     #[doc(hidden)]
     #[allow(private_interfaces)]
-    fn place(&self) -> EventId;
+    fn event_id(&self) -> EventId;
 }
 
 #[allow(private_interfaces)]
 impl<T, S: Send + Sync + 'static> ReturnsToken for (T, AnonCx<S>) {
-    fn place(&self) -> EventId {
-        self.1.token.place()
+    fn event_id(&self) -> EventId {
+        self.1.token.event_id()
     }
 }
 
 #[allow(private_interfaces)]
 impl<S: Send + Sync + 'static> ReturnsToken for AnonCx<S> {
-    fn place(&self) -> EventId {
-        self.token.place()
+    fn event_id(&self) -> EventId {
+        self.token.event_id()
     }
 }
 
 #[allow(private_interfaces)]
 impl<S: Send + Sync + 'static> ReturnsToken for NoneCx<S, MayGlobal> {
-    fn place(&self) -> EventId {
-        self.token.place()
+    fn event_id(&self) -> EventId {
+        self.token.event_id()
     }
 }
 
@@ -60,10 +60,10 @@ pin_project_lite::pin_project! {
 
 impl<F> Holding<F> {
     /// Makes the future of a task that holds a ticket. `make` may already release the ticket.
-    pub(super) fn make(place: EventId, make: impl FnOnce() -> F) -> Self {
+    pub(super) fn make(event_id: EventId, make: impl FnOnce() -> F) -> Self {
         let held = HeldByTask::default();
         let future = while_held(&held, || {
-            place.begins();
+            event_id.begins();
             make()
         });
         Holding { future, held }

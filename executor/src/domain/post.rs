@@ -123,17 +123,17 @@ impl<S: Send + Sync + 'static> Domain<S> {
         let event = Continue { domain, ticket: 0, part }.write(memory, site, posted);
         let _outside = Outside::on(core, local);
         let mut batch = Batch::new();
-        let mut entering = Entering { domain, event: Some(event), fate, site, ticket: 0 };
+        let mut entrant = Entrant { domain, event: Some(event), fate, site, ticket: 0 };
         let is_refused = domain.store.with(|store| {
             let is_full = store.order().is_full();
             batch.exceeded = u64::from(is_full);
             if is_full && is_limited {
                 return true;
             }
-            entering.enter::<K>(entry, store, &mut batch);
+            entrant.enter::<K>(entry, store, &mut batch);
             false
         });
-        let Entering { event, ticket, .. } = entering;
+        let Entrant { event, ticket, .. } = entrant;
         match event {
             None => {
                 domain.settle(core, &mut batch, None, None);
@@ -162,7 +162,7 @@ impl<S: Send + Sync + 'static> Domain<S> {
 }
 
 /// An event that is about to enter the order.
-struct Entering<S: Send + Sync + 'static> {
+struct Entrant<S: Send + Sync + 'static> {
     domain: DomainPtr<S>,
     /// The event, until it waits in the order. If it is still here after [`enter`](Self::enter), it
     /// may run, and nothing else follows. Otherwise the decisions that follow have been collected.
@@ -172,7 +172,7 @@ struct Entering<S: Send + Sync + 'static> {
     ticket: u64,
 }
 
-impl<S: Send + Sync + 'static> Entering<S> {
+impl<S: Send + Sync + 'static> Entrant<S> {
     /// Gives the event its ticket, under the lock, and the context that it wants, if that is free.
     #[inline]
     fn enter<K: Part<S>>(
@@ -217,7 +217,7 @@ impl<S: Send + Sync + 'static> Entering<S> {
         });
         self.ticket = ticket.number();
         if let Some(event) = &mut self.event {
-            // SAFETY: only `enter_from` makes an `Entering`. It has written a `Continue<S, K>` with
+            // SAFETY: only `enter_from` makes an `Entrant`. It has written a `Continue<S, K>` with
             // the same `K` into the event, which has not run.
             unsafe { event.0.step_mut::<Continue<S, K>>().ticket = ticket.number() };
         }

@@ -168,7 +168,7 @@ impl<S: Send + Sync + 'static> Part<S> for HandNone<NoneCx<S, MayGlobal>> {
 pub struct Reaching<T> {
     packet: Arc<Packet<T>>,
     /// The event that waits, until its token has come back.
-    place: Option<EventId>,
+    event_id: Option<EventId>,
 }
 
 impl<T: held::ReturnsToken> Future for Reaching<T> {
@@ -176,20 +176,20 @@ impl<T: held::ReturnsToken> Future for Reaching<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        if let Some(place) = this.place {
-            place.check();
+        if let Some(event_id) = this.event_id {
+            event_id.check();
         }
         let outcome = this.packet.poll(cx);
         if let Poll::Ready(outcome) = &outcome {
-            if let Some(place) = this.place.take() {
-                place.ends();
+            if let Some(event_id) = this.event_id.take() {
+                event_id.ends();
                 match outcome {
-                    Ok(token) => place.comes_back(token.place()),
-                    Err(_) => place.note_told(),
+                    Ok(token) => event_id.comes_back(token.event_id()),
+                    Err(_) => event_id.note_told(),
                 }
             }
             if let Ok(token) = outcome {
-                token.place().begins();
+                token.event_id().begins();
             }
         }
         outcome
@@ -198,7 +198,7 @@ impl<T: held::ReturnsToken> Future for Reaching<T> {
 
 impl<T> Drop for Reaching<T> {
     fn drop(&mut self) {
-        self.place.take().inspect(EventId::ends);
+        self.event_id.take().inspect(EventId::ends);
     }
 }
 
@@ -219,13 +219,13 @@ where
     S: Send + Sync + 'static,
     K: Part<S>,
 {
-    let place = token.place();
+    let event_id = token.event_id();
     let (promise, packet) = promise();
     // The drop queues it.
     drop(token.then(what, part(promise), site));
     // The task still holds the ticket while it waits.
-    place.begins();
-    Reaching { packet, place: Some(place) }
+    event_id.begins();
+    Reaching { packet, event_id: Some(event_id) }
 }
 
 impl<S: Send + Sync + 'static> NoneCx<S, MayGlobal> {
@@ -392,7 +392,7 @@ impl IntoFuture for Done {
     /// covered the event, or if the runtime stops. After any other step it ends at once.
     fn into_future(mut self) -> Committing {
         let (promise, packet) = promise();
-        let committing = self.notify(promise).map(|place| CommitPacket(packet, place));
+        let committing = self.notify(promise).map(|event_id| CommitPacket(packet, event_id));
         drop(self);
         Committing(committing)
     }
@@ -403,10 +403,10 @@ impl Future for Committing {
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         match &self.0 {
-            Some(CommitPacket(packet, place)) => {
+            Some(CommitPacket(packet, event_id)) => {
                 let outcome = packet.poll(cx);
                 if let Poll::Ready(Err(_)) = outcome {
-                    place.note_told();
+                    event_id.note_told();
                 }
                 outcome
             }

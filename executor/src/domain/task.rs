@@ -58,11 +58,11 @@ where
             return drop(token);
         }
         promise.panics();
-        let gone = ReservedPlace(core, Some(key));
-        let place = token.place();
+        let gone = ReservedKey(core, Some(key));
+        let event_id = token.event_id();
         let at = CoreRef::of(core);
         let future =
-            Holding::make(place, || Fated::make(fate, place, at, || f(NoneCx::new(token))));
+            Holding::make(event_id, || Fated::make(fate, event_id, at, || f(NoneCx::new(token))));
         promise.goes_on();
         gone.made();
         match is_large::<Fut>() {
@@ -77,15 +77,15 @@ where
 }
 
 /// The reserved place of a task, which is given up unless the task is made.
-struct ReservedPlace<'a>(&'a Core, Option<Key>);
+struct ReservedKey<'a>(&'a Core, Option<Key>);
 
-impl ReservedPlace<'_> {
+impl ReservedKey<'_> {
     fn made(mut self) {
         self.1 = None;
     }
 }
 
-impl Drop for ReservedPlace<'_> {
+impl Drop for ReservedKey<'_> {
     fn drop(&mut self) {
         if let Some(key) = self.1 {
             self.0.tasks.abort(key);

@@ -181,7 +181,7 @@ impl<S: Send + Sync + 'static> Token<S> {
     /// Ends the step by `what`, and then goes on with `part`.
     pub(super) fn then<K: Part<S>>(self, what: StepEnd, part: K, site: Site) -> Done {
         let domain = self.domain;
-        self.place().ends();
+        self.event_id().ends();
         Done::new(&domain.core, Act { token: self, what, site, part }, site)
             .with_notice(Act::<S, K>::notice)
     }
@@ -189,12 +189,12 @@ impl<S: Send + Sync + 'static> Token<S> {
     /// Ends the step, and the event, by a commit.
     pub(super) fn end(self, site: Site) -> Done {
         let domain = self.domain;
-        self.place().ends();
+        self.event_id().ends();
         Done::new(&domain.core, End(self), site).with_notice(End::<S>::notify)
     }
 
     /// Returns the identity of the event.
-    pub(super) fn place(&self) -> EventId {
+    pub(super) fn event_id(&self) -> EventId {
         EventId::new(self.domain.address(), self.ticket)
     }
 
@@ -280,7 +280,7 @@ impl<S: Send + Sync + 'static> Drop for Token<S> {
         if !crate::sync::panicking() && !crate::task::polled::is_after_a_panic() {
             self.domain.core.count_panic();
         }
-        self.place().ends();
+        self.event_id().ends();
         self.abandon(false, false);
     }
 }
@@ -314,7 +314,7 @@ impl<S: Send + Sync + 'static, K: Part<S>> Act<S, K> {
     /// The caller owns the event, which contains an `Act<S, K>` that has not been consumed.
     unsafe fn notice(event: &mut Owned, _: Option<Promise<()>>) -> (EventId, bool) {
         // SAFETY: the caller says that the event contains an unconsumed `Act<S, K>`.
-        (unsafe { event.step_mut::<Self>() }.token.place(), false)
+        (unsafe { event.step_mut::<Self>() }.token.event_id(), false)
     }
 }
 
@@ -463,7 +463,7 @@ impl<S: Send + Sync + 'static> End<S> {
             let told = Told(Some(promise));
             end.0.defer(move |_| told.tell(), Site::caller());
         }
-        (end.0.place(), true)
+        (end.0.event_id(), true)
     }
 }
 

@@ -353,7 +353,7 @@ impl World {
     }
 
     /// Takes the spent head out of the color's queue, and goes on behind it.
-    fn release_set(&self, color: usize) {
+    fn finish_head(&self, color: usize) {
         let queue = &self.colors[color].queue;
         let head = queue.head();
         // SAFETY: the caller holds the color, and this is the head of its queue.
@@ -412,7 +412,7 @@ impl World {
         }
         let head = at.queue.head().cast::<Entry>();
         match is(head) {
-            Is::Spent => self.release_set(color),
+            Is::Spent => self.finish_head(color),
             // SAFETY: the caller holds the color, and this is the head of its queue.
             Is::SpentRequest(set) => match unsafe { at.queue.finish(head.cast()) } {
                 Finished::Gap => {
@@ -448,7 +448,7 @@ impl World {
                         set_is(head, Is::Spent);
                         self.queue(Job::Color(color));
                     }
-                    None => self.release_set(color),
+                    None => self.finish_head(color),
                 }
             }
             Is::Request(set, Exclusive) => {

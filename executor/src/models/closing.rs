@@ -42,7 +42,7 @@ impl World {
     }
 
     fn dispose_queues(&self, patience: u32) {
-        self.disposal.claim(patience, || {
+        self.disposal.dispose(patience, || {
             assert_eq!(self.at_it.fetch_add(1, Ordering::Relaxed), 0, "one at a time");
             let found = self.inbox.swap(0, Ordering::Relaxed);
             for _ in 0..found {

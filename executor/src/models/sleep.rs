@@ -52,22 +52,22 @@ impl World {
 #[test]
 fn e7_no_wake_up_is_lost() {
     model(|| {
-        let site = World::new(1);
+        let world = World::new(1);
         let posters: Vec<_> = (0..2)
             .map(|_| {
-                let site = Arc::clone(&site);
-                thread::spawn(move || site.inject(0))
+                let world = Arc::clone(&world);
+                thread::spawn(move || world.inject(0))
             })
             .collect();
         let mut got = 0;
         while got < 2 {
-            got += site.inbox[0].swap(0, Ordering::Relaxed);
+            got += world.inbox[0].swap(0, Ordering::Relaxed);
             if got < 2 {
-                site.sleep.announce(0);
-                if site.inbox[0].load(Ordering::Relaxed) == 0 {
-                    site.park(0);
+                world.sleep.announce(0);
+                if world.inbox[0].load(Ordering::Relaxed) == 0 {
+                    world.park(0);
                 }
-                site.sleep.rise(0);
+                world.sleep.rise(0);
             }
         }
         for poster in posters {
@@ -81,22 +81,22 @@ fn e7_no_wake_up_is_lost() {
 #[test]
 fn e4_a_busy_worker_is_watched() {
     model(|| {
-        let site = World::new(2);
+        let world = World::new(2);
         // Worker 0 was idle, rises, finds work, and calls a sentinel if there is none.
-        site.sleep.announce(0);
+        world.sleep.announce(0);
         let sleeper = {
-            let site = Arc::clone(&site);
+            let world = Arc::clone(&world);
             thread::spawn(move || {
-                site.sleep.announce(1);
-                if site.sleep.become_sentinel(1) {
-                    site.sleep.resign_as_sentinel(1);
+                world.sleep.announce(1);
+                if world.sleep.become_sentinel(1) {
+                    world.sleep.resign_as_sentinel(1);
                 }
                 // `true` means that it stays sentinel, `false` that it sleeps without a limit.
-                site.sleep.others_busy(1) && site.sleep.become_sentinel(1)
+                world.sleep.others_busy(1) && world.sleep.become_sentinel(1)
             })
         };
-        site.sleep.rise(0);
-        let called = site.sleep.needs_sentinel() && site.sleep.claim_any(1).is_some();
+        world.sleep.rise(0);
+        let called = world.sleep.needs_sentinel() && world.sleep.claim_any(1).is_some();
         let watches = sleeper.join().unwrap();
         // A sleeper that announces itself after worker 0 has looked is not seen, but it looks
         // itself.
@@ -111,27 +111,27 @@ fn e4_a_busy_worker_is_watched() {
 fn e4_a_sentinel_that_rises_and_sleeps_again_still_watches() {
     for is_quiet in [false, true] {
         model(move || {
-            let site = World::new(2);
-            site.sleep.announce(0);
-            site.sleep.announce(1);
-            assert!(site.sleep.become_sentinel(1));
+            let world = World::new(2);
+            world.sleep.announce(0);
+            world.sleep.announce(1);
+            assert!(world.sleep.become_sentinel(1));
             let sentinel = {
-                let site = Arc::clone(&site);
+                let world = Arc::clone(&world);
                 thread::spawn(move || {
-                    site.sleep.rise(1);
-                    site.sleep.announce(1);
-                    if is_quiet && !site.sleep.others_busy(1) {
-                        site.sleep.resign_as_sentinel(1);
-                        return site.sleep.others_busy(1) && site.sleep.become_sentinel(1);
+                    world.sleep.rise(1);
+                    world.sleep.announce(1);
+                    if is_quiet && !world.sleep.others_busy(1) {
+                        world.sleep.resign_as_sentinel(1);
+                        return world.sleep.others_busy(1) && world.sleep.become_sentinel(1);
                     }
-                    site.sleep.become_sentinel(1)
+                    world.sleep.become_sentinel(1)
                 })
             };
-            site.sleep.rise(0);
-            let called = site.sleep.needs_sentinel() && site.sleep.claim_any(1).is_some();
+            world.sleep.rise(0);
+            let called = world.sleep.needs_sentinel() && world.sleep.claim_any(1).is_some();
             let watches = sentinel.join().unwrap();
             // A worker that can be claimed now sleeps, and was not called since it went to sleep.
-            let sleeps_on = site.sleep.claim(1).is_some();
+            let sleeps_on = world.sleep.claim(1).is_some();
             assert!(watches || !sleeps_on, "called: {called}, and nobody watches");
         });
     }
@@ -142,26 +142,26 @@ fn e4_a_sentinel_that_rises_and_sleeps_again_still_watches() {
 #[test]
 fn e4_a_look_at_the_poller_of_another_loses_no_wake_up() {
     model(|| {
-        let site = World::new(1);
+        let world = World::new(1);
         let poster = {
-            let site = Arc::clone(&site);
-            thread::spawn(move || site.inject(0))
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.inject(0))
         };
         let rescuer = {
-            let site = Arc::clone(&site);
+            let world = Arc::clone(&world);
             thread::spawn(move || {
-                *site.tokens[0].lock().unwrap() = false;
-                if site.sleep.may_be_woken(0) {
-                    site.unpark(0);
+                *world.tokens[0].lock().unwrap() = false;
+                if world.sleep.may_be_woken(0) {
+                    world.unpark(0);
                 }
             })
         };
-        while site.inbox[0].swap(0, Ordering::Relaxed) == 0 {
-            site.sleep.announce(0);
-            if site.inbox[0].load(Ordering::Relaxed) == 0 {
-                site.park(0);
+        while world.inbox[0].swap(0, Ordering::Relaxed) == 0 {
+            world.sleep.announce(0);
+            if world.inbox[0].load(Ordering::Relaxed) == 0 {
+                world.park(0);
             }
-            site.sleep.rise(0);
+            world.sleep.rise(0);
         }
         poster.join().unwrap();
         rescuer.join().unwrap();
@@ -173,23 +173,23 @@ fn e4_a_look_at_the_poller_of_another_loses_no_wake_up() {
 #[test]
 fn e18_who_goes_away_misses_nothing() {
     model(|| {
-        let site = World::new(1);
+        let world = World::new(1);
         let posters: Vec<_> = (0..2)
             .map(|_| {
-                let site = Arc::clone(&site);
-                thread::spawn(move || site.inject(0))
+                let world = Arc::clone(&world);
+                thread::spawn(move || world.inject(0))
             })
             .collect();
         let mut got = 0;
         while got < 2 {
-            got += site.inbox[0].swap(0, Ordering::Relaxed);
+            got += world.inbox[0].swap(0, Ordering::Relaxed);
             if got < 2 {
-                site.sleep.go_away(0);
-                if site.inbox[0].load(Ordering::Relaxed) == 0 {
+                world.sleep.go_away(0);
+                if world.inbox[0].load(Ordering::Relaxed) == 0 {
                     // This stands for a loop of the program's own, which waits for the poller.
-                    site.park(0);
+                    world.park(0);
                 }
-                site.sleep.rise(0);
+                world.sleep.rise(0);
             }
         }
         for poster in posters {
@@ -204,28 +204,28 @@ fn e18_who_goes_away_misses_nothing() {
 #[test]
 fn e18_who_is_away_is_no_sentinel() {
     model(|| {
-        let site = World::new(2);
+        let world = World::new(2);
         // Worker 0 is away, comes back, sleeps, and is away again.
-        site.sleep.go_away(0);
-        site.sleep.announce(1);
+        world.sleep.go_away(0);
+        world.sleep.announce(1);
         let goes_and_comes = {
-            let site = Arc::clone(&site);
+            let world = Arc::clone(&world);
             thread::spawn(move || {
-                site.sleep.rise(0);
-                site.sleep.announce(0);
-                site.sleep.rise(0);
-                site.sleep.go_away(0);
+                world.sleep.rise(0);
+                world.sleep.announce(0);
+                world.sleep.rise(0);
+                world.sleep.go_away(0);
             })
         };
-        let first = site.sleep.claim_any(0);
+        let first = world.sleep.claim_any(0);
         assert!(first.is_some(), "worker 1 sleeps");
-        let second = site.sleep.claim_any(0);
+        let second = world.sleep.claim_any(0);
         goes_and_comes.join().unwrap();
         assert!(first != second, "{first:?} twice");
         if first == Some(1) && second.is_none() {
             // No thread has claimed worker 0 since it went away.
-            assert_eq!(site.sleep.claim(0), Some(crate::worker::sleep::Claimed::Away));
+            assert_eq!(world.sleep.claim(0), Some(crate::worker::sleep::Claimed::Away));
         }
-        assert_eq!(site.sleep.claim_any(0), None);
+        assert_eq!(world.sleep.claim_any(0), None);
     });
 }

@@ -39,7 +39,7 @@ impl Disposal {
     /// Makes sure that everything that was queued before is disposed of: by calling `pass`, or by
     /// the thread that makes a pass already. `patience` is the number of times to yield and look
     /// again while another thread does.
-    pub(crate) fn claim(&self, mut patience: u32, mut pass: impl FnMut()) {
+    pub(crate) fn dispose(&self, mut patience: u32, mut pass: impl FnMut()) {
         // The push comes before the request.
         fence(Ordering::SeqCst);
         loop {

@@ -262,8 +262,8 @@ pub(crate) fn dispose_queues(core: &Core) {
     // The entries may own the last count of the core other than this one.
     let core = CoreRef::of(core);
     // Inside a pass, this thread would wait for itself.
-    let patience = if Local::is_undertaker_of(&core) { 0 } else { PATIENCE };
-    core.disposal.claim(patience, || {
+    let patience = if Local::is_disposer_of(&core) { 0 } else { PATIENCE };
+    core.disposal.dispose(patience, || {
         let disposer = Local::disposer(core.clone());
         disposer.enter(|| disposer.discard_all());
     });

@@ -131,7 +131,7 @@ impl Local {
     /// Publishes the site of an event that is dropped, for the thread that waits for this worker to
     /// exit.
     fn publish_drop(&self, site: Site) {
-        if !self.is_undertaker() {
+        if !self.is_disposer() {
             self.seat.event.set_site(site);
             add(&self.scheduler.shared().published.progress, 1);
         }

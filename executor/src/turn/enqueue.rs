@@ -111,7 +111,7 @@ impl Local {
         claims.put_back(&mut event);
         match worker {
             None => self.scheduler.schedule_ready(self, Entry::set(event, class)),
-            Some(worker) if worker == self.index() || self.is_undertaker() => {
+            Some(worker) if worker == self.index() || self.is_disposer() => {
                 self.scheduler.schedule(self, Entry::affine_event(event, class), UNKNOWN);
             }
             Some(worker) => self.core.inject(worker, Entry::affine_event(event, class), UNKNOWN),

@@ -33,7 +33,7 @@ impl Local {
     fn runs_elsewhere(&self, color: &ColorCell) -> bool {
         let home = color.home();
         self.scheduler.belongs_elsewhere(home)
-            || color.is_affine() && home != self.index() && !self.is_undertaker()
+            || color.is_affine() && home != self.index() && !self.is_disposer()
     }
 
     /// Advances a color that is held outside a turn, for as long as nothing has to run, and queues

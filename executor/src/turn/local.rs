@@ -136,18 +136,18 @@ impl Local {
     }
 
     /// Returns `true` if this thread is disposing of what is left of `core`.
-    pub(crate) fn is_undertaker_of(core: &Core) -> bool {
-        Local::with(core, |local| local.is_some_and(Local::is_undertaker))
+    pub(crate) fn is_disposer_of(core: &Core) -> bool {
+        Local::with(core, |local| local.is_some_and(Local::is_disposer))
     }
 
     #[inline]
-    pub(crate) fn is_undertaker(&self) -> bool {
+    pub(crate) fn is_disposer(&self) -> bool {
         self.scheduler.is_detached()
     }
 
     /// Returns `true` if this is the worker with this number, and not the disposer.
     pub(crate) fn is_worker(&self, index: usize) -> bool {
-        self.index() == index && !self.is_undertaker()
+        self.index() == index && !self.is_disposer()
     }
 
     #[inline]

@@ -97,7 +97,7 @@ impl<W> Affine<W> {
     /// Returns `true` if bound work is served next, for a worker that has other work as well. The
     /// answer alternates from call to call.
     #[inline]
-    pub(super) fn is_bound_next(&self) -> bool {
+    pub(super) fn alternate(&self) -> bool {
         self.is_its_turn.replace(!self.is_its_turn.get())
     }
 }

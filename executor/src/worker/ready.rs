@@ -113,7 +113,7 @@ impl<W: Work> Scheduler<W> {
         let is_open = takes_part && self.shares_ready && self.fleet.several_take_part();
         self.sharing.is_open.set(is_open);
         if is_open {
-            self.publicise_from(self.ready_queues());
+            self.publicize_from(self.ready_queues());
         }
     }
 
@@ -168,7 +168,7 @@ impl<W: Work> Scheduler<W> {
         if self.affine.is_empty() {
             return self.next_with_ready(class);
         }
-        match self.affine.is_bound_next() {
+        match self.affine.alternate() {
             true => self.pop_affine(class).or_else(|| self.next_with_ready(class)),
             false => self.next_with_ready(class).or_else(|| self.pop_affine(class)),
         }

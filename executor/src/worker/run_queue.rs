@@ -142,15 +142,15 @@ impl<W: Work> Scheduler<W> {
         if !is_open && !is_long {
             return;
         }
-        let ready = if is_long { self.publicise_from(&self.ready) } else { 0 };
-        let some = ready + self.publicise_from(&self.plain);
+        let ready = if is_long { self.publicize_from(&self.ready) } else { 0 };
+        let some = ready + self.publicize_from(&self.plain);
         if some > 0 && self.fleet.sleep.any_idle() {
             self.consider_waking(false);
         }
     }
 
     /// Moves some entries from the private part to the deque, and returns their number.
-    pub(super) fn publicise_from(&self, queues: &OwnQueues<W>) -> usize {
+    pub(super) fn publicize_from(&self, queues: &OwnQueues<W>) -> usize {
         let some = std::iter::from_fn(|| queues.pop_private()).take(PUBLICIZED);
         some.map(|work| queues.lane(Normal).push(work)).count()
     }

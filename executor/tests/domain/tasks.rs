@@ -78,8 +78,8 @@ fn i7_a_commit_that_is_awaited_has_happened() {
     });
 }
 
-/// I10: events that wait for a context or for their commit occupy no thread: the only worker runs
-/// other events meanwhile, which end the wait.
+/// I10: an event that waits for a context occupies no thread: the only worker runs other events
+/// meanwhile, which end the wait.
 #[test]
 fn i10_an_event_that_waits_takes_no_thread() {
     let rt = Runtime::builder().workers(1).build().unwrap();

@@ -113,16 +113,16 @@ impl Drop for InLine {
 impl Io {
     /// Returns the addresses of a host, in the order in which they should be tried.
     ///
-    /// `host` is a name, or an IP address as text, with or without brackets. A name is looked up on
-    /// a thread of the [blocking pool](dapple::Handle::offload). At most four threads look up names
-    /// at once, and at most half of the pool, but at least one. If the returned future is dropped,
-    /// a look-up that has begun goes on until the system answers.
+    /// `host` is a name or an IP address as text. An IPv6 address may be in brackets. A name is
+    /// looked up on a thread of the [blocking pool](dapple::Handle::offload). At most four threads
+    /// look up names at once, and at most half of the pool, but at least one. If the returned
+    /// future is dropped, a look-up that has begun goes on until the system answers.
     ///
     /// # Errors
     ///
-    /// Returns `InvalidInput` if `host` is empty or contains a zero byte. Otherwise, returns the
-    /// system's error if the name is unknown or cannot be looked up now, or an error if the runtime
-    /// has ended.
+    /// Returns `InvalidInput` if `host` is empty, contains a zero byte, or has something other than
+    /// an IPv6 address in brackets. Otherwise, returns the system's error if the name is unknown or
+    /// cannot be looked up now, or an error if the runtime has ended.
     ///
     /// # Examples
     ///
@@ -135,13 +135,15 @@ impl Io {
     /// ```
     #[doc(alias = "getaddrinfo")]
     pub async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        // An IPv6 address may be in brackets, as in a URL, and nothing else.
+        // An IPv6 address, with a scope or without one, may be in brackets, as in a URL.
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        if let Ok(address) = bare.unwrap_or(host).parse::<IpAddr>() {
+        if let Ok(address) = bare.unwrap_or(host).parse::<IpAddr>()
+            && (bare.is_none() || address.is_ipv6())
+        {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let is_scoped = bare.is_some_and(|bare| bare.contains(':'));
-        if host.is_empty() || host.contains('\0') || bare.is_some() && !is_scoped {
+        let is_other = bare.is_some_and(|bare| !bare.contains(':'));
+        if host.is_empty() || host.contains('\0') || is_other {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a host name"));
         }
         let line = Arc::clone(&self.driver().names.0);

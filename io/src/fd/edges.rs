@@ -22,9 +22,9 @@ use crate::reactor::{News, Registered, runtime_has_ended};
 use crate::readiness::{Readiness, Seen, Trust};
 
 /// One direction of a stream or of another descriptor.
-pub(crate) struct Direction(Mutex<EdgesState>);
+pub(crate) struct Direction(Mutex<DirectionState>);
 
-struct EdgesState {
+struct DirectionState {
     attempts: Attempts,
     waker: Option<Wakes>,
 }
@@ -71,10 +71,10 @@ impl Wakes {
 
 impl Direction {
     fn new(trust: Trust) -> Direction {
-        Direction(Mutex::new(EdgesState { attempts: Attempts::new(trust), waker: None }))
+        Direction(Mutex::new(DirectionState { attempts: Attempts::new(trust), waker: None }))
     }
 
-    fn state(&self) -> MutexGuard<'_, EdgesState> {
+    fn state(&self) -> MutexGuard<'_, DirectionState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

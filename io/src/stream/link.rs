@@ -22,10 +22,11 @@ use dapple::{Color, Colored, Cx, Site};
 
 use super::buffer::{Input, Output};
 use super::conn::Conn;
-use super::registered::{ConnTimer, RegisteredAt, Unfired};
+use super::protocol::Protocol;
+use super::registration::{ConnRegistration, ConnTimer, Unfired};
 use super::socket::Socket;
 use super::state::{Budget, Call, Next, Why, later};
-use super::{CloseReason, ConnOptions, Stream};
+use super::{ConnOptions, Stream};
 use crate::Addr;
 use crate::reactor::{News, ReactorShared, RefusalGuard, Registered};
 use crate::readiness::{How, Readiness, Seen};
@@ -33,105 +34,11 @@ use crate::readiness::{How, Readiness, Seen};
 /// The number of bytes after which one write ends. Its last system call may exceed it.
 const WRITE_BUDGET: u64 = 1024 * 1024;
 
-/// A protocol that talks over a connection, in callback style.
-///
-/// All calls run on the connection's color. The out-buffer is written at the end of the event, or
-/// earlier if it is congested.
-///
-/// A protocol that panics loses its connection, and nothing else. It is dropped without a call of
-/// [`on_close`](Self::on_close).
-///
-/// # Examples
-///
-/// A server that numbers the lines of its client:
-///
-/// ```
-/// use dapple_io::stream::{Conn, Protocol};
-/// use dapple::Cx;
-///
-/// struct Numbers(u32);
-/// impl Protocol for Numbers {
-///     fn on_data(&mut self, conn: &mut Conn, _: &mut Cx) {
-///         // The start of a line stays in the input until the rest has arrived.
-///         while let Some(end) = conn.input().iter().position(|byte| *byte == b'\n') {
-///             conn.consume(end + 1);
-///             self.0 += 1;
-///             conn.send(format!("{}\n", self.0).as_bytes());
-///         }
-///     }
-/// }
-/// # use dapple_io::{Io, stream::ConnOptions};
-/// # use std::{io::{Read, Write}, os::unix::net::UnixStream};
-/// # let rt = dapple_io::runtime().build()?;
-/// let (ours, mut client) = UnixStream::pair()?;
-/// let stream = Io::of(&rt.handle()).adopt(ours)?;
-/// stream.serve(&rt.handle().new_color(), ConnOptions::default(), Numbers(0));
-/// client.write_all(b"one\ntwo\nthr")?;
-/// let mut answers = [0; 4];
-/// client.read_exact(&mut answers)?;
-/// assert_eq!(&answers, b"1\n2\n");
-/// # Ok::<(), std::io::Error>(())
-/// ```
-pub trait Protocol: Send + 'static {
-    /// Called when the connection begins, before anything has been read. The default does nothing.
-    fn on_open(&mut self, _conn: &mut Conn, _cx: &mut Cx) {}
-
-    /// Called when more input has arrived than there was at the last call.
-    ///
-    /// It is also called after [`Conn::come_back`] and [`Conn::resume`], and by the default of
-    /// [`on_room`](Self::on_room), without new input.
-    fn on_data(&mut self, conn: &mut Conn, cx: &mut Cx);
-
-    /// Called when there is room in the out-buffer again, after the connection was
-    /// [congested](Conn::is_congested).
-    ///
-    /// It is called even if the protocol has not checked for congestion, and also while the
-    /// connection is [paused](Conn::pause). The default calls [`on_data`](Self::on_data). See
-    /// [`Conn::is_congested`] for an example.
-    fn on_room(&mut self, conn: &mut Conn, cx: &mut Cx) {
-        self.on_data(conn, cx);
-    }
-
-    /// Called when everything that was sent has been written, so that the system has it.
-    ///
-    /// It is called once after [`Conn::notify_written`], and not if the connection is already being
-    /// closed. The default does nothing.
-    fn on_written(&mut self, _conn: &mut Conn, _cx: &mut Cx) {}
-
-    /// Called when the peer no longer reads, although it may still send.
-    ///
-    /// This happens to a pipe or a Unix socket whose reader is gone, and is noticed at the next
-    /// write. What was in the out-buffer is lost, and nothing more can be [sent](Conn::can_send).
-    /// The default does nothing.
-    fn on_write_closed(&mut self, _conn: &mut Conn, _cx: &mut Cx) {}
-
-    /// Called when the peer has closed its side, after all its input has been delivered. The
-    /// default closes the connection when the out-buffer has been written.
-    fn on_eof(&mut self, conn: &mut Conn, _cx: &mut Cx) {
-        conn.state.end(Why::Peer);
-    }
-
-    /// Called when the program is about to end: the protocol should finish what it has begun, and
-    /// close.
-    ///
-    /// It may be called more than once. The default closes the connection when the out-buffer has
-    /// been written.
-    fn on_drain(&mut self, conn: &mut Conn, _cx: &mut Cx) {
-        conn.close();
-    }
-
-    /// Called when the connection is gone, as the last call. The default does nothing.
-    ///
-    /// It is not called if the protocol has panicked, or if the runtime of its color ends first.
-    /// The protocol is then only dropped.
-    fn on_close(&mut self, _reason: &CloseReason, _cx: &mut Cx) {}
-}
-
 /// A connection and its protocol, which the color guards.
 struct Link<P: Protocol> {
     conn: Conn,
     protocol: P,
-    registered: RegisteredAt,
+    registration: ConnRegistration,
     /// The reactor's entry, while the connection is registered.
     entry: Weak<Source<P>>,
     timer: Option<ConnTimer>,
@@ -159,7 +66,7 @@ const URGENT: u8 = 32;
 struct Source<P: Protocol> {
     bits: Arc<AtomicU8>,
     link: Colored<Link<P>>,
-    registered: RegisteredAt,
+    registration: ConnRegistration,
     /// Whether the socket is a pair of pipes. An error then concerns one direction only, and a
     /// write reports it.
     is_pipes: bool,
@@ -182,7 +89,7 @@ impl<P: Protocol> Registered for Source<P> {
         if self.bits.fetch_or(bits, Ordering::AcqRel) & QUEUED == 0 {
             let bits = Arc::clone(&self.bits);
             let or_else = self.or_else();
-            self.link.post_from(self.registered.site, move |link, cx| {
+            self.link.post_from(self.registration.site, move |link, cx| {
                 or_else.into_iter().for_each(RefusalGuard::disarm);
                 // This clears QUEUED, too, so later readiness posts a new event.
                 let bits = bits.swap(0, Ordering::AcqRel);
@@ -200,13 +107,13 @@ impl<P: Protocol> Registered for Source<P> {
 
     fn tell(&self, news: News) {
         match news {
-            News::Draining => self.link.post_from(self.registered.site, |link, cx| {
+            News::Draining => self.link.post_from(self.registration.site, |link, cx| {
                 link.run(cx, |link, _| link.conn.state.drain());
             }),
             News::Refused => {
                 tracing::debug!("closing a connection, because the runtime of its color has ended");
                 shut_down(&self.stream);
-                self.registered.deregister();
+                self.registration.deregister();
             }
             // A handle may keep the connection alive after the reactor has ended.
             News::Closed => shut_down(&self.stream),
@@ -219,7 +126,7 @@ impl<P: Protocol> Source<P> {
     /// connection's color.
     fn timeout(&self) {
         let or_else = self.or_else();
-        self.link.post_from(self.registered.site, move |link, cx| {
+        self.link.post_from(self.registration.site, move |link, cx| {
             or_else.into_iter().for_each(RefusalGuard::disarm);
             link.timer = None;
             link.run(cx, |link, _| link.check_limit());
@@ -229,7 +136,10 @@ impl<P: Protocol> Source<P> {
     /// Returns the guard of an event that is posted to the connection. If the event is dropped
     /// unrun, the guard tells this entry [`News::Refused`].
     fn or_else(&self) -> Option<RefusalGuard> {
-        self.registered.token.get().map(|token| RefusalGuard::new(&self.registered.reactor, *token))
+        self.registration
+            .token
+            .get()
+            .map(|token| RefusalGuard::new(&self.registration.reactor, *token))
     }
 }
 
@@ -347,7 +257,7 @@ pub(super) fn serve_with<P: Protocol>(
 struct Begun {
     socket: Arc<Socket>,
     peer: Addr,
-    registered: RegisteredAt,
+    registration: ConnRegistration,
     unserved: Unserved,
 }
 
@@ -355,31 +265,33 @@ impl Begun {
     fn new(stream: Stream, color: &Color, site: Site) -> Begun {
         let Stream { socket, peer, reactor } = stream;
         let unserved = Unserved(Some(Arc::downgrade(&socket)));
-        let registered = RegisteredAt::new(&reactor, color, site);
-        Begun { socket, peer, registered, unserved }
+        let registration = ConnRegistration::new(&reactor, color, site);
+        Begun { socket, peer, registration, unserved }
     }
 
     fn connection<P: Protocol>(&self, options: ConnOptions, protocol: P) -> Connection<P> {
         let link = Link {
             conn: Conn::new(Arc::clone(&self.socket), self.peer.clone(), options),
             protocol,
-            registered: self.registered.clone(),
+            registration: self.registration.clone(),
             entry: Weak::new(),
             timer: None,
             is_over: false,
         };
-        Connection { link: Colored::new_from(self.registered.site, &self.registered.color, link) }
+        Connection {
+            link: Colored::new_from(self.registration.site, &self.registration.color, link),
+        }
     }
 
     /// Posts the connection's first event. The reactor keeps `keeps` for as long as the connection
     /// is registered.
     fn start<P: Protocol>(self, connection: &Connection<P>, keeps: Option<Arc<Connection<P>>>) {
-        let Begun { socket, registered, unserved, .. } = self;
-        let (site, reactor) = (registered.site, Arc::clone(&registered.reactor));
+        let Begun { socket, registration, unserved, .. } = self;
+        let (site, reactor) = (registration.site, Arc::clone(&registration.reactor));
         let entry = Arc::new(Source {
             bits: Arc::new(AtomicU8::new(0)),
             link: connection.link.clone(),
-            registered,
+            registration,
             is_pipes: socket.is_pipes(),
             stream: Arc::downgrade(&socket),
             _keeps: keeps,
@@ -397,7 +309,7 @@ impl<P: Protocol> Link<P> {
     fn register(&mut self, reactor: &Arc<ReactorShared>, entry: Arc<Source<P>>, cx: &mut Cx) {
         let Some(stream) = &self.conn.stream else { return };
         self.entry = Arc::downgrade(&entry);
-        if let Err(error) = stream.register(reactor, entry, &self.registered.token) {
+        if let Err(error) = stream.register(reactor, entry, &self.registration.token) {
             return self.conn.fail(error);
         }
         self.protocol.on_open(&mut self.conn, cx);
@@ -557,10 +469,10 @@ impl<P: Protocol> Link<P> {
         if self.timer.as_ref().is_some_and(|armed| armed.until <= deadline) {
             return;
         }
-        let registered = self.registered.clone();
-        let (color, site) = (registered.color.clone(), registered.site);
-        let is_over = registered.is_foreign.then(|| Arc::new(AtomicBool::new(false)));
-        let unfired = is_over.clone().map(|is_over| Unfired { registered, is_over });
+        let registration = self.registration.clone();
+        let (color, site) = (registration.color.clone(), registration.site);
+        let is_over = registration.is_foreign.then(|| Arc::new(AtomicBool::new(false)));
+        let unfired = is_over.clone().map(|is_over| Unfired { registration, is_over });
         let entry = self.entry.clone();
         let timer = cx.handle().post_at_from(site, deadline, &color, move |_| {
             unfired.iter().for_each(|unfired| unfired.is_over.store(true, Ordering::Relaxed));
@@ -587,9 +499,9 @@ impl<P: Protocol> Link<P> {
         self.conn.input.settle();
         self.conn.output.settle();
         (self.conn.input, self.conn.output) = (Input::default(), Output::default());
-        self.registered.deregister();
+        self.registration.deregister();
         if let Some(stream) = &self.conn.stream {
-            stream.is_left(&self.registered.reactor);
+            stream.is_left(&self.registration.reactor);
         }
         self.conn.fds = Vec::new();
         (self.conn.stream, self.entry) = (None, Weak::new());

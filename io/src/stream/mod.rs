@@ -23,8 +23,10 @@ mod direction;
 mod link;
 // A pair of pipes in the place of a socket.
 mod pipes;
+// The trait of protocols in callback style.
+mod protocol;
 // The registration of a connection, and its timer.
-mod registered;
+mod registration;
 // A socket or a pair of pipes.
 pub(crate) mod socket;
 // A connection's state and its next action: a step function.
@@ -43,7 +45,8 @@ use crate::reactor::ReactorShared;
 
 pub use async_stream::AsyncStream;
 pub use conn::{Conn, TakenInput};
-pub use link::{Connection, Protocol};
+pub use link::Connection;
+pub use protocol::Protocol;
 
 /// A connected stream that nothing reads yet. Dropping it closes it.
 ///

@@ -244,7 +244,7 @@ impl Stream {
         // The connection may be gone already, and something may have asked for a look too early.
         let is_gone = connection.strong_count() == 0;
         state.connection = Some(connection);
-        if is_gone || state.look_was_asked {
+        if is_gone || state.is_look_wanted {
             transport.0.look(state);
         } else {
             drop(state);

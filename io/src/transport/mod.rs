@@ -151,7 +151,7 @@ struct TransportState {
     /// Whether there is room in the domain again.
     has_room: bool,
     /// Whether a look was asked for before the connection was known.
-    look_was_asked: bool,
+    is_look_wanted: bool,
     /// The closures to post when the connection is gone.
     at_end: Vec<AtEnd>,
     /// A weak handle of the connection, because the connection owns this state, too. `None` until
@@ -328,7 +328,7 @@ impl Shared {
         }
         let Some(connection) = &state.connection else {
             // The code that makes the connection known looks then.
-            state.look_was_asked = true;
+            state.is_look_wanted = true;
             return;
         };
         let Some(connection) = connection.upgrade() else {

@@ -183,6 +183,9 @@ mod tests {
         assert_eq!(turns[0], Ok(now + FIRST * 8));
         assert_eq!(turns[1], Ok(now + FIRST * 16));
         assert_eq!(turns[5], Err(Admission::NotBefore(10)));
+        // A part of a second counts as a whole one.
+        let later = now + Duration::from_millis(1);
+        assert_eq!(throttle.reserve(one, later), Err(Admission::NotBefore(10)));
     }
 
     #[test]

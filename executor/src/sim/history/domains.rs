@@ -23,7 +23,7 @@ enum In {
 
 /// An event that has not committed.
 #[derive(Debug)]
-struct Member {
+struct Uncommitted {
     is_in: In,
     /// The highest context that the event may still reach.
     reach: Context,
@@ -44,7 +44,7 @@ enum Poison {
 /// The order of one domain, as the rules describe it.
 struct Domain {
     mode: Mode,
-    members: BTreeMap<u64, Member>,
+    uncommitted: BTreeMap<u64, Uncommitted>,
     last: Option<u64>,
     committed: Option<u64>,
     /// The ticket of the event that commits now.
@@ -112,7 +112,7 @@ impl Domain {
     fn new(mode: Mode) -> Domain {
         Domain {
             mode,
-            members: BTreeMap::new(),
+            uncommitted: BTreeMap::new(),
             last: None,
             committed: None,
             committing: None,
@@ -124,16 +124,16 @@ impl Domain {
 
     /// Returns `true` if poison covers the event with this ticket.
     fn covers(&self, ticket: u64) -> bool {
-        let repairs = self.members.get(&ticket).is_some_and(|member| member.repairs);
+        let repairs = self.uncommitted.get(&ticket).is_some_and(|member| member.repairs);
         let last = self.poison.range(..ticket).next_back();
         !repairs && last.is_some_and(|(_, poison)| *poison == Poison::Begins)
     }
 
     /// Adds an event to the order. Returns `true` if its ticket was there already.
     fn enters_order(&mut self, ticket: u64, reach: Context) -> bool {
-        let before = self.members.insert(
+        let before = self.uncommitted.insert(
             ticket,
-            Member {
+            Uncommitted {
                 is_in: In::None,
                 reach,
                 repairs: false,
@@ -159,7 +159,7 @@ impl Domain {
             DomainStep::Repairs => {
                 self.last = self.last.max(Some(ticket));
                 let is_known = self.enters_order(ticket, Context::Global);
-                if let Some(member) = self.members.get_mut(&ticket) {
+                if let Some(member) = self.uncommitted.get_mut(&ticket) {
                     member.repairs = true;
                 }
                 require(Rule::I1, !is_known, || "takes a ticket that another event has".to_owned())
@@ -181,7 +181,7 @@ impl Domain {
 
     /// Returns the ticket of an event that is in the way of one that enters a context.
     fn in_the_way(&self, ticket: u64, context: Context) -> Option<u64> {
-        let earlier = |(other, member): (&u64, &Member)| {
+        let earlier = |(other, member): (&u64, &Uncommitted)| {
             let is_in_the_way = match (context, member.is_in) {
                 (_, In::Global | In::Waiting) => true,
                 (Context::Anon, In::None) => member.reach == Context::Global,
@@ -193,7 +193,7 @@ impl Domain {
         };
         // A later event is in the way if it is in global, or if it is in anon and excludes a
         // writer.
-        let later = |(other, member): (&u64, &Member)| {
+        let later = |(other, member): (&u64, &Uncommitted)| {
             let is_in_the_way = match member.is_in {
                 In::Global => true,
                 In::Anon => context == Context::Global && self.mode == Mode::ReadWrite,
@@ -202,15 +202,15 @@ impl Domain {
             is_in_the_way.then_some(*other)
         };
         // An event that poison covers no longer enters anything.
-        let mut before = self.members.range(..ticket);
+        let mut before = self.uncommitted.range(..ticket);
         let before = before.find_map(|member| earlier(member).filter(|other| !self.covers(*other)));
-        before.or_else(|| self.members.range(ticket + 1..).find_map(later))
+        before.or_else(|| self.uncommitted.range(ticket + 1..).find_map(later))
     }
 
     fn enters(&mut self, ticket: u64, context: Context) -> Result {
         let other = self.in_the_way(ticket, context);
-        let first = self.members.keys().next().copied();
-        let Some(member) = self.members.get_mut(&ticket) else { return Ok(()) };
+        let first = self.uncommitted.keys().next().copied();
+        let Some(member) = self.uncommitted.get_mut(&ticket) else { return Ok(()) };
         let (before, reach) = (member.is_in, member.reach);
         let was_waiting = before == In::Waiting;
         member.is_in = if context == Context::Global { In::Global } else { In::Anon };
@@ -237,9 +237,9 @@ impl Domain {
 
     fn goes_on(&mut self, ticket: u64, step: DomainStep, action: Option<u32>) -> Result {
         let committing = self.committing;
-        let first = self.members.keys().next().copied();
+        let first = self.uncommitted.keys().next().copied();
         let committed = self.committed;
-        let Some(member) = self.members.get_mut(&ticket) else { return Ok(()) };
+        let Some(member) = self.uncommitted.get_mut(&ticket) else { return Ok(()) };
         let was = member.is_in;
         match step {
             DomainStep::Renounces(reach) => {
@@ -303,7 +303,7 @@ impl Domain {
     }
 
     fn has_committed(&mut self, ticket: u64) -> Result {
-        let Some(member) = self.members.get_mut(&ticket) else { return Ok(()) };
+        let Some(member) = self.uncommitted.get_mut(&ticket) else { return Ok(()) };
         let commits = self.committing.take() == Some(ticket);
         let left = member.deferred.len();
         if member.is_in == In::Waiting {
@@ -315,7 +315,7 @@ impl Domain {
         let (was_abandoned, follows) = (member.was_abandoned, member.follows);
         // No sub-event follows an event that poison covers.
         let follows = follows.filter(|_| !self.covers(ticket));
-        self.members.remove(&ticket);
+        self.uncommitted.remove(&ticket);
         self.follow.extend(follows);
         self.committed = Some(ticket);
         require(Rule::I7, commits, || "has committed out of turn".to_owned())?;
@@ -327,7 +327,7 @@ impl Domain {
     /// Removes an action that is dropped without having run, because the runtime ends or poison
     /// covers its event.
     fn drops(&mut self, ticket: u64, action: u32) {
-        let Some(member) = self.members.get_mut(&ticket) else { return };
+        let Some(member) = self.uncommitted.get_mut(&ticket) else { return };
         member.deferred.retain(|other| *other != action);
         // The actions of an event that has panicked, or that poison covers, are dropped while later
         // events go on.
@@ -339,7 +339,7 @@ impl Domain {
 
     fn acts(&mut self, ticket: u64, action: u32) -> Result {
         let (dropped, commits) = (self.dropped, self.committing == Some(ticket));
-        let Some(member) = self.members.get_mut(&ticket) else {
+        let Some(member) = self.uncommitted.get_mut(&ticket) else {
             return Err((Rule::I7, "has committed before its action runs".to_owned()));
         };
         let next = member.deferred.first().copied();

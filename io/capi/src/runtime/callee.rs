@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
 use super::colors::{Color, count, on};
-use super::owner::{KeepsRunning, Owner};
+use super::owner::{Owner, RunGuard};
 use crate::door::door;
 
 /// A function of the program, which is called with the argument that was given with it.
@@ -34,7 +34,7 @@ pub(super) struct Callee<F, C: AsRef<[Arc<Color>]>> {
     drop: Function,
     colors: C,
     /// Keeps a loop running until the callee is dropped.
-    _keeps: KeepsRunning,
+    _guard: RunGuard,
 }
 
 /// A pointer of the program, which goes to the thread that uses it.
@@ -86,7 +86,7 @@ impl<F: Copy, C: AsRef<[Arc<Color>]>> Callee<F, C> {
         colors: C,
         owner: &Arc<Owner>,
     ) -> Self {
-        Callee { call, argument: Argument(argument), drop, colors, _keeps: owner.keep_running() }
+        Callee { call, argument: Argument(argument), drop, colors, _guard: owner.keep_running() }
     }
 
     /// Calls the function as a callback of its colors. `what` names it in the message of a panic.

@@ -29,7 +29,7 @@ pub(crate) struct Owner {
 }
 
 /// Keeps a loop running until it is dropped.
-pub(crate) struct KeepsRunning(Option<Arc<dyn Keeper>>);
+pub(crate) struct RunGuard(Option<Arc<dyn Keeper>>);
 
 impl Owner {
     pub(crate) fn new(handle: &Handle, keeper: Option<Arc<dyn Keeper>>) -> Arc<Owner> {
@@ -66,8 +66,8 @@ impl Owner {
     }
 
     /// Returns a value that keeps the loop running until it is dropped.
-    pub(crate) fn keep_running(&self) -> KeepsRunning {
-        KeepsRunning(self.keeper.as_ref().map(|keeper| {
+    pub(crate) fn keep_running(&self) -> RunGuard {
+        RunGuard(self.keeper.as_ref().map(|keeper| {
             keeper.begins();
             Arc::clone(keeper)
         }))
@@ -78,7 +78,7 @@ impl Owner {
     }
 }
 
-impl Drop for KeepsRunning {
+impl Drop for RunGuard {
     fn drop(&mut self) {
         if let Some(keeper) = &self.0 {
             keeper.ends();

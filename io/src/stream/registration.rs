@@ -10,7 +10,7 @@ use crate::reactor::{IoDriver, News, ReactorShared, Registered};
 
 /// The registration of a connection.
 #[derive(Clone)]
-pub(super) struct RegisteredAt {
+pub(super) struct ConnRegistration {
     pub(super) reactor: Arc<ReactorShared>,
     pub(super) token: Arc<OnceLock<Token>>,
     pub(super) color: Color,
@@ -40,21 +40,21 @@ impl ConnTimer {
 /// If it is dropped before the timer has fired or was cancelled, that runtime ends. The connection
 /// is then closed, because nothing would notice a silent peer.
 pub(super) struct Unfired {
-    pub(super) registered: RegisteredAt,
+    pub(super) registration: ConnRegistration,
     pub(super) is_over: Arc<AtomicBool>,
 }
 
 impl Drop for Unfired {
     fn drop(&mut self) {
         if !self.is_over.load(Ordering::Relaxed)
-            && let Some(entry) = self.registered.entry()
+            && let Some(entry) = self.registration.entry()
         {
             entry.tell(News::Refused);
         }
     }
 }
 
-impl RegisteredAt {
+impl ConnRegistration {
     /// Chooses the reactor of the worker that watches for the color (N1), which is the worker of
     /// `reactor` if none was chosen before. If the color is of another runtime, it is `reactor`.
     pub(super) fn new(reactor: &Arc<ReactorShared>, color: &Color, site: Site) -> Self {
@@ -64,7 +64,7 @@ impl RegisteredAt {
         let reactor = worker.map_or(reactor, |worker| &own[color.settle_watcher(|| worker)]);
         let (token, color) = (Arc::new(OnceLock::new()), color.clone());
         let is_foreign = worker.is_none();
-        RegisteredAt { reactor: Arc::clone(reactor), token, color, site, is_foreign }
+        ConnRegistration { reactor: Arc::clone(reactor), token, color, site, is_foreign }
     }
 
     pub(super) fn entry(&self) -> Option<Arc<dyn Registered>> {
