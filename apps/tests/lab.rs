@@ -1,6 +1,6 @@
 //! `dapple lab`. The experiments take too long without optimization, so their tests run only if
 //! `DAPPLE_LAB` names an optimized program. The tests of the simulation need a program that was
-//! built with it, which may be this one or that one.
+//! built with it: the one that cargo built for this test, or the one that `DAPPLE_LAB` names.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;

@@ -349,7 +349,8 @@ fn plain_loop(load: Load) -> Took {
 
 /// Runs events that take `steps.0` steps in global, downgrade, and take `steps.1` steps in anon.
 ///
-/// Returns `None` if the system has no downgrade.
+/// Returns `None` for systems without a downgrade, except the plain loop, which only runs the
+/// steps.
 pub fn downgrade(system: System, events: u64, steps: (u64, u64), workers: usize) -> Option<Took> {
     let (global, anon) = steps;
     let load = Load { events, writes: 100, steps: anon };

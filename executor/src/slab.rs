@@ -446,7 +446,7 @@ impl Magazine {
     ///
     /// # Safety
     ///
-    /// The slot came from this slab, and is not used after this call.
+    /// `slab` is the slab of the magazine. The slot came from it, and is not used after this call.
     #[inline]
     pub(crate) unsafe fn free(&mut self, slot: Slot, slab: &Slab) {
         if self.slots.len() == self.size {

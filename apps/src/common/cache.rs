@@ -108,7 +108,7 @@ impl Batch {
         Batch::numbered(cx.poll_count(), cx.worker())
     }
 
-    /// Returns the batch of the running task, or `Single` on a thread outside the runtime.
+    /// Returns the batch of the running task, or `Single` on a thread that is not a worker.
     pub(crate) fn here(handle: &Handle) -> Batch {
         match handle.current_poll_count().zip(handle.current_worker()) {
             Some((count, worker)) => Batch::numbered(count, worker),

@@ -87,8 +87,8 @@ impl Progress {
         Ok(())
     }
 
-    /// Returns the time that is left if the pace stays the same. The estimate counts as much as 5 %
-    /// of the work, so it matters only at the start.
+    /// Returns the time that is left if the pace stays the same. The expected duration counts like
+    /// 5 % of the work, so it matters only at the start.
     pub(super) fn left(&self) -> Duration {
         let expected = 0.05 * self.all;
         let passed = (clock::now() - self.began).as_secs_f64();

@@ -194,8 +194,8 @@ impl Connection {
         self.spun
     }
 
-    /// Sends `head` and `body`, together at most [`READ`] bytes and one record. One system call is
-    /// enough if the socket takes everything.
+    /// Sends `head` and `body`, together at most [`READ`] bytes plus the content of one record. One
+    /// system call is enough if the socket takes everything.
     ///
     /// # Errors
     ///

@@ -1,9 +1,10 @@
 //! The reference: a queue that k servers serve in the order of arrival, without any overhead.
 //!
 //! It is computed over the same schedule. Each request is served by the server that is free first,
-//! either from that moment or from the request's arrival (Kiefer and Wolfowitz, 1955). The queue
-//! knows no keys, so two requests of one key may be served at once. It is no lower bound for each
-//! percentile: a system with another order can be better in the median and pay in the tail.
+//! from that moment or from the request's arrival, whichever is later (Kiefer and Wolfowitz, 1955).
+//! The queue knows no keys, so two requests of one key may be served at once. It is no lower bound
+//! for each percentile: a system with another order can be better in the median and pay in the
+//! tail.
 
 use super::schedule::Request;
 

@@ -10,7 +10,7 @@ use super::schedule::{KEYS, LONG_RATIO, LONG_SHARE, ZIPF_EXPONENT};
 
 /// The loads in the table, if they were measured.
 const LOADS: [u32; 3] = [50, 70, 90];
-/// The number of requests beyond a percentile below which the percentile is a matter of chance.
+/// If fewer requests than this lie beyond a percentile, the percentile is a matter of chance.
 const FEW: usize = 10;
 
 /// Prints a Markdown table for each setup, distribution, spread of keys and mean service time.

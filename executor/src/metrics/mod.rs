@@ -85,8 +85,8 @@ pub enum Measure {
     QueueDelay,
     /// The time from an event's start to its end.
     RunTime,
-    /// The part of an event's queue delay during which another worker was idle. Only the worker
-    /// that has been idle for longest when the event starts counts.
+    /// The part of an event's queue delay during which a worker was idle that is still idle when
+    /// the event starts. Of several such workers, the one that has been idle for longest counts.
     ///
     /// A long idle delay means that events wait for a color that is busy. Another worker does not
     /// shorten that wait, but a finer color would. In a runtime that has little to do, most of the

@@ -48,7 +48,7 @@ type Part = OnceLock<Box<[AtomicU64]>>;
 pub(crate) struct OwnHistogram {
     name: Box<str>,
     parts: Box<[CachePadded<Part>]>,
-    /// The part of the threads outside the runtime.
+    /// The part of the threads that are not workers.
     outside: Part,
 }
 

@@ -83,7 +83,7 @@ impl Sampler {
         }
     }
 
-    /// Creates the sampler of a thread outside the runtime.
+    /// Creates the sampler of a thread that is not a worker.
     pub(crate) const fn outside() -> Self {
         let (left, random) = (Cell::new(0), Cell::new(0x9E37_79B9_7F4A_7C15));
         Sampler { left, random, mode: Histogramming::Sampled }

@@ -8,16 +8,16 @@
 //! A seed follows one of two strategies:
 //!
 //! * *Random*: a pause with some probability at some of the points. The seed draws which points,
-//!   how often and how long (the swarm testing of Groce and others, ISSTA 2012). It also draws
-//!   which faults there are.
+//!   how often and how long (the swarm testing of Groce and others, ISSTA 2012).
 //! * *Priorities*: each color has a priority, and an event waits before it begins. Every 4 ms the
 //!   schedule checks whether another fiber can go on. If none can, the waiting event with the
 //!   highest priority begins. After 20 ms an event begins in any case. At some points, which are
 //!   drawn by name as well, the color of what comes to the point gets the lowest priority, and
 //!   waits (after the PCT of Burckhardt and others, ASPLOS 2010, with colors instead of threads).
 //!
-//! After a quarter of the steps that a run may take, a seed makes no further deviations. What the
-//! test waits for must happen in the rest of the run.
+//! Under both strategies, a seed also draws which faults there are. After a quarter of the steps
+//! that a run may take, a seed makes no further deviations. What the test waits for must happen in
+//! the rest of the run.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

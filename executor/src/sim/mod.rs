@@ -319,7 +319,8 @@ pub struct Explored {
     pub events: u64,
     /// The number of times that each label of [`sim_reached!`](crate::sim_reached) was reached.
     ///
-    /// The runtime has labels of its own, for what it does rarely: the names of [`Reached`].
+    /// The runtime has labels of its own, for what it does rarely: the names of [`Reached`], and
+    /// two of the simulation: `a wait that ends early` and `timers that are late`.
     pub reached: BTreeMap<String, u64>,
     /// The first seed that has failed.
     pub failure: Option<Failure>,

@@ -206,8 +206,8 @@ impl Runner {
             return Failure { saved: None, ..failure(run, Vec::new()) };
         };
         if sync::panicking() {
-            // The calling thread is panicking, so the panic of a further run could not be told from
-            // that one.
+            // A fiber of this run waits forever while it unwinds, so this thread counts as
+            // panicking. The panic of a further run could not be told from that one.
             let deviations = run.deviations.clone();
             return failure(run, deviations);
         }

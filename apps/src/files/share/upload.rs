@@ -57,8 +57,8 @@ impl Share {
     ///
     /// # Errors
     ///
-    /// Returns `AlreadyExists` if there is something else: anything without `old`, or something
-    /// other than a file with `old`.
+    /// Returns `AlreadyExists` if `old` is `None` and something exists there, or if `old` is set
+    /// and something that is not a file exists there.
     pub(in crate::files) fn finish_upload(
         &self,
         mut upload: Upload,
