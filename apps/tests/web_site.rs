@@ -146,7 +146,7 @@ fn n8_a_folder_as_a_zip_has_all_that_is_served_of_it() {
 }
 
 #[test]
-fn n8_whoever_takes_nothing_holds_little_and_gives_it_back() {
+fn n8_a_client_that_reads_nothing_costs_little_memory() {
     let folder = folder();
     let large: Vec<u8> = (0..30_000_000u32).map(|i| (i / 7) as u8).collect();
     fs::write(folder.path().join("root/sub/large"), &large).unwrap();

@@ -17,7 +17,7 @@ fn panics(f: impl FnOnce()) -> String {
 }
 
 #[test]
-fn e17_events_run_on_their_worker_whoever_posts_them() {
+fn e17_events_run_on_their_worker_from_every_poster() {
     for policy in [StealPolicy::CostAware, StealPolicy::Eager, StealPolicy::Off] {
         let rt = Runtime::builder().workers(3).pin_cores(false).steal_policy(policy).build();
         let rt = rt.unwrap();

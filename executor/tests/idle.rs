@@ -41,15 +41,12 @@ fn e7_an_idle_runtime_burns_no_cpu() {
         // Long enough for the sentinel, if there is one, to retire.
         thread::sleep(Duration::from_millis(200));
         let parks = rt.metrics().parks();
-        // The system may charge the process for work of its own, so the least of three counts.
-        let used = (0..3).map(|_| {
-            let before = cpu();
-            thread::sleep(Duration::from_millis(500));
-            cpu() - before
-        });
-        let used = used.min().unwrap();
+        let before = cpu();
+        // The system may charge the process for a few milliseconds of its own work.
+        thread::sleep(Duration::from_millis(1_500));
+        let used = cpu() - before;
         assert_eq!(rt.metrics().parks(), parks, "{policy:?}: nobody woke up");
-        assert!(used < Duration::from_millis(5), "{policy:?}: {used:?} of CPU in 500 ms");
+        assert!(used < Duration::from_millis(15), "{policy:?}: {used:?} of CPU in 1.5 s");
     }
 }
 

@@ -37,7 +37,7 @@ fn e9_the_outcome_comes_to_the_color() {
             move || (n, thread::current().id()),
             move |outcome, cx| {
                 let (n, thread) = outcome.unwrap();
-                assert_ne!(thread, worker, "it ran beside the workers");
+                assert_ne!(thread, worker, "it ran on the blocking pool");
                 *total.get_mut(cx) += n;
             },
         );

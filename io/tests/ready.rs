@@ -28,7 +28,7 @@ fn shared_pair() -> (Arc<UnixStream>, UnixStream) {
 }
 
 #[test]
-fn n2_a_level_is_told_as_long_as_it_lasts_whoever_runs_the_callback() {
+fn n2_a_level_is_told_while_it_lasts_on_every_worker() {
     for workers in [1, 2, 4] {
         let (rt, io) = start(workers);
         let (tx, rx) = mpsc::channel();

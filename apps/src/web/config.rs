@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 use toml::{Table, Value};
 
+use super::options;
+
 pub(super) fn arg() -> Arg {
     Arg::new("config").long("config").value_name("FILE").value_parser(value_parser!(PathBuf)).help(
         "Also read settings from this TOML file, which has the names of these options, such as \
@@ -40,10 +42,7 @@ impl FromFile {
     /// Removes what the command line overrides: the folder, because there is only one, and the
     /// addresses, because a user who names an address does not want to listen elsewhere, too.
     fn beside(mut self, args: &ArgMatches) -> FromFile {
-        // A second value of `--tls dev` is the folder, too.
-        let tls: Vec<&PathBuf> = args.get_many("tls").into_iter().flatten().collect();
-        let names_folder = matches!(tls[..], [dev, _] if dev.as_os_str() == "dev");
-        if args.contains_id("dir") || names_folder {
+        if args.contains_id("dir") || options::folder_behind_tls(args).is_some() {
             self.folder = None;
         }
         if args.contains_id("listen") {

@@ -319,13 +319,15 @@ impl Options {
     pub(super) fn of(args: &ArgMatches, descriptors: u64) -> Result<Options, String> {
         let reach =
             Reach { has_hidden: args.get_flag("hidden"), leads_out: args.get_flag("follow-links") };
-        let (tls, behind_tls) = tls(args)?;
+        let tls = tls(args)?;
         let dir = args.get_one::<PathBuf>("dir").map(PathBuf::as_path);
-        if let (Some(one), Some(other)) = (behind_tls, dir) {
-            let (one, other) = (one.display(), other.display());
-            return Err(format!("there are two folders, {one} and {other}"));
-        }
-        let dir = behind_tls.or(dir);
+        let dir = match (folder_behind_tls(args), dir) {
+            (Some(one), Some(other)) => {
+                let (one, other) = (one.display(), other.display());
+                return Err(format!("there are two folders, {one} and {other}"));
+            }
+            (behind_tls, dir) => behind_tls.or(dir),
+        };
         let site = Content::open(dir, reach)?;
         let figures_for = match (args.get_flag("metrics-public"), args.get_flag("metrics"), &site) {
             (true, _, _) => FiguresFor::Everybody,
@@ -389,16 +391,26 @@ fn format(args: &ArgMatches) -> Format {
     }
 }
 
-/// Returns the source of the certificate, and a second value of `--tls dev`, which is taken as the
-/// folder.
-fn tls(args: &ArgMatches) -> Result<(Option<TlsFrom>, Option<&Path>), String> {
-    let Some(values) = args.get_many::<PathBuf>("tls") else { return Ok((None, None)) };
-    match values.collect::<Vec<_>>()[..] {
-        [dev] if dev.as_os_str() == "dev" => Ok((Some(TlsFrom::Dev), None)),
-        [dev, dir] if dev.as_os_str() == "dev" => Ok((Some(TlsFrom::Dev), Some(dir))),
+fn tls_values(args: &ArgMatches) -> Vec<&PathBuf> {
+    args.get_many("tls").into_iter().flatten().collect()
+}
+
+/// Returns the second value of `--tls dev`, which is taken as the folder.
+pub(super) fn folder_behind_tls(args: &ArgMatches) -> Option<&Path> {
+    match tls_values(args)[..] {
+        [dev, folder] if dev.as_os_str() == "dev" => Some(folder),
+        _ => None,
+    }
+}
+
+/// Returns the source of the certificate.
+fn tls(args: &ArgMatches) -> Result<Option<TlsFrom>, String> {
+    match tls_values(args)[..] {
+        [] => Ok(None),
+        [dev] | [dev, _] if dev.as_os_str() == "dev" => Ok(Some(TlsFrom::Dev)),
         [certificate, key] => {
             let (certificate, key) = (certificate.clone(), key.clone());
-            Ok((Some(TlsFrom::Files { certificate, key }), None))
+            Ok(Some(TlsFrom::Files { certificate, key }))
         }
         _ => Err("--tls takes a certificate and a key, or `dev`".to_owned()),
     }

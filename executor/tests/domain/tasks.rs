@@ -178,7 +178,7 @@ fn i9_an_exclusive_section_runs_alone_and_after_what_was_deferred() {
 }
 
 #[test]
-fn i12_panics_and_poison_are_told_to_whoever_waits() {
+fn i12_those_who_wait_get_panics_and_poison() {
     in_both_modes(0, |rt, d| {
         let panics = rt.metrics().panics();
         let none = d.spawn(|_| async { panic!("in none") });

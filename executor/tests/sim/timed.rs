@@ -36,7 +36,7 @@ fn e13_in_timed_mode_workers_work_at_the_same_time() {
 }
 
 #[test]
-fn e13_in_timed_mode_whoever_waits_in_a_loop_does_not_stop_the_clock() {
+fn e13_in_timed_mode_a_wait_in_a_loop_does_not_stop_the_clock() {
     let report = timed(|sim| {
         let rt = start(2);
         let h = rt.handle();

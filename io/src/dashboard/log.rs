@@ -22,16 +22,16 @@ pub(super) fn write(history: &History, seconds: usize, until: Option<u64>) -> io
     let mut writer = IntervalLogWriterBuilder::new()
         .with_start_time(start)
         .begin_log_with(&mut log, &mut serializer)?;
+    let tags: Vec<String> = (0..history.series.len()).map(|series| history.tag(series)).collect();
     for interval in all {
         let from = begin(interval.end, interval.seconds).duration_since(start).unwrap_or_default();
-        for (number, counts) in interval.series.iter().enumerate() {
+        for (tag, counts) in tags.iter().zip(&interval.series) {
             if counts.len() == 0 {
                 continue;
             }
-            let tag = history.tag(number);
             let lasts = Duration::from_secs_f64(interval.seconds);
             writer
-                .write_histogram(&histogram(counts), from, lasts, Tag::new(&tag))
+                .write_histogram(&histogram(counts), from, lasts, Tag::new(tag))
                 .map_err(|error| failed(&error))?;
         }
     }

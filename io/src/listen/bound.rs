@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn n3_whoever_finds_no_room_is_told_of_it_and_nobody_else() {
+    fn n3_only_an_acceptor_that_found_no_room_is_told() {
         let bound = Bound::new(Some(2));
         let (told, other) = (Told::join(&bound), Told::join(&bound));
         let (one, two) = (bound.enter(&*told).unwrap(), bound.enter(&*told).unwrap());

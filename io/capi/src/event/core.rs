@@ -204,8 +204,8 @@ impl BaseState {
         if !ev.waits_for(EV_SIGNAL) {
             return;
         }
-        // SAFETY: a signal event has this part of the union. A counter that is set belongs to a loop
-        // that is in `tell_signal` now, because that loop takes it back before it returns.
+        // SAFETY: a signal event has this part of the union. A counter that is set belongs to a
+        // loop that is in `tell_signal` now, because that loop takes it back before it returns.
         unsafe {
             let counter = ev.kind.signal.counter;
             if !counter.is_null() {

@@ -413,8 +413,8 @@ static void storm(void) {
 	base = NULL;
 }
 
-/* A signal event that deletes itself while calls remain is freed after the loop: the second deletion
- * writes nothing to the stack that the loop has left. The fill covers that part of the stack. */
+/* A signal event that deletes itself while calls remain is freed after the loop: the second
+ * deletion writes nothing to the stack that the loop has left, which the fill covers. */
 static void deletes_once(evutil_socket_t fd, short what, void *arg) {
 	(void)fd, (void)what;
 	CHECK(event_del(*(struct event **)arg) == 0);
