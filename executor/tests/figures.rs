@@ -1,10 +1,12 @@
 //! E10, E12: the figures of a runtime, and whether they lead to the color that others wait for.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use dapple::{Domain, Histogramming, Measure, Metrics, Runtime, SiteFigures};
+use dapple::{Cx, Domain, Histogramming, Measure, Metrics, Runtime, SiteFigures};
 
 fn runtime(workers: usize) -> Runtime {
     Runtime::builder().workers(workers).histograms(Histogramming::Exact).build().unwrap()
@@ -192,15 +194,44 @@ fn e10_a_busy_worker_is_seen_to_be_busy() {
     // Other programs may use the machine too.
     assert!(spent >= Duration::from_millis(20), "{spent:?}");
     assert!(spent <= Duration::from_millis(300), "{spent:?}");
-    let sum = |pick: fn(&dapple::WorkerFigures) -> u64| -> u64 {
-        after.by_worker().iter().map(pick).sum()
-    };
-    assert_eq!(sum(|worker| worker.events), after.events());
-    assert_eq!(sum(|worker| worker.turns), after.turns());
-    assert_eq!(sum(|worker| worker.parks), after.parks());
     // The clocks of the threads are gone, but the time still counts.
     rt.shutdown(Duration::from_secs(10));
     assert!(used(&h.metrics()) >= used(&after));
+}
+
+#[test]
+fn e10_a_total_is_the_sum_of_the_workers_figures() {
+    let rt = runtime(2);
+    let h = rt.handle();
+    let running = Arc::new(AtomicBool::new(true));
+    for _ in 0..4 {
+        let running = Arc::clone(&running);
+        h.post_default(move |cx| keep_posting(&running, cx));
+    }
+    // The workers count on while the metrics are read.
+    for _ in 0..500 {
+        let metrics = rt.metrics();
+        let sum = |pick: fn(&dapple::WorkerFigures) -> u64| -> u64 {
+            metrics.by_worker().iter().map(pick).sum()
+        };
+        assert_eq!(sum(|worker| worker.events), metrics.events());
+        assert_eq!(sum(|worker| worker.turns), metrics.turns());
+        assert_eq!(sum(|worker| worker.steals), metrics.steals());
+        assert_eq!(sum(|worker| worker.colors_stolen), metrics.colors_stolen());
+        assert_eq!(sum(|worker| worker.parks), metrics.parks());
+    }
+    running.store(false, Ordering::Relaxed);
+    rt.wait_idle();
+    assert!(rt.metrics().events() > 500);
+}
+
+/// Posts itself to a new color, as long as `running` is true.
+fn keep_posting(running: &Arc<AtomicBool>, cx: &mut Cx) {
+    if running.load(Ordering::Relaxed) {
+        let running = Arc::clone(running);
+        let color = cx.new_color();
+        cx.post(&color, move |cx| keep_posting(&running, cx));
+    }
 }
 
 #[test]

@@ -100,19 +100,23 @@ counters! {
 
 impl Metrics {
     pub(crate) fn read(core: &Core) -> Metrics {
+        let workers = workers::of(core);
         Metrics {
-            counters: Metrics::counters(core),
+            counters: Metrics::counters(core, &workers),
             distributions: distributions(core),
             own: core.own_histograms.read(),
             sites: sites(core),
-            workers: workers::of(core),
+            workers,
             stalls: core.latest_stalls.read(),
             taken: clock::wall(),
             uptime: Duration::from_nanos(core.clock().now()),
         }
     }
 
-    fn counters(core: &Core) -> [u64; 18] {
+    /// Returns the counters. Those that [`WorkerFigures`] also has are sums over `workers`, so that
+    /// the two agree while a worker counts on.
+    fn counters(core: &Core, workers: &[WorkerFigures]) -> [u64; 18] {
+        let total = |pick: fn(&WorkerFigures) -> u64| -> u64 { workers.iter().map(pick).sum() };
         let sum = |pick: fn(&Counters) -> &AtomicU64| -> u64 {
             core.fleet.workers.iter().map(|w| pick(&w.counters).load(Ordering::Relaxed)).sum()
         };
@@ -120,12 +124,13 @@ impl Metrics {
         [
             // An event may be counted in `in_vain` shortly before it is counted in `events`, so the
             // difference saturates.
-            sum(|c| &c.events).saturating_sub(sum(|c| &c.in_vain) + outside(&core.outside.in_vain)),
-            sum(|c| &c.turns),
-            sum(|c| &c.steals),
-            sum(|c| &c.colors_stolen),
+            total(|w| w.events)
+                .saturating_sub(sum(|c| &c.in_vain) + outside(&core.outside.in_vain)),
+            total(|w| w.turns),
+            total(|w| w.steals),
+            total(|w| w.colors_stolen),
             outside(&core.fleet.wakeups),
-            sum(|c| &c.parks),
+            total(|w| w.parks),
             sum(|c| &c.sentinel_looks),
             sum(|c| &c.panics) + outside(&core.outside.panics),
             sum(|c| &c.dropped) + outside(&core.outside.dropped),
@@ -255,6 +260,10 @@ impl Metrics {
     }
 
     /// Returns the figures of each worker, indexed by the worker's number.
+    ///
+    /// [`turns`](Self::turns), [`steals`](Self::steals), [`colors_stolen`](Self::colors_stolen) and
+    /// [`parks`](Self::parks) are their sums. [`events`](Self::events) is less than its sum by the
+    /// events that ran in vain.
     ///
     /// # Examples
     ///
