@@ -117,7 +117,10 @@ impl Monitor {
     fn shows_figures(&self, request: &Request<'_>, peer: Option<IpAddr>) -> bool {
         match self.figures_for {
             FiguresFor::Nobody => false,
-            FiguresFor::Loopback => is_of_this_machine(request, peer),
+            // On a Unix socket, the host says nothing about the client.
+            FiguresFor::Loopback => {
+                is_of_this_machine(request, peer) && (peer.is_none() || has_local_host(request))
+            }
             FiguresFor::Everybody => true,
         }
     }
@@ -133,9 +136,15 @@ fn is_of_this_machine(request: &Request<'_>, peer: Option<IpAddr>) -> bool {
 /// Otherwise only a client on this machine may, under a local host name and over IP, because a
 /// client on a Unix socket is usually a proxy.
 fn shows_dashboard(server: &Server, request: &Request<'_>, peer: Option<IpAddr>) -> bool {
-    let host = request.host.and_then(|host| std::str::from_utf8(host).ok());
     let is_local = is_of_this_machine(request, peer) && peer.is_some();
-    server.login.is_some() || is_local && host.is_some_and(is_local_host)
+    server.login.is_some() || is_local && has_local_host(request)
+}
+
+/// Returns `true` if the request names this machine by a local host name. A browser on this machine
+/// does not if the page of another site made it send the request.
+fn has_local_host(request: &Request<'_>) -> bool {
+    let host = request.host.and_then(|host| std::str::from_utf8(host).ok());
+    host.is_some_and(is_local_host)
 }
 
 fn of_dashboard(dashboard: &Dashboard, name: &str, query: Option<&str>) -> Answer {

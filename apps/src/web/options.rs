@@ -307,8 +307,9 @@ fn of_figures() -> [Arg; 5] {
         ),
         flag(
             "metrics",
-            "Serve metrics (OpenMetrics) at /_dapple/metrics to clients on this machine. If one \
-             of them is a proxy, let it refuse the path",
+            "Serve metrics (OpenMetrics) at /_dapple/metrics to clients on this machine that use \
+             the name localhost or a loopback address. If one of them is a proxy, let it refuse \
+             the path",
         ),
         flag("metrics-public", "Serve metrics at /_dapple/metrics to every client"),
     ]

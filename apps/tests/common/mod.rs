@@ -113,7 +113,7 @@ impl Client {
     }
 
     pub fn get(&mut self, target: &str, fields: &str) -> Response {
-        self.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n{fields}\r\n").as_bytes());
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n").as_bytes());
         self.response(true)
     }
 
