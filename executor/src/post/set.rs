@@ -73,8 +73,9 @@ pub(crate) fn post_set<'a, F: FnOnce(&mut Cx) + Send + 'static>(
 fn check_affinity(requests: &[Request<'_>]) {
     let mut bound = requests.iter().filter_map(|request| request.color.as_cell().bound_to());
     let Some(worker) = bound.next() else { return };
-    let other = bound.find(|&other| other != worker);
-    assert!(other.is_none(), "a set has colors of worker {worker} and of worker {other:?}");
+    if let Some(other) = bound.find(|&other| other != worker) {
+        panic!("a set must not have colors of worker {worker} and of worker {other}");
+    }
 }
 
 /// A color of a large set with its number, so that sorting does not read the colors' memory.
