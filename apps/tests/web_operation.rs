@@ -142,7 +142,7 @@ fn a_restart_loses_no_connection() {
     command.arg(format!("unix:{}", socket.display())).arg(&site);
     let web = Web::spawn(command);
     let out = std::os::fd::AsFd::as_fd(web.out.get_ref()).try_clone_to_owned().unwrap();
-    let mut out = std::io::BufReader::new(fs::File::from(out));
+    let out = lines(fs::File::from(out));
     let is_over = AtomicBool::new(false);
     let ask_once = || assert_eq!(web.get("/a.txt").text(), "0123456789");
     let last = std::thread::scope(|scope| {
@@ -160,11 +160,7 @@ fn a_restart_loses_no_connection() {
             signal(process, libc::SIGUSR2);
             if round == 0 {
                 // The new process reports that it serves. Then the old one drains.
-                let mut line = String::new();
-                while !line.starts_with("Serving ") {
-                    line.clear();
-                    assert!(std::io::BufRead::read_line(&mut out, &mut line).unwrap() > 0);
-                }
+                line_with(&out, "Serving ");
                 std::thread::sleep(Duration::from_millis(500));
                 slow.send(b"\r\n");
                 let response = slow.response(true);
