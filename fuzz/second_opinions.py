@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Holds what dapple says of requests and documents against what other parsers say.
+"""Compares dapple's verdicts on requests and documents with those of other parsers.
 
-    fuzz/second_opinions.py http [FOLDER...]     beside h11
-    fuzz/second_opinions.py xml [FOLDER...]      beside libxml2 (lxml) and expat
+    fuzz/second_opinions.py http [FOLDER...]     with h11
+    fuzz/second_opinions.py xml [FOLDER...]      with libxml2 (lxml) and expat
 
-The inputs are the kept ones, those in FOLDERs, and mutants of both, with a seed. It ends with
-status 1 if an input is judged differently and the difference is none of those that are explained
-here. It needs the packages h11 and lxml of PyPI.
+The inputs are those of the corpus, those in the FOLDERs, and mutants of both. MUTANTS in the
+environment is the number of mutants, and SEED their seed. The script ends with status 1 if the
+verdicts on an input differ for a reason that is not listed here. It needs the packages h11 and lxml
+of PyPI.
 """
 
 import collections
@@ -24,7 +25,7 @@ SEED = int(os.environ.get("SEED", "1"))
 
 
 class Verdicts:
-    """What dapple says, by its own program."""
+    """The verdicts of dapple, from its example program."""
 
     def __init__(self, kind):
         flags = os.environ.get("RUSTFLAGS", "") + " --cfg dapple_fuzzing"
@@ -40,7 +41,7 @@ class Verdicts:
 
 
 def inputs(target, folders):
-    """All inputs in order, and then mutants of them."""
+    """Yields all inputs in order, and then mutants of them."""
     files = sorted(p for folder in [HERE / "corpus" / target, *folders]
                    for p in pathlib.Path(folder).iterdir())
     kept = [p.read_bytes()[:4000] for p in files]
@@ -70,8 +71,10 @@ def inputs(target, folders):
 
 
 def as_h11_reads(data):
-    """Without blank lines before the request, which h11 does not take, and as HTTP/1.1, if it is of
-    a later 1.x (RFC 9112, 2.2; RFC 9110, 2.5)."""
+    """Returns a request in a form that h11 accepts.
+
+    Blank lines before the request are removed (RFC 9112, 2.2), and a later 1.x becomes HTTP/1.1
+    (RFC 9110, 2.5)."""
     data = re.sub(rb"\A(\r?\n)+", b"", data)
     return re.sub(rb"\A([^\n]* HTTP/1\.)[2-9](?=\r?\n)", rb"\g<1>1", data)
 
@@ -96,7 +99,7 @@ ADDRESS_TO_COME = re.compile(rb"[vV][0-9A-Fa-f]+\.[-\w.~!$&'()*+,;=:]+", re.ASCI
 
 
 def is_host(text):
-    """Whether it is a host, perhaps with a port (RFC 3986, 3.2.2 and 3.2.3)."""
+    """Returns whether the text is a host, with or without a port (RFC 3986, 3.2.2 and 3.2.3)."""
     literal = re.fullmatch(rb"\[([^\]]*)\](?::(\d*))?", text)
     if not literal:
         name, _, port = text.partition(b":")
@@ -116,7 +119,7 @@ def is_port(digits):
 
 
 def explain_http(data, ours, theirs):
-    """Why the two differ, if that is meant."""
+    """Returns the reason for which the two differ, or None if no known reason applies."""
     head = re.split(rb"\n\r?\n", data.lstrip(b"\r\n"), maxsplit=1)[0] + b"\n"
     line, _, fields = head.partition(b"\n")
 
@@ -164,7 +167,7 @@ def lxml_says(data):
     try:
         root = etree.fromstring(data, parser)
     except etree.XMLSyntaxError as error:
-        # That a namespace is no URI is no fault of a document.
+        # A document whose namespace is no URI is still valid.
         said = [entry.message for entry in parser.error_log]
         if said and all("URI" in message for message in said):
             return "accepted", ""
@@ -191,7 +194,7 @@ OWN_RULES = re.compile("nested too deeply|too many|too long|XML itself|reserved"
 
 
 def explain_xml(data, ours, lxml, expat):
-    """Why the three differ, if that is meant."""
+    """Returns the reason for which the three differ, or None if no known reason applies."""
     is_wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
     if ours.startswith("accepted"):
         if lxml[0] == "accepted" and not data.isascii() and "invalid token" in expat[1]:
@@ -208,7 +211,7 @@ def explain_xml(data, ours, lxml, expat):
         return "versions other than 1.x are not known"
     if "encoding that is not" in ours and re.search(rb"encoding\s*=\s*.(?!(?i:utf-8))", data):
         return "encodings other than UTF-8 and UTF-16 are not read"
-    # Of the others one is strict at least.
+    # It is enough if one of the others is as strict.
     if "refused" in (lxml[0], expat[0]):
         return "one of the others refuses it, too"
     return None

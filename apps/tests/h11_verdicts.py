@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""What h11 makes of requests: a line of hexadecimal digits each, and a line for what it says.
+"""Prints h11's verdicts on requests.
 
-`taken` for each request that is whole and good, the status that it proposes for one that is not,
-`closed` if there is none.
+Each line of the standard input is a message in hexadecimal digits. For each, a line is printed:
+`taken` for each complete and valid request, the status that h11 proposes for an invalid one, and
+`closed` if there is no request.
 """
 import sys
 

@@ -1,7 +1,8 @@
-# What the build scripts of the ports have in common; they source it with their arguments.
+# The common part of the ports' build scripts, which source it with their arguments.
 #
-# Copies the source to the folder and goes there. $top is this repository, $library the folder of
-# libdapple_event.so, $what what is to be built, and $linked how to find and link the library.
+# Copies the source to the folder and changes to it. Sets $top to this repository, $library to the
+# folder of libdapple_event.so, $what to the variant to build, and $linked to the flags that find and
+# link the library.
 set -e
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 top=$(CDPATH='' cd -- "$here/../../.." && pwd)
@@ -11,10 +12,10 @@ source=${1:?the unpacked source} folder=${2:?where it is built} what=${3:-colore
 
 cp -R "$source" "$folder"
 cd "$folder"
-# The changes name lines by their numbers.
+# The changes refer to lines by their numbers.
 sha256sum --quiet -c "$here/sha256sums"
 
-# Each change is a script for sed, named after its file.
+# Each change is a sed script that is named after the file it changes.
 change() {
 	for change in "$here"/*.sed; do
 		sed -i -f "$change" "$(find . -name "$(basename "$change" .sed)")"

@@ -1,26 +1,29 @@
 #!/usr/bin/env python3
-"""dapple files beside other servers of files over encrypted connections: what a CPU second of each is worth.
+"""Compares dapple files with other file servers over encrypted connections, per CPU second.
 
-Needs Linux, openssl and taskset, and a release build:
+Needs Linux, openssl, taskset, and a release build:
+
     cargo build --release && cargo build --release -p dapple-benches --bins
     benches/scripts/files-versus.py [--rounds N] [--servers A,B] [--cases A,B] [--workers 1,2] [--json FILE]
     benches/scripts/files-versus.py --servers dapple,before --before PATH    # two builds
 
-Peers, where they are installed: nginx, Apache (mod_dav), rclone serve webdav, OpenSSH sftp with its default cipher
-and with AES-128-GCM; and fileslimit, which is a server without features, by rustls's buffers and in place. All but sftp
-speak TLS 1.3 with the one cipher that the client offers.
+The peers are those of nginx, Apache (mod_dav), rclone serve webdav, and OpenSSH sftp (with its
+default cipher and with AES-128-GCM) that are installed, and fileslimit: a server without features,
+with rustls's buffers and with encryption in place. All but sftp speak TLS 1.3 with the one cipher
+that the client offers.
 
-In each round each server is started once, alone, warms up (each small file is asked for twice, some
-are put), and then serves each case once. With one worker the server has the first core and the
-client the second; with two both have both. CPU time of the server is that of its processes and of
-all that descends from them. Where it shares no core with the server the client never sleeps (not
-sftp's): waking it would be a large part of what is measured, on a virtual machine most of all.
+In each round, each server is started once, runs alone, warms up (each small file is requested
+twice, and some are uploaded), and then serves each case once. With one worker, the server has the
+first core and the client the second; with two workers, both have both cores. The CPU time of the
+server is that of its processes and all their descendants. A client that shares no core with the
+server never sleeps, except sftp's: waking it up would be a large part of what is measured, in
+particular on a virtual machine.
 
-Cases: get and put of one large file, by 1 client, or of its eighths by 8 clients (each an own file); get and put of
-10,000 files of 4 KB by 1 or 8 clients. What was put is removed before each run. Printed are medians of the rounds:
-GB (10^9 bytes), or requests for small files, per CPU second of the server; the medians of its ratios
-to another build, to nginx and to fileslimit in the same round; the rate by the clock; and CPU time of
-the client per CPU time of the server."""
+The cases are get and put of one large file by 1 client, or of its eighths by 8 clients (a file
+each), and get and put of 10,000 files of 4 KB by 1 or 8 clients. Uploaded files are removed before
+each run. The script prints medians of the rounds: GB (10^9 bytes), or requests for small files, per
+CPU second of the server; its ratios to another build, to nginx and to fileslimit in the same round;
+the rate by the clock; and the CPU time of the client per CPU time of the server."""
 import argparse, json, mmap, os, pathlib, shutil, signal, socket, statistics, subprocess, sys, tempfile, threading, time
 
 SMALL = 4096
@@ -33,20 +36,23 @@ release = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../target
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument('--rounds', type=int, default=15)
 parser.add_argument('--servers', default=None,
-                    help=f'of {", ".join(SERVERS)} [default: all; before: if there is one]')
-parser.add_argument('--cases', default=','.join(CASES), help=f'of {", ".join(CASES)}; the begin of a name is enough [default: all]')
+                    help=f'a list of {", ".join(SERVERS)} [default: all; before: only with --before]')
+parser.add_argument('--cases', default=','.join(CASES),
+                    help=f'a list of {", ".join(CASES)}, or of prefixes of these names [default: all]')
 parser.add_argument('--workers', default='1,2')
 parser.add_argument('--server-cores', help='[default: 0 for one worker, 0,1 for two]')
 parser.add_argument('--client-cores', help='[default: 1 for one worker, 0,1 for two]')
-parser.add_argument('--no-spin', action='store_true', help='the client sleeps, too, where it has cores of its own')
-parser.add_argument('--large-mb', type=int, default=512, help='size of the large file, in 2^20 bytes; a multiple of 8')
+parser.add_argument('--no-spin', action='store_true',
+                    help='let the client sleep even if it shares no core with the server')
+parser.add_argument('--large-mb', type=int, default=512,
+                    help='size of the large file in MiB, a multiple of 8')
 parser.add_argument('--small', type=int, default=10000, help='number of small files')
 parser.add_argument('--cipher', default='aes128', choices=['aes128', 'aes256', 'chacha20'])
-parser.add_argument('--tmp', help='where the files are [default: /dev/shm, so that no disk is written to meanwhile]')
+parser.add_argument('--tmp', help='the folder for the files [default: /dev/shm, so that no disk is written to]')
 parser.add_argument('--bin', default=release, help='the folder of dapple, filesload and fileslimit')
 parser.add_argument('--before', metavar='PATH',
-                    help='another build of dapple: the server called before')
-parser.add_argument('--json', help='also write all runs there')
+                    help='another build of dapple: the server named before')
+parser.add_argument('--json', metavar='FILE', help='also write the figures of all runs to this file')
 args = parser.parse_args()
 CASES = [c for c in CASES if any(c.startswith(told) for told in args.cases.split(','))]
 LARGE = args.large_mb << 20
@@ -58,7 +64,7 @@ cert, key = work / 'cert.pem', work / 'key.pem'
 
 
 class Failed(Exception):
-    """Something that spoils one run, or one server."""
+    """A failure of one run, or of one server."""
 
 
 def warn(text):
@@ -70,7 +76,7 @@ def find(*names):
         found = shutil.which(name, path=os.pathsep.join([args.bin, os.environ.get('PATH', ''), '/usr/sbin', '/usr/local/sbin']))
         if found:
             return found
-    raise Failed(f'{names[0]} is not there')
+    raise Failed(f'{names[0]} was not found')
 
 
 def free_port():
@@ -80,13 +86,13 @@ def free_port():
 
 
 def stat(pid):
-    """Of a process: its parent, and CPU seconds of its children that have ended."""
+    """Returns the parent of a process, and the CPU seconds of its children that have ended."""
     fields = open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()
     return int(fields[1]), (int(fields[13]) + int(fields[14])) / os.sysconf('SC_CLK_TCK')
 
 
 def family(pid):
-    """A process and all that descends from it."""
+    """Returns a process and all its descendants."""
     children = {}
     for name in filter(str.isdigit, os.listdir('/proc')):
         try:
@@ -100,7 +106,7 @@ def family(pid):
 
 
 def kill(pid):
-    """Ends a process and all that descends from it."""
+    """Kills a process and all its descendants."""
     for member in family(pid):
         try:
             os.kill(member, signal.SIGKILL)
@@ -109,8 +115,10 @@ def kill(pid):
 
 
 def cpu(pid):
-    """CPU seconds of a process and all that descends from it, as filesload counts them: by the CPU clocks of the
-    living, which count in nanoseconds (the number of a process's clock is made so in Linux), and by ticks of the dead."""
+    """Returns the CPU seconds of a process and all its descendants, as filesload counts them.
+
+    For living processes, these are the times of their CPU clocks, in nanoseconds. The expression
+    is Linux's number of the CPU clock of a process. For those that have ended they are ticks."""
     seconds = 0.0
     for member in family(pid):
         try:
@@ -121,7 +129,7 @@ def cpu(pid):
 
 
 class Server:
-    """A server that runs. `puts` tells whether files can be put; `url` is that of its files."""
+    """A running server. `puts` says whether it accepts uploads."""
     puts = True
     user = None
 
@@ -149,7 +157,7 @@ class Server:
                     return self
                 except OSError:
                     time.sleep(0.02)
-            raise Failed('it does not start: ' + (self.home / 'log').read_text(errors='replace')[-500:])
+            raise Failed('it did not start: ' + (self.home / 'log').read_text(errors='replace')[-500:])
         except BaseException:
             self.stop()
             raise
@@ -158,8 +166,10 @@ class Server:
         self.stop()
 
     def stop(self):
-        """Asks it to end, as it then waits for its own children; after a while it is ended, it before its children,
-        as it could start others."""
+        """Asks the server to end, so that it waits for its own children.
+
+        If it does not end in time, it is stopped and killed with its children. It is stopped first
+        because it could start others."""
         if self.process:
             self.process.terminate()
             try:
@@ -168,7 +178,7 @@ class Server:
                 self.process.send_signal(signal.SIGSTOP)
                 kill(self.process.pid)
                 self.process.wait()
-            # Whatever is left of its group has lost its parent.
+            # Further processes of its group may have lost their parent.
             try:
                 os.killpg(self.process.pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -186,7 +196,7 @@ class Server:
         command = ['taskset', '-c', self.client_cores, find('filesload'), '--json', '--op', op, '--clients', clients,
                    '--url', f'https://127.0.0.1:{self.port}/{folder}', '--server-pid', self.process.pid, '--cipher', args.cipher]
         command += ['--user', self.user] if self.user else []
-        # Where it shares them with the server, the system finds a place for it, and it sleeps.
+        # A client that shares cores with the server is not pinned, and sleeps.
         if set(self.cores.split(',')).isdisjoint(self.client_cores.split(',')):
             command += ['--cores', self.client_cores] + ([] if args.no_spin else ['--spin'])
         done = subprocess.run([*map(str, command), *map(str, what)], capture_output=True, text=True, timeout=600)
@@ -215,10 +225,10 @@ class Dapple(Server):
             done = subprocess.run([dapple, 'files', 'user', 'add', 'bench', '--password-stdin', '--state', state],
                                   input='secret\nsecret\n', capture_output=True, text=True)
             if done.returncode:
-                raise Failed('no user can be added: ' + done.stderr.strip())
+                raise Failed('the user could not be added: ' + done.stderr.strip())
         self.spawn([dapple, 'files', files, '--listen', f'127.0.0.1:{self.port}', '--workers', self.workers,
                     '--cores', self.cores, '--state', state])
-        # It is ready when it has told its address.
+        # The server is ready when it has printed its address.
         for _ in range(500):
             if f'https://127.0.0.1:{self.port}/' in (self.home / 'log').read_text(errors='replace'):
                 return
@@ -230,7 +240,7 @@ class Dapple(Server):
 class Before(Dapple):
     def program(self):
         if not args.before:
-            raise Failed('--before tells which build')
+            raise Failed('the server before needs --before PATH')
         return args.before
 
 
@@ -247,7 +257,7 @@ class InPlace(Limit):
 
 
 class Nginx(Server):
-    # Without sendfile under TLS: content is read into buffers and encrypted; where the system can encrypt, it does.
+    # Under TLS nginx reads content into buffers and encrypts it, unless the kernel can encrypt.
     CONF = '''
 daemon off; worker_processes {workers}; pid {home}/pid; error_log {home}/error.log; user {user};
 events {{ worker_connections 1024; use epoll; multi_accept on; }}
@@ -322,8 +332,8 @@ DocumentRoot {files}
         apache = find('apache2', 'httpd')
         modules = next((d for d in ('/usr/lib/apache2/modules', '/usr/lib64/httpd/modules') if os.path.isdir(d)), None)
         if not modules:
-            raise Failed('its modules are not there')
-        # It does not want to be root.
+            raise Failed('the folder of its modules was not found')
+        # Apache refuses to serve as root.
         root = os.geteuid() == 0
         (self.home / 'var').mkdir(exist_ok=True)
         (self.home / 'var').chmod(0o777)
@@ -363,7 +373,7 @@ Subsystem sftp internal-sftp
     def start(self):
         sshd, keygen = find('sshd'), find('ssh-keygen')
         if os.geteuid() != 0:
-            raise Failed('sshd wants to be root')
+            raise Failed('sshd needs root')
         os.makedirs('/run/sshd', exist_ok=True)
         for name in ('host', 'client'):
             if not (self.home / name).exists():
@@ -401,9 +411,12 @@ Subsystem sftp internal-sftp
                 'requests_per_server_cpu_s': requests / server, 'mb_per_s': total / wall / 1e6}
 
     def transfer(self, batches):
-        """Runs each batch by a client. sshd has a process or two for each connection; they end with it, and then
-        sshd does not always wait for them. So CPU time is read while all connections live: after all have logged
-        in, and after all are done but have not left. As with TLS, logging in is not part of it."""
+        """Runs each batch with a client of its own.
+
+        sshd has a process or two for each connection. They end with the connection, and sshd does
+        not always wait for them. So the CPU time is read while all connections exist: after all
+        have logged in, and after all are done but before they log out. As with TLS, the login is
+        not part of it."""
         clients = []
         command = ['taskset', '-c', self.client_cores, find('sftp'), '-q', '-b', '-', '-P', self.port, '-i', self.home / 'client',
                    '-F', '/dev/null', '-o', 'StrictHostKeyChecking=no', '-o', 'UserKnownHostsFile=/dev/null', '-o', 'IdentitiesOnly=yes',
@@ -418,7 +431,7 @@ Subsystem sftp internal-sftp
             for c in clients:
                 self.await_line(c, b'here')
             server, client, start = cpu(self.process.pid), sum(cpu(c.pid) for c in clients), time.monotonic()
-            # Batches are longer than a pipe, so each has a thread that writes it.
+            # A batch is longer than a pipe's buffer, so a thread writes it.
             feeders = [threading.Thread(target=self.feed, args=pair, daemon=True) for pair in zip(clients, batches)]
             for f in feeders:
                 f.start()
@@ -431,7 +444,7 @@ Subsystem sftp internal-sftp
             for c in clients:
                 c.stdin.close()
                 if c.wait(timeout=60):
-                    raise Failed('sftp fails: ' + (self.home / 'log').read_text(errors='replace')[-500:])
+                    raise Failed('sftp failed: ' + (self.home / 'log').read_text(errors='replace')[-500:])
             return wall, server, client
         finally:
             for c in clients:
@@ -446,13 +459,13 @@ Subsystem sftp internal-sftp
             client.stdin.write('\n'.join(batch + ['!echo done', '']).encode())
             client.stdin.flush()
         except OSError:
-            pass  # It has ended; who waits for its output says so.
+            pass  # The client has ended; `await_line` reports it.
 
     def await_line(self, client, wanted):
         for line in client.stdout:
             if line.strip() == wanted:
                 return
-        raise Failed('sftp ends: ' + (self.home / 'log').read_text(errors='replace')[-500:])
+        raise Failed('sftp ended early: ' + (self.home / 'log').read_text(errors='replace')[-500:])
 
 
 class SftpAes(Sftp):
@@ -463,7 +476,7 @@ KINDS = dict(zip(SERVERS, [Dapple, Before, Limit, InPlace, Nginx, Apache, Rclone
 
 
 def prepare():
-    """The files, a certificate, and a folder for each server to put files into."""
+    """Makes the files, a certificate, and a folder for the uploads to each server."""
     files.mkdir()
     (files / 'small').mkdir()
     subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
@@ -488,13 +501,15 @@ def clear(folder):
 
 
 def back_memory(size):
-    """On a virtual machine, free memory may have no memory of the host behind it; who takes it first pays several
-    times what writing to it costs, and that would be one server or another by chance. So it is taken and freed before."""
+    """Allocates and frees memory, so that the host of a virtual machine backs it.
+
+    The first use of memory that the host has not backed costs several times as much as writing to
+    it. Without this function, one server or another would pay for that by chance."""
     mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE).close()
 
 
 def one_round(workers, names, runs):
-    """Each server serves each case once; who fails is told and left out from then on."""
+    """Has each server serve each case once. A server that fails is reported and left out later."""
     server_cores = args.server_cores or ('0' if workers == 1 else '0,1')
     client_cores = args.client_cores or ('1' if workers == 1 else '0,1')
     for name in list(names):
@@ -528,7 +543,7 @@ def report(workers, names, runs):
               f'{": before":>9} {": nginx":>9} {": limit":>9} '
               f'{"requests/s" if small else "MB/s":>11} {"client/server CPU":>18}')
         for name in names:
-            # Ratios need the runs of the same round.
+            # The ratios compare runs of the same round.
             values = [r and r[field] for r in runs.get((case, name), [])]
             good = [r for r in runs.get((case, name), []) if r]
             if not good:
@@ -553,7 +568,7 @@ def main():
     for unknown in set(names) - set(KINDS):
         sys.exit(f'no server is called {unknown}')
     if not CASES:
-        sys.exit('no case is called so')
+        sys.exit('no case has such a name')
     find('filesload')
     prepare()
     record = []
@@ -565,7 +580,7 @@ def main():
             for n in range(args.rounds):
                 if sys.stderr.isatty():
                     print(f'\r{workers} workers, round {n + 1} of {args.rounds} ', end='', file=sys.stderr, flush=True)
-                # Another one begins each time.
+                # Each round begins with another server.
                 one_round(workers, left, runs)
                 left = left[1:] + left[:1]
         finally:
@@ -583,7 +598,7 @@ ending = []
 
 
 def end(number, _):
-    """Whoever ends this ends the servers, too; once is enough."""
+    """Ends this script and its servers. Further signals are ignored."""
     if not ending:
         ending.append(number)
         sys.exit(128 + number)

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Ten thousand idle keep-alive connections on dapple web: memory per connection, CPU when nothing happens, and a client that is
-served meanwhile. Needs Linux and a release build; raises its own descriptor limit.
+"""Measures ten thousand idle keep-alive connections on dapple web.
 
-    benches/scripts/idle-connections.py [CONNECTIONS]"""
+    benches/scripts/idle-connections.py [CONNECTIONS]
+
+Prints the memory per connection, the CPU time while nothing happens, and the latency of a client
+that is served meanwhile. Needs Linux and a release build. Raises its own limit of descriptors."""
 import http.client, os, re, resource, socket, statistics, subprocess, sys, time
 
 count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 if hard < count + 100:
-    sys.exit(f'the descriptor limit is {hard}: too low for {count} connections')
+    sys.exit(f'the limit of descriptors, {hard}, is too low for {count} connections')
 binary = os.path.join(os.path.dirname(__file__), '../../target/release/dapple')
 server = subprocess.Popen([binary, 'web', '--listen', '127.0.0.1:0', '--idle-timeout', '600'], stdout=subprocess.PIPE, text=True)
 try:
@@ -26,7 +28,7 @@ try:
 
     def connect(i):
         s = socket.socket()
-        # More than one source address, as a pair of addresses has 28,000 ports.
+        # There are several source addresses, because a pair of addresses has only 28,000 ports.
         s.bind((f'127.0.0.{2 + i // 5000}', 0))
         s.connect((host, int(port)))
         s.sendall(request)
@@ -40,7 +42,7 @@ try:
     time.sleep(1)
     start = ticks()
     time.sleep(5)
-    print(f'CPU in 5 s of silence: {(ticks() - start) * 1000 // os.sysconf("SC_CLK_TCK")} ms')
+    print(f'CPU time in 5 idle seconds: {(ticks() - start) * 1000 // os.sysconf("SC_CLK_TCK")} ms')
     client = http.client.HTTPConnection(host, int(port))
     took = []
     for _ in range(2000):
@@ -48,10 +50,10 @@ try:
         client.request('GET', '/')
         assert client.getresponse().read().startswith(b'<!doctype html>')
         took.append((time.perf_counter() - t) * 1e6)
-    print(f'a client beside them: median {statistics.median(took):.0f} us, 99th percentile {sorted(took)[1980]:.0f} us')
+    print(f'latency of one more client: median {statistics.median(took):.0f} us, 99th percentile {sorted(took)[1980]:.0f} us')
     for s in held[:: max(1, count // 200)]:
         s.sendall(request)
         assert s.recv(65536).startswith(b'HTTP/1.1 200'), 'an idle connection is still served'
-    print('the idle connections are still served')
+    print('the idle connections are served afterwards')
 finally:
     server.kill()

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""The steps in which the key-value server was ported, under redis-benchmark, with one worker and
-with two; interleaved rounds, medians.
+"""Measures each step in which the key-value server was ported, with redis-benchmark.
 
     cargo build --release -p dapple-io --examples
     benches/scripts/kv-steps.py [--rounds 3]
 
-*tiny*: SET and GET from 16 clients; *piped*: GET, 16 requests at a time; *long*: STRETCH of about
-100 us from 16 clients; *beside*: GET from 4 clients while 4 others ask for STRETCH of about 2 ms.
+Each step runs with one worker and with two. The rounds are interleaved; their medians are printed.
+The loads are *tiny* (SET and GET from 16 clients), *piped* (GET, 16 requests at a time), *long*
+(STRETCH of about 100 us from 16 clients) and *beside* (GET from 4 clients while 4 others ask for
+STRETCH of about 2 ms).
 """
 
 import argparse
@@ -42,7 +43,8 @@ def benchmark(port, arguments, **more):
 
 
 def run(step, workers, load):
-    """Requests per second, p50 and p99 in ms, CPU seconds of the server per million requests."""
+    """Returns requests per second, p50 and p99 in ms, and the server's CPU seconds per million
+    requests."""
     with tempfile.TemporaryDirectory() as folder:
         command = [examples / step, "127.0.0.1:0", f"{folder}/saved", str(workers)]
         server = subprocess.Popen(command, text=True, stdout=subprocess.PIPE)

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""What a color per connection brings to a libevent program: io/capi/examples/cpu.c under
-redis-benchmark, on libevent, in two processes of it, on libdapple_event, and with colors;
-interleaved rounds, medians.
+"""Measures what a color per connection brings to a libevent program.
 
     cargo build --release -p dapple-capi
     cc -O2 -I io/capi/include io/capi/examples/cpu.c -levent_core -o cpu
-    benches/scripts/libevent-colors.py ./cpu target/release/libdapple_event.so [--rounds 5]"""
+    benches/scripts/libevent-colors.py ./cpu target/release/libdapple_event.so [--rounds 5]
+
+The program is io/capi/examples/cpu.c, and redis-benchmark its client. It runs on libevent, as two
+processes on libevent, on libdapple_event, and on libdapple_event with colors. The rounds are
+interleaved; their medians are printed."""
 
 import argparse
 import csv
@@ -27,7 +29,7 @@ parser.add_argument("--work", type=int, nargs="*", default=[50_000, 110_000, 215
                     help="rounds of arithmetic per request")
 options = parser.parse_args()
 preload = {"LD_PRELOAD": str(pathlib.Path(options.preloaded).resolve())}
-# Environment, arguments, and how many programs there are, which share the clients.
+# The environment, the arguments, and the number of processes, which share the clients.
 MODES = {
     "libevent": ({}, [], 1),
     "libevent, 2 processes": ({}, [], 2),
@@ -60,7 +62,7 @@ def run(mode, work):
         server.send_signal(signal.SIGTERM)
         _, _, usage = os.wait4(server.pid, 0)
         took += usage.ru_utime + usage.ru_stime
-    # Requests per second, p50 and p99 in ms, and requests per second of the servers' CPU time.
+    # Requests per second, p50 and p99 in ms, and requests per CPU second of the servers.
     rps, p50, p99 = (sum(float(row[i]) for row in rows) for i in (1, 4, 6))
     return rps, p50 / programs, p99 / programs, n * programs / took
 

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""The server on mio and its port to dapple, 16 clients that send lines of about 100 us of work, 50
-at a time; interleaved rounds, medians.
+"""Measures the example server on mio and its port to dapple.
 
     cargo build --release -p dapple-io --examples
-    benches/scripts/mio-port.py [--rounds 5]"""
+    benches/scripts/mio-port.py [--rounds 5]
+
+16 clients send lines of about 100 us of work each, 50 at a time. The rounds are interleaved; their
+medians are printed."""
 
 import argparse
 import os

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""One line per system out of openloop's JSON files: how many times the latency of M/G/k its own is.
+"""Summarizes openloop's JSON files: each system's latency as a multiple of that of M/G/k.
 
-usage: openloop-summary.py FILE.json...
+    openloop-summary.py FILE.json...
 
-A point is a setup, a distribution, a mean, a spread of keys and a load. Of each point and system the
-median over the rounds is divided by that of M/G/k on the same schedules; a line gives the geometric mean of
-these ratios over all points of a setup and a load. One point is noisy on a shared machine, so many are
-taken together; the policies of dapple, which do the same with one worker, show how noisy it still is.
+A point is a setup, a distribution, a mean, a spread of keys and a load. For each point and system,
+the median over the rounds is divided by the median of M/G/k on the same schedules. A line gives the
+geometric mean of these ratios over all points of a setup and a load, because a single point is
+noisy on a shared machine. The policies of dapple do the same with one worker; their differences
+show the noise that remains.
 """
 import json
 import math

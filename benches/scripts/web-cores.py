@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""What a second core brings to dapple web: one worker, two, two without stealing, two that run one callback at a
-time (--serial), and two copies of the program with a worker each.
+"""Measures what a second core brings to dapple web.
 
-Needs Linux and wrk, and a release build:
+Needs Linux, wrk, and a release build:
+
     cargo build --release
     benches/scripts/web-cores.py DIR PATH
 
-Two wrk ask at once, over half of the connections each; all of them share the cores. Prints requests per second and
-per CPU second of the server, medians of the rounds, and the ratios to one worker."""
+The server runs with one worker, with two, with two without stealing, with two that run one callback
+at a time (--serial), and as two processes of one worker each. Two processes of wrk send requests
+over half of the connections each, and share the cores with the server. The script prints requests
+per second and per CPU second of the server, as medians of the rounds, and the ratios to one
+worker."""
 import argparse, os, re, socket, statistics, subprocess, time
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -1,31 +1,36 @@
 #!/usr/bin/env python3
-"""dapple web beside other servers: the same files, server and client each on a core of its own, runs interleaved.
+"""Compares dapple web with other web servers.
 
-Needs Linux, nginx, wrk and taskset, and a release build:
+Needs Linux, nginx, wrk, taskset, and a release build:
+
     cargo build --release
     benches/scripts/web-versus.py DIR PATH [PATH ...]
-h2o, Apache and a server on hyper (cargo build --release -p dapple-benches --bin hyperfiles) run beside if they
-are there; with --http2 all but hyper, over TLS, with h2load.
 
-Prints, per number of connections: requests per second, requests per CPU second of the server, and the 99th
-percentile of the latency that wrk saw; medians of the runs, and the ratios of dapple to the others.
-nginx+cache and dapple+valid look once a second whether a file has changed (open_file_cache_valid
-1s, --cache-valid 1000), nginx for each request, dapple for each batch of them. dapple+all has a log,
-listings, a dashboard, figures, limits and CORS."""
+All servers serve the same files. The server and the client have a core each, and the runs are
+interleaved. h2o, Apache and a server on hyper (cargo build --release -p dapple-benches --bin
+hyperfiles) take part if they are installed. With --http2, all but hyper run over TLS, with h2load.
+
+For each number of connections, the script prints requests per second, requests per CPU second of
+the server, and the 99th percentile of the latency that wrk saw, as medians of the runs, and the
+ratios of dapple to the others. A server without a suffix checks whether a file has changed: nginx
+for each request, dapple for each batch of requests. nginx+cache and dapple+valid check once a
+second (open_file_cache_valid 1s, --cache-valid 1000). dapple+all has a log, listings, a dashboard,
+figures, limits and CORS."""
 import argparse, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument('dir', help='the folder to serve')
-parser.add_argument('path', nargs='+', help='files to ask for, below it; more than one: in turn')
+parser.add_argument('path', nargs='+', help='files in it to request, in turn')
 parser.add_argument('--connections', default='64,512')
 parser.add_argument('--rounds', type=int, default=15)
 parser.add_argument('--seconds', type=int, default=2)
 parser.add_argument('--server-core', default='0')
 parser.add_argument('--client-core', default='1')
 parser.add_argument('--dapple', default=os.path.join(os.path.dirname(__file__), '../../target/release/dapple'))
-parser.add_argument('--before', help='another build of dapple, which runs beside')
+parser.add_argument('--before', help='another build of dapple to compare with')
 parser.add_argument('--more', default='', help='further arguments for dapple web')
-parser.add_argument('--http2', type=int, metavar='STREAMS', help='HTTP/2 over TLS, so many requests at once on a connection')
+parser.add_argument('--http2', type=int, metavar='STREAMS',
+                    help='use HTTP/2 over TLS, with this number of concurrent requests per connection')
 args = parser.parse_args()
 folder = os.path.abspath(args.dir)
 work = tempfile.mkdtemp(prefix='web-versus-')
@@ -105,7 +110,7 @@ class Server:
         sys.exit(f'{name} does not answer')
 
     def cpu(self):
-        # Its own, and that of the processes that it has started.
+        # The CPU time of the server and of the processes that it has started.
         pids = [self.process.pid] + [int(p) for p in open(
             f'/proc/{self.process.pid}/task/{self.process.pid}/children').read().split()]
         ticks = 0
@@ -208,7 +213,7 @@ try:
             print(f'  {name:<12} {rate:>10.0f} {per_cpu:>11.0f} {p99:>8.0f}')
         for own, peer in pairs:
             rounds = list(zip(runs[own], runs[peer]))
-            # h2load tells no percentiles.
+            # h2load prints no percentiles.
             rate, per_cpu, p99 = (statistics.median(a[i] / b[i] if b[i] else 0 for a, b in rounds) for i in range(3))
             p99 = f', {p99:.2f} x p99' if p99 else ''
             print(f'  {own} : {peer:<11} {rate:.2f} x req/s, {per_cpu:.2f} x req/CPU s{p99}')

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Draws the pictures of the pages: the SVG files beside this script. No argument, no package.
+"""Draws the pictures of the pages: the SVG files beside this script. It needs no package.
 
-    docs/images/draw.py            # writes them anew
-    docs/images/draw.py --check    # says which are not what this script draws
+    docs/images/draw.py            # writes the files
+    docs/images/draw.py --check    # fails if a file differs from what this script draws
 
 Each works in light and dark, as the viewer has it, and can be read by a screen reader.
 """

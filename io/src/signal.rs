@@ -132,11 +132,11 @@ impl Registered for SignalEntry {
             return;
         }
         let Some(this) = self.this.upgrade() else { return };
-        let (callback, or_else) =
+        let (callback, guard) =
             (Arc::clone(&self.callback), RefusalGuard::new(&self.reactor, *token));
         let site = callback.site();
         cx.post_from(site, self.callback.color(), move |cx| {
-            or_else.disarm();
+            guard.disarm();
             // A signal that arrives while the callback runs leads to another call. This swap pairs
             // with the poller's swap above. It is a read-modify-write, so it reads the poller's
             // last swap, and the callback sees what the poller did before it.

@@ -1,4 +1,4 @@
-// Searching, and times as people near here tell them.
+// A search field, and times in the local time zone.
 'use strict';
 for (const time of document.querySelectorAll('time')) {
   const at = new Date(time.dateTime);

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Clients that go in the middle of a handshake, and reloads meanwhile: leavers.py COLORED
+"""Checks clients that leave in the middle of a handshake.
 
-COLORED is the folder that build.sh has filled. Some clients send a part of the handshake, some send
-nonsense, all close their sockets, half of them with a reset, while PgBouncer computes, and some are
-closed by PgBouncer, as they have a millisecond to log in. Meanwhile the configuration is reloaded,
-and others log in. Afterwards everybody can still log in, and no descriptor is left open. In the end
-PgBouncer is told to end while handshakes run."""
+    leavers.py COLORED
+
+COLORED is the folder that build.sh has filled. Some clients send a part of the handshake, and some
+send nonsense. All close their sockets while PgBouncer computes, half of them with a reset.
+PgBouncer closes others, because they have a millisecond to log in. Meanwhile the configuration is
+reloaded, and further clients log in. Afterwards clients can still log in, and no descriptor is left
+open. At the end PgBouncer is told to stop while handshakes run."""
 
 import os
 import random
@@ -26,7 +28,7 @@ SSL_REQUEST = struct.pack("!II", 8, 80877103)
 
 
 def hello():
-    """The first message of a handshake."""
+    """Returns the first message of a handshake."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     sent = ssl.MemoryBIO()
@@ -48,11 +50,11 @@ class Leaver(threading.Thread):
             try:
                 self.gone += self.leaves()
             except OSError as error:
-                # The server may have ended, or closed it first.
+                # The server may have ended, or closed the connection first.
                 self.failed = error
 
     def leaves(self):
-        """Whether a handshake had begun."""
+        """Returns whether a handshake had begun."""
         with socket.create_connection((LOCAL, self.port), 20) as s:
             s.sendall(SSL_REQUEST)
             if s.recv(1) != b"S":
@@ -90,7 +92,7 @@ def descriptors(process):
 
 
 def begin(port):
-    """A handshake that is answered: what the server opens at the first one is open then."""
+    """Completes a handshake, so that the server has opened what it opens at the first one."""
     for _ in range(100):
         try:
             with socket.create_connection((LOCAL, port), 20) as s:
@@ -100,13 +102,13 @@ def begin(port):
                     s.recv(1)
                     return
         except OSError:
-            # Closed by the server, as it took too long.
+            # The server closed the connection, because the handshake took too long.
             time.sleep(0.01)
     raise AssertionError("no handshake begins")
 
 
 def while_others_leave(server, what):
-    """What the server goes through while others leave; nothing is left of them."""
+    """Has clients leave a server, and checks that no descriptor of theirs is left."""
     [process] = server.processes
     begin(server.port)
     time.sleep(1)
@@ -126,23 +128,23 @@ def while_others_leave(server, what):
     assert after <= before, f"{before} descriptors before, {after} after"
     gone = sum(leaver.gone for leaver in threads)
     assert gone > 20, [leaver.failed for leaver in threads]
-    print(f"{gone} clients have gone in the middle of a handshake")
+    print(f"{gone} clients left in the middle of a handshake")
 
 
 def goes_on(server):
-    """Everybody can log in while others leave, and afterwards."""
+    """Checks that clients can log in while others leave, and afterwards."""
     def reload_and_log_in(process):
         process.send_signal(signal.SIGHUP)
         log_in(server.port)
 
-    # Before: so that what a login leaves open is counted.
+    # Logins before the count, so that what they leave open is part of it.
     log_in(server.port)
     while_others_leave(server, reload_and_log_in)
     log_in(server.port)
 
 
 def is_closed_first(server):
-    """Clients that have no time to log in are closed while their handshake runs."""
+    """Checks clients whose time to log in ends while their handshake runs: they are closed."""
     def is_there(process):
         assert process.poll() is None, process.returncode
         time.sleep(0.1)
@@ -155,7 +157,7 @@ def ends_meanwhile(server):
     time.sleep(0.5)
     ended = server.ends()
     ends.set()
-    # What SIGTERM, a fast exit, ends it with.
+    # The status of a fast exit, which SIGTERM asks for.
     assert ended == [1], ended
 
 

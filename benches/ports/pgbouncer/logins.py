@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Logins over TLS on PgBouncer as it is, and with handshakes on their clients' colors.
+"""Measures logins over TLS on PgBouncer: unchanged, and with handshakes on their clients' colors.
 
     logins.py PLAIN COLORED
 
-PLAIN and COLORED are the folders that build.sh has filled. A PostgreSQL of Debian's runs behind;
-`cargo build --release -p dapple-benches` has built the client. For a certificate of RSA with 3,072
-bits and one of P-256, in turn, several rounds, medians: PgBouncer as it is, with colors and one
-worker, with two, and two processes as it is that share the port."""
+PLAIN and COLORED are the folders that build.sh has filled. `cargo build --release -p
+dapple-benches` must have built the client. Debian's PostgreSQL runs behind PgBouncer.
+
+For a certificate of RSA with 3,072 bits, and then for one of P-256, the script prints medians of
+several rounds for the unchanged PgBouncer, for colors with one worker and with two, and for two
+unchanged processes that share the port."""
 
 import argparse
 import json
@@ -26,7 +28,7 @@ def main():
     parser.add_argument("colored")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--millis", type=int, default=2000)
-    parser.add_argument("--logins", type=int, default=8, help="clients that log in")
+    parser.add_argument("--logins", type=int, default=8, help="number of clients that log in")
     options = parser.parse_args()
     runs = {
         "as it is": (options.plain, 1, 1),

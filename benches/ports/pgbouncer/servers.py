@@ -1,4 +1,4 @@
-"""A PostgreSQL of Debian's, certificates, and PgBouncers in front of it, for the programs here."""
+"""Debian's PostgreSQL, certificates, and PgBouncers in front of it, for the scripts beside."""
 
 import os
 import shutil
@@ -63,7 +63,9 @@ class Postgres:
 
 
 class PgBouncer:
-    """Processes that share a port; killed in the end. `more` is added to the configuration."""
+    """Processes that share a port, and are killed at the end.
+
+    `more` is added to their configuration."""
 
     def __init__(self, folder, built, workers, processes, certificate, behind, more=""):
         self.port, self.processes = free_port(), []
@@ -100,7 +102,7 @@ client_tls_cert_file = {cert}
 
     def __enter__(self):
         wait_for(self.port)
-        # Each of them listens soon.
+        # The others begin to listen soon after.
         time.sleep(0.2)
         return self
 
@@ -110,14 +112,14 @@ client_tls_cert_file = {cert}
             process.wait()
 
     def ends(self):
-        """Tells it to end, and says how each process has ended."""
+        """Tells the processes to end, and returns the status of each."""
         for process in self.processes:
             process.send_signal(signal.SIGTERM)
         return [process.wait(30) for process in self.processes]
 
 
 class Folder:
-    """A folder that PostgreSQL's user may write, and everybody read; removed in the end."""
+    """A folder that PostgreSQL's user can write and all can read. It is removed at the end."""
 
     def __enter__(self):
         self.path = tempfile.mkdtemp(prefix="pgbouncer-")

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Builds spiped: build.sh SOURCE FOLDER [plain | uncolored | colored]
 #
-# SOURCE is the unpacked source of spiped 1.6.2, as Debian 12 has it; FOLDER, which must not exist,
-# gets a copy of it, and the programs: as they are (plain), with dapple's events (uncolored), or
-# with the changes, too, that give each connection a color (colored, the default). The environment's
-# LIBRARY is the folder of libdapple_event.so; target/release by default.
+# SOURCE is the unpacked source of spiped 1.6.2, the version of Debian 12. FOLDER must not exist; it
+# gets a copy of the source, and the programs: unchanged (plain), with dapple's events (uncolored),
+# or also with a color for each connection (colored, the default). LIBRARY in the environment is the
+# folder of libdapple_event.so, by default target/release.
 . "$(dirname -- "$0")/../prepare.sh"
 case $what in
 plain)

@@ -1,18 +1,18 @@
-/* The events of spiped's library (events.h) on dapple.h.
+/* Implements the events of spiped's library (events.h) on dapple.h.
  *
- * It takes the place of events.c, events_immediate.c, events_network.c and events_timer.c. An
- * event keeps the color of the event that registers it, so a program that names no color runs on
- * the default color alone, in the order in which its events become due. Priorities of immediate
- * events are ignored; events_run, events_interrupt, events_timer_reset and the statistics are not
- * here: spiped does not use them.
+ * This file replaces events.c, events_immediate.c, events_network.c and events_timer.c. An event has
+ * the color of the event that registers it, so a program that names no color runs on the default
+ * color alone, in the order in which its events become due. Priorities of immediate events are
+ * ignored. events_run, events_interrupt, events_timer_reset and the statistics are missing, because
+ * spiped does not use them.
  *
- * A socket is watched from its first registration until it is closed, for what begins, and does not
- * block from then on. One that was ready is asked again, by poll, when it is registered anew, and
- * waits only if it is not.
+ * A socket is watched for edges from its first registration until it is closed, and is nonblocking
+ * from then on. If it was ready before, a new registration asks poll whether it still is, and waits
+ * only if it is not.
  *
- * When events_spin returns as an event has failed, no event runs any more, and what is registered
- * can still be cancelled. When it returns as the program is done, events of other colors may still
- * run. Outside of events_spin the thread of main has the default color. */
+ * After events_spin has returned because an event failed, no event runs, and registered events can
+ * still be cancelled. After it has returned because the program is done, events of other colors may
+ * still run. Outside events_spin, the thread of main has the default color. */
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/time.h>
@@ -32,7 +32,7 @@
 #include "events.h"
 #include "events_color.h"
 
-/* The sources call events_close for close; see build.sh. */
+/* The sources call events_close instead of close; see build.sh. */
 #undef close
 int close(int);
 
@@ -41,27 +41,27 @@ int close(int);
 /* Sockets have smaller numbers than this. */
 #define MOST_SOCKETS (1 << 20)
 
-/* Something to call once, on a color. It is freed when it has been called or was cancelled. */
+/* A call to make once, on a color. It is freed after the call, or when it is cancelled. */
 struct event {
 	int (* func)(void *);
 	void * cookie;
 	int is_cancelled;
-	/* Of a timer. */
+	/* Only for a timer. */
 	dapple_timer * timer;
 };
 
-/* What waits for one side of a socket. */
+/* The event that waits for one direction of a socket. */
 struct side {
 	int (* func)(void *);
 	void * cookie;
 	int socket;
-	/* It was ready, and may be so still. */
+	/* The socket was ready, and may still be. */
 	int is_ready;
-	/* Asks, and calls func. */
+	/* Asks poll, and calls func. */
 	struct event * attempt;
 };
 
-/* A socket belongs to the color that has registered it, until it is closed. */
+/* A socket belongs to the color that registered it first, until it is closed. */
 struct socket {
 	dapple_watch * watch;
 	struct side sides[2];
@@ -74,14 +74,14 @@ static dapple_color * default_color;
 static struct socket * sockets;
 static size_t nsockets;
 
-/* What an event has returned that was not zero, and what events_spin waits for. */
+/* The first nonzero result of an event, and the variable that events_spin waits for. */
 static atomic_int failure;
 static int * spins_until;
 
 static _Thread_local int is_main;
 
-/* The library chooses among the CPU's instructions when it first needs them, which is not for two
- * threads at a time. */
+/* The library tests the CPU's features at their first use, which is not safe on two threads at a
+ * time. */
 static int
 choose_instructions(void)
 {
@@ -99,7 +99,7 @@ choose_instructions(void)
 	return (stream == NULL ? -1 : 0);
 }
 
-/* The runtime is made at the first call: that is after spiped has become a daemon. */
+/* Makes the runtime at the first call, which comes after spiped has become a daemon. */
 static int
 initialize(void)
 {
@@ -128,7 +128,7 @@ current_color(void)
 	return (current != NULL ? current : default_color);
 }
 
-/* Has events_spin return what an event has returned. */
+/* Makes events_spin return the result of an event. */
 static void
 fail(int rc)
 {
@@ -137,8 +137,8 @@ fail(int rc)
 	dapple_runtime_stop(runtime);
 }
 
-/* Calls back, and ends events_spin when the program is done. Returns 0 when an event has failed
- * before: then nothing is called any more. */
+/* Makes the call, and ends events_spin when the program is done. Returns 0, and calls nothing, if an
+ * event has failed before. */
 static int
 call(int (* func)(void *), void * cookie)
 {
@@ -160,7 +160,7 @@ run_event(void * argument)
 {
 	struct event * e = argument;
 
-	/* What is not called can still be cancelled. */
+	/* Calls that are not made can still be cancelled. */
 	if (e->is_cancelled || call(e->func, e->cookie))
 		free(e);
 }
@@ -240,7 +240,7 @@ events_timer_cancel(void * cookie)
 {
 	struct event * e = cookie;
 
-	/* It is of the color that runs, or nothing runs any more: the answer is final. */
+	/* The timer has the color that runs, or no event runs, so the answer is final. */
 	dapple_timer_cancel(e->timer);
 	free(e);
 }
@@ -269,12 +269,13 @@ attempt(void * cookie)
 	side->attempt = NULL;
 	fd.events = side == &socket->sides[EVENTS_NETWORK_OP_READ] ? POLLIN : POLLOUT;
 	if (poll(&fd, 1, 0) == 0) {
-		/* What comes from now on is a new beginning, of which ready() is told. */
+		/* What arrives from now on is a new edge, for which ready() is called. */
 		side->is_ready = 0;
 		return (0);
 	}
 	side->func = NULL;
-	/* It may close the socket, which may be another color's then: nothing of it after this. */
+	/* The call may close the socket, which may then belong to another color, so it is not used after
+	 * this. */
 	return (func(side->cookie));
 }
 
@@ -304,7 +305,7 @@ ready(int what, void * argument)
 	}
 }
 
-/* Watches a socket that is not watched yet. */
+/* Watches a socket that is not watched. */
 static int
 watch(struct socket * socket, int s)
 {
@@ -384,12 +385,12 @@ events_spin(int * done)
 	if (initialize())
 		return (-1);
 	spins_until = done;
-	/* It may return for a stop that an earlier call has left. */
+	/* It may return because of an earlier call's stop. */
 	while (*done == 0 && failure == 0)
 		if (dapple_runtime_run(runtime))
 			return (-1);
 	spins_until = NULL;
-	/* Events that run have ended then, and the others are not called. */
+	/* All running events have ended then, and the others are not called. */
 	if (failure != 0)
 		dapple_runtime_wait_idle(runtime);
 	return (failure);
@@ -416,7 +417,7 @@ run_notice(void * argument)
 {
 	struct event * e = argument;
 
-	/* Also when an event has failed: what has ended must be known to have ended. */
+	/* Runs even if an event has failed, because the end of work must be recorded. */
 	if (!call(e->func, e->cookie))
 		(void)e->func(e->cookie);
 	free(e);

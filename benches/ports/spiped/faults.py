@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""What has gone wrong with spiped on dapple, and must not: faults.py BUILT
+"""Checks faults that spiped on dapple once had.
 
-BUILT is a folder that build.sh has filled. Addresses that are resolved again and again; a peer that
-ends in the middle of a message; no descriptors left, which ends spiped with status 1, not by a
-signal."""
+    faults.py BUILT
+
+BUILT is a folder that build.sh has filled. The cases are addresses that are resolved again and
+again, a peer that ends in the middle of a message, and a lack of descriptors, which must end spiped
+with status 1 and not with a signal."""
 
 import os
 import resource
@@ -47,7 +49,7 @@ class Spiped:
                 s.connect(self.path)
                 return s
             except BlockingIOError:
-                # More wait to be accepted than may.
+                # The queue of connections to accept is full.
                 time.sleep(0.01)
         raise OSError("nobody accepts")
 
@@ -60,7 +62,7 @@ class Spiped:
         os.unlink(self.path)
 
     def ends(self):
-        """Ends it, and says how it has ended."""
+        """Ends the process, and returns its status."""
         self.process.terminate()
         return self.process.wait(20)
 
@@ -97,7 +99,8 @@ def has_no_descriptors(built, folder, target):
             except OSError:
                 pass
             time.sleep(0.2)
-            # It ends where none is left to accept with; one for half a connection is closed.
+            # It ends if there is no descriptor to accept with. If there is one for half a
+            # connection, it closes that connection.
             status = spiped.process.poll()
             assert status in (None, 1), status
             ended += status == 1

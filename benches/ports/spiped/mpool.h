@@ -1,5 +1,5 @@
-/* In place of spiped's mpool.h, whose pools are one thread's: the allocator has a cache for each
- * thread already. */
+/* Replaces spiped's mpool.h, whose pools only work on one thread. The allocator already has a cache
+ * for each thread. */
 #ifndef MPOOL_H
 #define MPOOL_H
 

@@ -99,7 +99,7 @@ fn carry_out_steps(mut next: Option<Owned>, local: &Local, cx: &mut Cx) {
     debug_assert!(local.steps.get() == Steps::Off, "loops of steps are not nested");
     let mut stretch = Stretch::new();
     for _ in 0..STEPS {
-        if next.is_none() || !stretch.goes_on(&local.core) {
+        if next.is_none() || !stretch.allows_more(&local.core) {
             break;
         }
         local.steps.set(Steps::On);

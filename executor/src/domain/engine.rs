@@ -227,7 +227,7 @@ impl<S: Send + Sync + 'static> DomainPtr<S> {
             let Some(turn) = commit.take() else { break };
             let is_ours = next.is_none() && own.is_none_or(|own| own == turn.ticket);
             match &mut cx {
-                Some(cx) if is_ours && stretch.goes_on(core) => {
+                Some(cx) if is_ours && stretch.allows_more(core) => {
                     cx.local().steps.set(cx.local().steps.get().not_ending());
                     turn.carry_out(Some(cx), batch);
                 }

@@ -40,16 +40,16 @@ where
         if !promise.is_awaited() {
             return token.cancel();
         }
-        promise.panics();
+        promise.drop_means_panic();
         let mut g = InGlobal::new(token);
         let value = f(&mut g);
-        promise.goes_on();
+        promise.drop_means_cancel();
         let part = HandOver { promise, value };
         g.token.then(StepEnd::Downgrade, part, site).carry_out(cx);
     }
 
     fn note_covered(&mut self) {
-        self.promise.is_poisoned();
+        self.promise.drop_means_poison();
     }
 }
 
@@ -74,16 +74,16 @@ where
         if !promise.is_awaited() {
             return token.cancel();
         }
-        promise.panics();
+        promise.drop_means_panic();
         let mut g = InGlobal::new(token);
         let before = f(&mut g);
-        promise.goes_on();
+        promise.drop_means_cancel();
         let part = Alone { alone, before, promise, site };
         g.token.then(StepEnd::Alone, part, site).carry_out(cx);
     }
 
     fn note_covered(&mut self) {
-        self.promise.is_poisoned();
+        self.promise.drop_means_poison();
     }
 }
 
@@ -104,16 +104,16 @@ where
 {
     fn run(self, token: Token<S>, cx: &mut Cx) {
         let Alone { alone, before, mut promise, site } = self;
-        promise.panics();
+        promise.drop_means_panic();
         let mut g = InGlobal::new(token);
         let value = alone(&mut g, before);
-        promise.goes_on();
+        promise.drop_means_cancel();
         let part = HandOver { promise, value };
         g.token.then(StepEnd::Downgrade, part, site).carry_out(cx);
     }
 
     fn note_covered(&mut self) {
-        self.promise.is_poisoned();
+        self.promise.drop_means_poison();
     }
 }
 
@@ -142,7 +142,7 @@ impl<S: Send + Sync + 'static> Part<S> for HandAnon<AnonCx<S>> {
     }
 
     fn note_covered(&mut self) {
-        self.0.is_poisoned();
+        self.0.drop_means_poison();
     }
 }
 
@@ -155,7 +155,7 @@ impl<S: Send + Sync + 'static> Part<S> for HandNone<NoneCx<S, MayGlobal>> {
     }
 
     fn note_covered(&mut self) {
-        self.0.is_poisoned();
+        self.0.drop_means_poison();
     }
 }
 

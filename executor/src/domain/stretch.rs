@@ -18,7 +18,7 @@ impl Stretch {
     }
 
     /// Returns `true` if one more step or commit may be done.
-    pub(super) fn goes_on(&mut self, core: &Core) -> bool {
+    pub(super) fn allows_more(&mut self, core: &Core) -> bool {
         self.done += 1;
         if self.done <= UNTIMED {
             return true;

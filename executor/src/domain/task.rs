@@ -57,13 +57,13 @@ where
             // The task was aborted before it began.
             return drop(token);
         }
-        promise.panics();
+        promise.drop_means_panic();
         let gone = ReservedKey(core, Some(key));
         let event_id = token.event_id();
         let at = CoreRef::of(core);
         let future =
             Holding::make(event_id, || Fated::make(fate, event_id, at, || f(NoneCx::new(token))));
-        promise.goes_on();
+        promise.drop_means_cancel();
         gone.made();
         match is_large::<Fut>() {
             true => spawn_reserved(core, None, key, Box::pin(future), promise, site),

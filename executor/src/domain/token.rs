@@ -444,7 +444,7 @@ impl Drop for Told {
         if let Some(promise) = &mut self.0
             && super::commit::is_covered()
         {
-            promise.is_poisoned();
+            promise.drop_means_poison();
         }
     }
 }

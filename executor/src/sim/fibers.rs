@@ -328,7 +328,7 @@ impl World {
                 self.ahead_of.set(self.next_time());
             }
             self.resumed.set(self.now.get());
-            self.heart.goes_on(fiber.place.site());
+            self.heart.beat(fiber.place.site());
             let result = seam::inside(simulation, || coroutine.resume(()));
             fiber.time.set(self.now.get());
             fiber::set(None);

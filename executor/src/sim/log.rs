@@ -188,12 +188,12 @@ impl Log {
     }
 
     /// Records that a pause of a fiber begins.
-    pub(super) fn pauses(&self, fiber: u32, mark: Mark, from: u64) {
+    pub(super) fn pause_begins(&self, fiber: u32, mark: Mark, from: u64) {
         self.paused.borrow_mut().push((fiber, mark, from));
     }
 
     /// Records that the pause of a fiber is over.
-    pub(super) fn goes_on(&self, fiber: u32) {
+    pub(super) fn pause_ends(&self, fiber: u32) {
         self.paused.borrow_mut().retain(|(other, ..)| *other != fiber);
     }
 

@@ -85,13 +85,13 @@ impl Simulation for World {
         }
         let Some(((mark, length), who)) = deviation else { return self.shares_time() };
         let (from, index) = (self.nanos(), self.index());
-        self.log.pauses(index, mark, from);
+        self.log.pause_begins(index, mark, from);
         match length {
             Length::For(nanos) => self.suspend(Wait::Pause(None), Some(nanos)),
             Length::Until(name) => self.suspend(Wait::Pause(Some(name)), Some(LONGEST)),
             Length::Rest(rank) => self.suspend(Wait::Rest(rank, from), Some(REST)),
         };
-        self.log.goes_on(index);
+        self.log.pause_ends(index);
         self.record(|| What::Pauses { mark, who, from });
     }
 
@@ -128,7 +128,7 @@ impl Simulation for World {
         self.names.event_begins(address, &fiber.place);
         let (now, index) = (self.nanos(), self.index());
         self.log.begins(now, index, fiber.place.name(), || fiber.place.who());
-        self.heart.goes_on(fiber.place.site());
+        self.heart.beat(fiber.place.site());
         self.point(Point::Begins);
     }
 
@@ -137,7 +137,7 @@ impl Simulation for World {
         self.has_ended(&fiber, None);
         let part = self.names.part_begins(address, &fiber.place);
         self.record(|| What::Part { part });
-        self.heart.goes_on(fiber.place.site());
+        self.heart.beat(fiber.place.site());
         self.point(Point::Begins);
     }
 

@@ -20,7 +20,7 @@ pub(super) struct Heart {
 
 impl Heart {
     /// Records that an event begins or goes on, or, with `None`, that something else does.
-    pub(super) fn goes_on(&self, site: Option<Site>) {
+    pub(super) fn beat(&self, site: Option<Site>) {
         self.beats.fetch_add(1, Ordering::Relaxed);
         *self.site.write().unwrap_or_else(PoisonError::into_inner) = site;
     }

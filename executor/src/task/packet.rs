@@ -76,17 +76,17 @@ impl<T> Promise<T> {
     }
 
     /// Makes the drop of the promise, from now on, mean that a panic unwinds.
-    pub(crate) fn panics(&mut self) {
+    pub(crate) fn drop_means_panic(&mut self) {
         self.otherwise = JoinError::panicked();
     }
 
     /// Makes the drop of the promise, from now on, mean a cancellation again.
-    pub(crate) fn goes_on(&mut self) {
+    pub(crate) fn drop_means_cancel(&mut self) {
         self.otherwise = JoinError::cancelled();
     }
 
     /// Makes the drop of the promise, from now on, mean that poison covers the work.
-    pub(crate) fn is_poisoned(&mut self) {
+    pub(crate) fn drop_means_poison(&mut self) {
         self.otherwise = JoinError::poisoned();
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::entry::{Entry, Job};
 use super::local::Local;
+use super::run::Stay;
 use crate::color::held::Held;
 use crate::cx::Cx;
 use crate::metrics::{Measure, Ran, Sample};
@@ -21,8 +22,8 @@ impl Host for Local {
     #[inline]
     fn run(&self, entry: Entry, time_it: bool) -> bool {
         match entry.open() {
-            Job::Color(held) => self.run_turn(held, time_it, false),
-            Job::Guest(held) => self.run_turn(held, time_it, true),
+            Job::Color(held) => self.run_turn(held, time_it, Stay::Home),
+            Job::Guest(held) => self.run_turn(held, time_it, Stay::Guest),
             Job::Event(event) => self.run_uncolored(event),
         }
     }
@@ -45,12 +46,12 @@ impl Host for Local {
         self.current.is_held() || self.steps.get().is_busy()
     }
 
-    fn rests(&self) {
+    fn before_rest(&self) {
         self.put_memory_away();
         self.core.quiesce.worker_went_idle();
     }
 
-    fn rises(&self) {
+    fn after_rest(&self) {
         self.take_memory_out();
     }
 

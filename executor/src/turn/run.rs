@@ -119,12 +119,21 @@ impl Progress {
     }
 }
 
+/// The reason why a worker has a color.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stay {
+    /// The worker is the color's home, or has stolen the color and becomes its home.
+    Home,
+    /// The worker runs the color only because its home is stuck. The color keeps its home.
+    Guest,
+}
+
 impl Local {
-    /// Runs a color for a turn. `is_guest` is set if it runs here only because its home is stuck.
-    /// Returns `true` if the events took long, or may have.
-    pub(super) fn run_turn(&self, held: Held, time_it: bool, is_guest: bool) -> bool {
+    /// Runs a color for a turn. Returns `true` if the events took long, or may have.
+    pub(super) fn run_turn(&self, held: Held, time_it: bool, stay: Stay) -> bool {
         let color = &*held;
         color.debug_hold(self.index());
+        let is_guest = stay == Stay::Guest;
         if !is_guest && !self.scheduler.fleet.rules.is_pinned() {
             color.set_home(self.index());
         }

@@ -188,7 +188,7 @@ impl<W: Work> Scheduler<W> {
     pub(super) fn announce(&self, host: &impl Host) {
         self.fleet.sleep.announce(self.index);
         self.is_idle.set(true);
-        host.rests();
+        host.before_rest();
     }
 
     /// Announces that the thread leaves the runtime until it enters again. The worker counts as
@@ -196,7 +196,7 @@ impl<W: Work> Scheduler<W> {
     pub(super) fn go_away(&self, host: &impl Host) {
         self.fleet.sleep.go_away(self.index);
         self.is_idle.set(true);
-        host.rests();
+        host.before_rest();
     }
 
     /// Announces that the worker looks for work without sleeping. It counts as idle until it
@@ -204,7 +204,7 @@ impl<W: Work> Scheduler<W> {
     pub(super) fn announce_spinning(&self, host: &impl Host) {
         self.fleet.sleep.announce_spinning(self.index);
         self.is_idle.set(true);
-        host.rests();
+        host.before_rest();
     }
 
     /// Returns `true` if the worker sleeps, spins or is away, and has not risen since.
@@ -217,7 +217,7 @@ impl<W: Work> Scheduler<W> {
     pub(super) fn rise(&self, host: &impl Host) {
         if self.is_idle.replace(false) {
             self.fleet.sleep.rise(self.index);
-            host.rises();
+            host.after_rest();
         }
     }
 

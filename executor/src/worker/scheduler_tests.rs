@@ -97,8 +97,8 @@ impl Host for Notes {
     fn is_running(&self) -> bool {
         false
     }
-    fn rests(&self) {}
-    fn rises(&self) {}
+    fn before_rest(&self) {}
+    fn after_rest(&self) {}
     fn park(&self, timeout: Option<Duration>) {
         self.parked.set(self.parked.get() + 1);
         let longest = timeout.unwrap_or(Duration::MAX).max(self.longest_park.get());

@@ -54,10 +54,10 @@ pub(crate) trait Host {
     fn is_running(&self) -> bool;
 
     /// Notes that the worker counts as idle from now on.
-    fn rests(&self);
+    fn before_rest(&self);
 
     /// Notes that the worker no longer counts as idle.
-    fn rises(&self);
+    fn after_rest(&self);
 
     /// Waits for descriptors, for at most `timeout`, and posts the events of those that are ready.
     /// With a timeout of zero it only looks at them; `None` means no limit.

@@ -47,19 +47,27 @@ struct Source {
 
 /// Reads the Rust files in these folders of the workspace, in the order of their paths.
 fn files(folders: &[&str]) -> Vec<Source> {
-    fn walk(folder: &Path, all: &mut Vec<PathBuf>) {
+    files_of(folders, &["rs"])
+}
+
+/// Reads the files with these extensions in these folders of the workspace, in the order of their
+/// paths.
+fn files_of(folders: &[&str], extensions: &[&str]) -> Vec<Source> {
+    fn walk(folder: &Path, extensions: &[&str], all: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             match path.is_dir() {
                 true if path.ends_with("target") => {}
-                true => walk(&path, all),
-                false if path.extension().is_some_and(|it| it == "rs") => all.push(path),
+                true => walk(&path, extensions, all),
+                false if extensions.iter().any(|it| path.extension() == Some(it.as_ref())) => {
+                    all.push(path)
+                }
                 false => {}
             }
         }
     }
     let (root, mut paths) = (workspace(), Vec::new());
-    folders.iter().for_each(|folder| walk(&root.join(folder), &mut paths));
+    folders.iter().for_each(|folder| walk(&root.join(folder), extensions, &mut paths));
     paths.sort();
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).unwrap();

@@ -1,5 +1,8 @@
 //! Checks that comments, messages and pages do not use words for which there is a plainer one.
-use super::{ALL, files, pages};
+use super::{ALL, files_of, pages};
+
+/// The extensions of the files that are checked beside the pages.
+const EXTENSIONS: [&str; 9] = ["rs", "c", "h", "cpp", "hpp", "py", "sh", "js", "html"];
 
 /// The words that the project does not use, and what to write instead.
 const INSTEAD: [(&str, &str); 13] = [
@@ -37,7 +40,7 @@ fn plain_words_are_used() {
             }
         }
     };
-    for source in files(&ALL) {
+    for source in files_of(&[&ALL[..], &["docs"]].concat(), &EXTENSIONS) {
         // This file has the words.
         if !source.path.ends_with("tidy/words.rs") {
             look(&source.path, &source.text);

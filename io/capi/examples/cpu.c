@@ -1,7 +1,7 @@
-/* A libevent program as there are many: one base, a persistent read event per connection, and some
- * work per request. It answers each PING of the Redis protocol after so many rounds of arithmetic
- * as the environment's WORK says. With "-c" each connection has a color, if the library that it
- * runs on knows colors: those are the only lines that are not libevent's.
+/* A typical libevent program: one base, a persistent read event per connection, and some work per
+ * request. It answers each PING of the Redis protocol after WORK rounds of arithmetic; WORK is an
+ * environment variable. With "-c" each connection has a color, if the library supports colors. Only
+ * those lines go beyond libevent.
  *
  *     cc -O2 -I io/capi/include io/capi/examples/cpu.c -levent_core -o cpu
  *     LD_PRELOAD=target/release/libdapple_event.so WORK=50000 ./cpu 7000 -c

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Runs programs of Debian's, unchanged, on libevent and on libdapple_event: both must answer the
-same, and what a request costs is compared, in CPU time of the program.
+"""Runs unchanged programs of Debian on libevent and on libdapple_event.
 
     programs.py --library target/release/libdapple_event.so [--rounds 9] [--only memcached ...]
 
-Each round runs a program on both, one after the other. A program that is not installed is
-skipped, which is said; with DAPPLE_CLIENTS=require that is a failure."""
+Both must give the same answers. The CPU time of the program per request is compared. Each round
+runs a program on both, one after the other. A program that is not installed is reported and
+skipped; with DAPPLE_CLIENTS=require that is a failure."""
 
 import argparse
 import atexit
@@ -48,7 +48,7 @@ def wait_for(port, seconds=60):
 
 
 def cpu_seconds(pid):
-    """The CPU time of the threads of a process and of its children, in seconds."""
+    """Returns the CPU seconds of the threads of a process and of its children."""
     total = 0
     for task in os.listdir(f"/proc/{pid}/task"):
         with open(f"/proc/{pid}/task/{task}/schedstat") as f:
@@ -84,7 +84,7 @@ class Server:
             status = self.process.wait(20)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            raise RuntimeError("it does not end")
+            raise RuntimeError("it did not end")
         if status not in (0, -number):
             raise RuntimeError(f"it ended with {status}")
 
@@ -96,7 +96,7 @@ def each(n, f):
     def run(i):
         try:
             f(i)
-        except Exception as error:  # told by whoever waits
+        except Exception as error:  # raised again after the joins
             failed.append(error)
 
     threads = [threading.Thread(target=run, args=(i,)) for i in range(n)]
@@ -115,8 +115,8 @@ def read_until(f, end):
             return
 
 
-# Each program: what it needs; and how it runs once: (folder, library, scale) -> (requests, CPU
-# seconds, what it has answered).
+# Each program has the names of the tools that it needs, and a function that runs it once:
+# (folder, library, scale) -> (requests, CPU seconds, answers).
 
 
 def memcached(folder, library, scale):
@@ -139,7 +139,7 @@ def memcached(folder, library, scale):
                 body = f.read(int(head.split()[-1]) + 2) if head.startswith(b"VALUE") else b""
                 told.update(head + body)
                 if f.readline() != b"END\r\n":
-                    raise RuntimeError("memcached answers something else")
+                    raise RuntimeError("memcached gave another answer")
             answers[i] = told.hexdigest()
 
     each(8, client)
@@ -186,7 +186,7 @@ remote-control:
 
 
 def postgres():
-    """A PostgreSQL for as long as the script runs."""
+    """Returns a PostgreSQL that runs as long as the script."""
     if not hasattr(postgres, "port"):
         folder = tempfile.mkdtemp(prefix="pg")
         binaries = sorted(os.path.join("/usr/lib/postgresql", v, "bin")
@@ -322,7 +322,7 @@ def coturn(folder, library, scale):
     requests, answers = 1_500 * scale, {}
 
     def client(i):
-        """Asks from which address it asks, in STUN over TCP (RFC 8489), many times at once."""
+        """Asks for the client's own address by STUN over TCP (RFC 8489), many times at once."""
         cookie, at_once = 0x2112a442, 50
         with wait_for(port) as s, s.makefile("rb") as answer:
             own, own_port = s.getsockname()
@@ -357,11 +357,11 @@ def tmux(folder, library, scale):
                               text=True, timeout=60)
         return done.stdout + done.stderr
 
-    # What runs in it is not on the library.
+    # The programs in the terminal do not run on the library.
     shell = "env -u LD_PRELOAD sh"
     run("new-session", "-d", "-s", "test", "-x", "80", "-y", "24", shell)
     pid = int(run("display-message", "-p", "#{pid}"))
-    # Its children are what runs in it.
+    # The CPU time excludes children, which are the programs in the terminal.
     cpu = lambda: int(open(f"/proc/{pid}/schedstat").read().split()[0]) / 1e9
     begin = cpu()
     lines = 20_000 * scale
@@ -392,7 +392,7 @@ PROGRAMS = {
     "tmux": (["tmux"], tmux),
 }
 
-# On libevent itself, too, it now and then stops relaying; so it is run by hand.
+# Now and then it stops relaying, on libevent as well, so it is only run by hand.
 BY_HAND = ["sslsplit"]
 
 
@@ -402,20 +402,20 @@ def main():
                         required=True)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--scale", type=int, default=1,
-                        help="requests of a round, in units of a short one")
+                        help="length of a round, as a multiple of a short one")
     parser.add_argument("--only", nargs="*", choices=PROGRAMS,
                         default=[name for name in PROGRAMS if name not in BY_HAND])
     options = parser.parse_args()
     library = str(pathlib.Path(options.preloaded).resolve())
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     failed = []
-    # Whatever ends the script, no server and no folder of one is left behind.
+    # However the script ends, no server and no folder of one is left.
     atexit.register(lambda: postgres.stop() if hasattr(postgres, "stop") else None)
     for name in options.only:
         needs, run = PROGRAMS[name]
         missing = [n for n in needs if not shutil.which(n)]
         if missing:
-            print(f"{name}: skipped, there is no {missing[0]}")
+            print(f"{name}: skipped, because {missing[0]} is not installed")
             if os.environ.get("DAPPLE_CLIENTS") == "require":
                 failed.append(name)
             continue

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs the C programs of this folder under valgrind: on the library they are to report nothing that
+# Runs the C programs of this folder under valgrind. On the library, they must report no error that
 # order.c does not report on libevent.
 #
-#     valgrind.sh target/debug     (where libdapple_event.so is)
+#     valgrind.sh target/debug     # the folder of libdapple_event.so
 set -euo pipefail
 library="$(realpath "${1:?the folder of libdapple_event.so}")"
 sources="$(dirname "$(realpath "$0")")"
@@ -21,7 +21,7 @@ compile colored colored.c "${ours[@]}" -levent -levent_pthreads
 compile upper upper.c "${ours[@]}" -levent -levent_pthreads
 compile dapple dapple.c "${ours[@]}"
 
-# What is reported of invalid accesses and the like, in all processes.
+# Prints the number of errors that valgrind reports in all processes.
 errors() { # program, part
   timeout 300 valgrind --fair-sched=yes --trace-children=yes --log-file="$folder/log.%p" \
     "$folder/$1" "$2" >/dev/null 2>&1 || true

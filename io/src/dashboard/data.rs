@@ -18,7 +18,7 @@ const MOST_PLACES: usize = 30;
 
 /// The parameters of a request for the data.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Asked {
+pub(super) struct Query {
     /// The number of the first interval that the page does not have.
     pub(super) after: u64,
     /// The range of the page, in seconds. Sums are made over it.
@@ -160,8 +160,8 @@ impl<'a> Row<'a> {
     }
 }
 
-fn range<'a>(history: &'a History, asked: Asked) -> Range<'a> {
-    let all = history.last(asked.last, asked.until);
+fn range<'a>(history: &'a History, query: Query) -> Range<'a> {
+    let all = history.last(query.last, query.until);
     let series = (0..history.series.len()).map(|number| {
         Figures::of(&Counts::sum(all.clone().filter_map(|one| one.series.get(number))))
     });
@@ -192,8 +192,8 @@ fn range<'a>(history: &'a History, asked: Asked) -> Range<'a> {
 }
 
 /// Returns the answer to a request for the data.
-pub(super) fn json(history: &History, asked: Asked, about: &About<'_>) -> String {
-    let rows = history.intervals.iter().filter(|one| one.number >= asked.after);
+pub(super) fn json(history: &History, query: Query, about: &About<'_>) -> String {
+    let rows = history.intervals.iter().filter(|one| one.number >= query.after);
     let domains = about.domains.iter().map(|domain| DomainRow {
         label: domain.label.as_deref(),
         uncommitted: domain.uncommitted,
@@ -219,7 +219,7 @@ pub(super) fn json(history: &History, asked: Asked, about: &About<'_>) -> String
         own: &about.own,
         next: history.next,
         rows: rows.map(Row::of).collect(),
-        range: range(history, asked),
+        range: range(history, query),
         domains: domains.collect(),
         stalls: stalls.collect(),
     };

@@ -38,7 +38,7 @@ use dapple::sync::{Arc, Mutex, PoisonError, Weak};
 use dapple::{Handle, JoinHandle, clock};
 use http::{HeaderValue, Response, StatusCode, header};
 
-use self::data::{About, Asked, OwnName};
+use self::data::{About, OwnName, Query};
 use self::history::{History, Kind, SECONDS};
 
 pub use self::listen::is_local_host;
@@ -291,10 +291,10 @@ impl Dashboard {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn get(&self, path: &str, query: Option<&str>) -> Option<Response<Cow<'static, str>>> {
-        let asked = asked(query.unwrap_or_default());
+        let query = parse(query.unwrap_or_default());
         match path {
-            DATA => Some(response("application/json", self.data(asked).into())),
-            LOG => Some(self.download(asked)),
+            DATA => Some(response("application/json", self.data(query).into())),
+            LOG => Some(self.download(query)),
             _ => {
                 let (_, kind, body) = FILES.iter().find(|(name, ..)| *name == path)?;
                 Some(response(kind, Cow::Borrowed(body)))
@@ -315,7 +315,7 @@ impl Dashboard {
         matches!(path, DATA | LOG) || FILES.iter().any(|(name, ..)| *name == path)
     }
 
-    fn data(&self, asked: Asked) -> String {
+    fn data(&self, query: Query) -> String {
         let Shared { handle, title, own, started, .. } = &*self.0.shared;
         let domains = handle.open_domains(MOST_DOMAINS);
         let history = self.0.shared.history();
@@ -327,12 +327,12 @@ impl Dashboard {
             started: *started,
             now: clock::wall(),
         };
-        data::json(&history, asked, &about)
+        data::json(&history, query, &about)
     }
 
-    fn download(&self, asked: Asked) -> Response<Cow<'static, str>> {
+    fn download(&self, query: Query) -> Response<Cow<'static, str>> {
         let shared = &self.0.shared;
-        let log = log::write(&shared.history(), asked.last, asked.until);
+        let log = log::write(&shared.history(), query.last, query.until);
         let Ok(log) = log.map(|log| String::from_utf8_lossy(&log).into_owned()) else {
             let mut response = response("text/plain; charset=utf-8", "".into());
             *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
@@ -368,16 +368,16 @@ fn response(kind: &'static str, body: Cow<'static, str>) -> Response<Cow<'static
 }
 
 /// Parses a query. Parts that are not understood are ignored.
-fn asked(query: &str) -> Asked {
-    let mut asked = Asked { after: 0, last: SECONDS, until: None };
+fn parse(query: &str) -> Query {
+    let mut parsed = Query { after: 0, last: SECONDS, until: None };
     for (name, value) in query.split('&').filter_map(|part| part.split_once('=')) {
         let Ok(value) = value.parse::<u64>() else { continue };
         match name {
-            "after" => asked.after = value,
-            "last" => asked.last = value.min(SECONDS as u64) as usize,
-            "until" => asked.until = Some(value),
+            "after" => parsed.after = value,
+            "last" => parsed.last = value.min(SECONDS as u64) as usize,
+            "until" => parsed.until = Some(value),
             _ => {}
         }
     }
-    asked
+    parsed
 }

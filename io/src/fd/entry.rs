@@ -23,7 +23,7 @@ use dapple::sync::{Arc, Mutex, MutexGuard, Weak, lock};
 use mio::Token;
 
 use super::interest::{Interest, Ready, Wants};
-use super::slots::{Key, Look, Looks, Owns, Reports, Slots};
+use super::slots::{Key, Owns, PolledBy, Renew, Reports, Slots};
 use crate::callback::Callback;
 use crate::reactor::{Io, News, ReactorShared, Registered, Table};
 use crate::readiness::{Readiness, Seen};
@@ -108,7 +108,7 @@ fn known(table: &mut Table, fd: RawFd) -> Option<Arc<FdEntry>> {
     let asks = !state.slots.wanted().is_nothing();
     let is_its_own = || state.slots.owns() || sys::identity(fd).ok() == entry.identity;
     let is_known = table.get(token).is_some() && (asks || is_its_own());
-    let is_known = is_known && entry.settle(&mut state, Look::Afresh).is_ok();
+    let is_known = is_known && entry.settle(&mut state, Renew::Always).is_ok();
     drop(state);
     if !is_known {
         // The old descriptor was closed.
@@ -134,10 +134,10 @@ impl FdEntry {
     ) -> io::Result<EntryId> {
         let mut state = self.state();
         let key = state.slots.add(Arc::clone(calls), interest, owns);
-        if let Err(error) = self.settle(&mut state, Look::Afresh) {
+        if let Err(error) = self.settle(&mut state, Renew::Always) {
             state.slots.remove(key);
             // The other registrations keep what they had.
-            let _ = self.settle(&mut state, Look::On);
+            let _ = self.settle(&mut state, Renew::IfChanged);
             return Err(error);
         }
         Ok(EntryId { entry: self.this.clone(), key })
@@ -146,7 +146,7 @@ impl FdEntry {
     /// Asks the system for what the slots want, unless it was asked for that already. The
     /// descriptor must be this entry's: either the caller has the table's lock and has checked it,
     /// or the slots own the descriptor.
-    fn settle(&self, state: &mut EntryState, look: Look) -> io::Result<()> {
+    fn settle(&self, state: &mut EntryState, renew: Renew) -> io::Result<()> {
         let Some(token) = state.token.filter(|_| !self.reactor.is_inherited()) else {
             return Ok(());
         };
@@ -157,21 +157,23 @@ impl FdEntry {
             (None, None) => return Ok(()),
             (Some(_), None) => sys::forget(registry, self.fd),
             (None, Some((wants, reports))) => {
-                sys::ask(registry, self.fd, token, sys::Asked::First, &asks(wants, reports))
+                sys::ask(registry, self.fd, token, sys::Operation::Add, &asks(wants, reports))
             }
-            (Some(asked), Some(wanted)) if asked == wanted && look == Look::On => return Ok(()),
+            (Some(asked), Some(wanted)) if asked == wanted && renew == Renew::IfChanged => {
+                return Ok(());
+            }
             // A level that the poller has reported stays in the poller's ready list. Modifying it
             // then wakes no worker that attends to the poller. Removing and adding it does.
             (Some(asked), Some((wants, Reports::Levels)))
-                if asked == (wants, Reports::Levels) && look == Look::Afresh =>
+                if asked == (wants, Reports::Levels) && renew == Renew::Always =>
             {
                 sys::forget(registry, self.fd)?;
                 state.asked = None;
                 let asks = asks(wants, Reports::Levels);
-                sys::ask(registry, self.fd, token, sys::Asked::First, &asks)
+                sys::ask(registry, self.fd, token, sys::Operation::Add, &asks)
             }
             (Some(_), Some((wants, reports))) => {
-                sys::ask(registry, self.fd, token, sys::Asked::Again, &asks(wants, reports))
+                sys::ask(registry, self.fd, token, sys::Operation::Modify, &asks(wants, reports))
             }
         };
         if asked.is_ok() {
@@ -181,7 +183,7 @@ impl FdEntry {
     }
 
     /// Applies a change to the slots, and asks the system for what they want then.
-    fn change(&self, change: impl FnOnce(&mut Slots<Arc<Calls>>) -> Look) {
+    fn change(&self, change: impl FnOnce(&mut Slots<Arc<Calls>>) -> Renew) {
         let mut state = self.state();
         let owns = state.slots.reports() == Reports::Levels;
         let look = change(&mut state.slots);
@@ -267,8 +269,9 @@ impl Drop for After {
         // worker begins to attend after that, it begins with a look at what is ready, and this
         // event is over by then.
         entry.change(|slots| {
-            let looks = if reactor.is_attended() { Looks::Another } else { Looks::Itself };
-            slots.finish(self.id.key, looks, reactor.looks())
+            let polled_by =
+                if reactor.is_attended() { PolledBy::Another } else { PolledBy::OwnWorker };
+            slots.finish(self.id.key, polled_by, reactor.looks())
         });
     }
 }
@@ -287,7 +290,7 @@ impl Registered for FdEntry {
             }
         });
         let settled = match state.slots.reports() {
-            Reports::Levels => self.settle(&mut state, Look::On),
+            Reports::Levels => self.settle(&mut state, Renew::IfChanged),
             Reports::Edges => Ok(()),
         };
         drop(state);
@@ -315,7 +318,7 @@ impl EntryId {
         let is_of_fd = entry.is_of_fd(&table, &state);
         let left = state.slots.remove(self.key);
         let settled = match left.is_some() && is_of_fd {
-            true => entry.settle(&mut state, Look::On),
+            true => entry.settle(&mut state, Renew::IfChanged),
             false => Ok(()),
         };
         let mut gone = None;
@@ -336,7 +339,7 @@ impl EntryId {
     pub(super) fn pause(&self) {
         self.change(|slots, key| {
             slots.pause(key);
-            Look::On
+            Renew::IfChanged
         });
     }
 
@@ -352,7 +355,7 @@ impl EntryId {
         self.entry.upgrade().is_some_and(|entry| entry.state().slots.is_paused(self.key))
     }
 
-    fn change(&self, change: impl FnOnce(&mut Slots<Arc<Calls>>, Key) -> Look) {
+    fn change(&self, change: impl FnOnce(&mut Slots<Arc<Calls>>, Key) -> Renew) {
         if let Some(entry) = self.entry.upgrade() {
             entry.change(|slots| change(slots, self.key));
         }

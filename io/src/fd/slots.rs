@@ -34,9 +34,9 @@ pub(super) enum Owns {
 
 /// The worker that looks at the poller of the descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Looks {
+pub(super) enum PolledBy {
     /// The poller's own worker, before and while it sleeps. It finds everything that is ready.
-    Itself,
+    OwnWorker,
     /// Possibly another worker, which attends to the poller. It is woken only when something
     /// becomes ready.
     Another,
@@ -50,11 +50,11 @@ const PASSES: u8 = if cfg!(test) { 1 } else { 8 };
 /// Whether the system has to be asked again for what it was asked for already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use = "what is not asked for is not reported"]
-pub(super) enum Look {
+pub(super) enum Renew {
     /// The system has to look at the descriptor afresh, and report what is ready.
-    Afresh,
+    Always,
     /// The system is asked only if something has changed.
-    On,
+    IfChanged,
 }
 
 /// The way in which the system reports readiness.
@@ -153,24 +153,26 @@ impl<T> Slots<T> {
         }
     }
 
-    pub(super) fn resume(&mut self, key: Key) -> Look {
-        let Some(slot) = self.slot(key).filter(|slot| slot.is_paused) else { return Look::On };
+    pub(super) fn resume(&mut self, key: Key) -> Renew {
+        let Some(slot) = self.slot(key).filter(|slot| slot.is_paused) else {
+            return Renew::IfChanged;
+        };
         slot.is_paused = false;
         self.after_a_change()
     }
 
-    pub(super) fn set_interest(&mut self, key: Key, interest: Interest) -> Look {
-        let Some(slot) = self.slot(key) else { return Look::On };
+    pub(super) fn set_interest(&mut self, key: Key, interest: Interest) -> Renew {
+        let Some(slot) = self.slot(key) else { return Renew::IfChanged };
         slot.interest = interest;
         self.after_a_change()
     }
 
     /// Returns what a change of a slot asks of the system. An edge that was ignored before may
     /// matter now, so the system has to report it again. A level is reported again anyway.
-    fn after_a_change(&self) -> Look {
+    fn after_a_change(&self) -> Renew {
         match self.reports() {
-            Reports::Levels => Look::On,
-            Reports::Edges => Look::Afresh,
+            Reports::Levels => Renew::IfChanged,
+            Reports::Edges => Renew::Always,
         }
     }
 
@@ -237,20 +239,20 @@ impl<T> Slots<T> {
         (!slot.is_paused && !told.is_nothing()).then_some(told)
     }
 
-    /// Ends an event. `looks` says which worker looks at the poller from now on, and `look` is the
-    /// number of the last look that has begun.
-    pub(super) fn finish(&mut self, key: Key, looks: Looks, look: u64) -> Look {
+    /// Ends an event. `polled_by` says which worker looks at the poller from now on, and `look` is
+    /// the number of the last look that has begun.
+    pub(super) fn finish(&mut self, key: Key, polled_by: PolledBy, look: u64) -> Renew {
         let reports = self.reports();
         let running = |slot: &&mut Slot<T>| slot.event == Event::Runs;
-        let Some(slot) = self.slot(key).filter(running) else { return Look::On };
+        let Some(slot) = self.slot(key).filter(running) else { return Renew::IfChanged };
         (slot.event, slot.is_blocked, slot.finished) = (Event::None, false, look);
         // The system reports again what it has reported while the event ran.
         slot.pending = Ready::default();
-        match (reports, looks) {
-            _ if slot.is_paused => Look::On,
+        match (reports, polled_by) {
+            _ if slot.is_paused => Renew::IfChanged,
             // A descriptor that has been ready all the time does not wake a worker that attends.
-            (Reports::Edges, _) | (Reports::Levels, Looks::Another) => Look::Afresh,
-            (Reports::Levels, Looks::Itself) => Look::On,
+            (Reports::Edges, _) | (Reports::Levels, PolledBy::Another) => Renew::Always,
+            (Reports::Levels, PolledBy::OwnWorker) => Renew::IfChanged,
         }
     }
 }

@@ -87,15 +87,15 @@ impl World {
             // The interplay of two registrations does not depend on the worker that looks.
             may_stick: registrations.len() == 1,
         };
-        world.settle(Look::Afresh);
+        world.settle(Renew::Always);
         world
     }
 
     /// Does what an entry does after a change.
-    fn settle(&mut self, look: Look) {
+    fn settle(&mut self, renew: Renew) {
         let wants = self.slots.wanted();
         let wanted = (!wants.is_nothing()).then(|| (wants, self.slots.reports()));
-        if self.asked != wanted || look == Look::Afresh {
+        if self.asked != wanted || renew == Renew::Always {
             self.asked = wanted;
             self.has_edge = self.bytes > 0 && self.reads();
             self.tell_who_attends();
@@ -141,7 +141,7 @@ impl World {
             self.events[at].push(Event::Queued);
         }
         if driver != Driver::ForgetsReports && self.slots.reports() == Reports::Levels {
-            self.settle(Look::On);
+            self.settle(Renew::IfChanged);
         }
     }
 
@@ -199,13 +199,13 @@ impl World {
                             world.events[at].remove(0);
                             world.attends = world.attends.filter(|_| !is_over);
                             let looks = match world.attends.is_some() {
-                                true if driver != Driver::SeesNoAttention => Looks::Another,
-                                _ => Looks::Itself,
+                                true if driver != Driver::SeesNoAttention => PolledBy::Another,
+                                _ => PolledBy::OwnWorker,
                             };
                             let look = world.slots.finish(key, looks, 0);
                             match driver {
                                 Driver::ForgetsEnds => {}
-                                Driver::NeverLooksAfresh => world.settle(Look::On),
+                                Driver::NeverLooksAfresh => world.settle(Renew::IfChanged),
                                 _ => world.settle(look),
                             }
                         });
@@ -224,7 +224,7 @@ impl World {
                         }
                         false => {
                             world.slots.pause(key);
-                            world.settle(Look::On);
+                            world.settle(Renew::IfChanged);
                         }
                     }
                 });
@@ -328,7 +328,7 @@ fn n2_what_an_earlier_look_has_found_is_told_by_the_next_one() {
     assert_eq!(report(&mut slots, 1), 1);
     assert!(slots.begin(key).is_some());
     // This look began before the event had read what there was.
-    assert_eq!(slots.finish(key, Looks::Itself, 2), Look::On);
+    assert_eq!(slots.finish(key, PolledBy::OwnWorker, 2), Renew::IfChanged);
     assert_eq!(report(&mut slots, 2), 0);
     assert_eq!(report(&mut slots, 3), 1);
 }

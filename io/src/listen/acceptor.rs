@@ -177,9 +177,9 @@ impl Acceptor {
 
     /// Returns the closure of an event that accepts.
     fn accepts(&self, token: Token) -> impl FnOnce(&mut Cx) + Send + 'static {
-        let (or_else, this) = (RefusalGuard::new(&self.reactor, token), self.this.clone());
+        let (guard, this) = (RefusalGuard::new(&self.reactor, token), self.this.clone());
         move |cx| {
-            or_else.disarm();
+            guard.disarm();
             if let Some(this) = this.upgrade() {
                 this.accept_some(cx);
             }

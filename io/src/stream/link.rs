@@ -88,9 +88,9 @@ impl<P: Protocol> Registered for Source<P> {
         // set before it was queued.
         if self.bits.fetch_or(bits, Ordering::AcqRel) & QUEUED == 0 {
             let bits = Arc::clone(&self.bits);
-            let or_else = self.or_else();
+            let guard = self.refusal_guard();
             self.link.post_from(self.registration.site, move |link, cx| {
-                or_else.into_iter().for_each(RefusalGuard::disarm);
+                guard.into_iter().for_each(RefusalGuard::disarm);
                 // This clears QUEUED, too, so later readiness posts a new event.
                 let bits = bits.swap(0, Ordering::AcqRel);
                 let edge = Readiness {
@@ -125,9 +125,9 @@ impl<P: Protocol> Source<P> {
     /// Posts a check of the connection's limit. The timer calls this in an event of the
     /// connection's color.
     fn timeout(&self) {
-        let or_else = self.or_else();
+        let guard = self.refusal_guard();
         self.link.post_from(self.registration.site, move |link, cx| {
-            or_else.into_iter().for_each(RefusalGuard::disarm);
+            guard.into_iter().for_each(RefusalGuard::disarm);
             link.timer = None;
             link.run(cx, |link, _| link.check_limit());
         });
@@ -135,7 +135,7 @@ impl<P: Protocol> Source<P> {
 
     /// Returns the guard of an event that is posted to the connection. If the event is dropped
     /// unrun, the guard tells this entry [`News::Refused`].
-    fn or_else(&self) -> Option<RefusalGuard> {
+    fn refusal_guard(&self) -> Option<RefusalGuard> {
         self.registration
             .token
             .get()
@@ -501,7 +501,7 @@ impl<P: Protocol> Link<P> {
         (self.conn.input, self.conn.output) = (Input::default(), Output::default());
         self.registration.deregister();
         if let Some(stream) = &self.conn.stream {
-            stream.is_left(&self.registration.reactor);
+            stream.before_close(&self.registration.reactor);
         }
         self.conn.fds = Vec::new();
         (self.conn.stream, self.entry) = (None, Weak::new());

@@ -112,7 +112,7 @@ impl Socket {
 
     /// Ends the registration of a socket that is about to be closed. If nobody else has the socket,
     /// closing it does that.
-    pub(crate) fn is_left(&self, reactor: &ReactorShared) {
+    pub(crate) fn before_close(&self, reactor: &ReactorShared) {
         if self.owner == Owner::Shared {
             self.deregister(reactor);
         }

@@ -45,8 +45,8 @@ pub(super) enum State {
 /// A connection over which its protocol talks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Open {
-    turn: Turn,
-    room: Room,
+    intake: Intake,
+    congestion: Congestion,
     from_peer: FromPeer,
     to_peer: ToPeer,
     ours: Ours,
@@ -59,7 +59,7 @@ pub(super) struct Open {
 
 /// The protocol's attitude to input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Turn {
+enum Intake {
     /// The protocol takes what arrives.
     Takes,
     /// Something has arrived, and the protocol is to be told.
@@ -70,13 +70,14 @@ enum Turn {
     Paused,
 }
 
-/// The protocol's knowledge of the room in the out-buffer.
+/// Whether the out-buffer was congested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Room {
-    Ample,
+enum Congestion {
+    /// The protocol has been told of room since the last congestion, if there was one.
+    None,
     /// The out-buffer was congested, so the protocol may have stopped, and it has not been told of
     /// room since.
-    Scarce,
+    Unresolved,
 }
 
 /// The stage of our side of the socket.
@@ -188,8 +189,8 @@ impl Open {
     /// is paused, has left input because there is no room for its output, or has asked to be called
     /// again so that others get their turn.
     fn reads(&self, load: Load) -> bool {
-        let leaves_input = self.room == Room::Scarce && load.input > 0;
-        self.turn == Turn::Takes && !leaves_input
+        let leaves_input = self.congestion == Congestion::Unresolved && load.input > 0;
+        self.intake == Intake::Takes && !leaves_input
     }
 
     /// Returns the next action, or an error if the connection is over.
@@ -199,32 +200,32 @@ impl Open {
         options: &ConnOptions,
         budget: &mut Budget,
     ) -> Result<Next, Over> {
-        if self.turn == Turn::HasInput {
-            self.turn = Turn::Takes;
+        if self.intake == Intake::HasInput {
+            self.intake = Intake::Takes;
             return Ok(Next::Call(Call::Data));
         }
         if self.from_peer.take_end() {
             return Ok(Next::Call(Call::End));
         }
         if load.is_congested(options) {
-            self.room = Room::Scarce;
+            self.congestion = Congestion::Unresolved;
         }
-        let may_leave = self.room == Room::Scarce || self.turn != Turn::Takes;
+        let may_leave = self.congestion == Congestion::Unresolved || self.intake != Intake::Takes;
         if !may_leave && load.input > options.max_input {
             return Err(Over::WhenWritten(Why::InputLimit));
         }
-        let has_room = self.room == Room::Scarce && load.has_room(options);
+        let has_room = self.congestion == Congestion::Unresolved && load.has_room(options);
         if has_room && take_one(&mut budget.calls) {
-            self.room = Room::Ample;
+            self.congestion = Congestion::None;
             return Ok(Next::Call(Call::Room));
         }
         let writes = load.output > 0 && self.to_peer.may_take();
         // A write may make room now that the socket may take some.
-        if self.room == Room::Scarce && writes && take_one(&mut budget.writes) {
+        if self.congestion == Congestion::Unresolved && writes && take_one(&mut budget.writes) {
             return Ok(Next::Write);
         }
-        if self.turn == Turn::Again && take_one(&mut budget.calls) {
-            self.turn = Turn::Takes;
+        if self.intake == Intake::Again && take_one(&mut budget.calls) {
+            self.intake = Intake::Takes;
             return Ok(Next::Call(Call::Data));
         }
         let reads = self.from_peer.is_ready() && self.reads(load);
@@ -234,7 +235,9 @@ impl Open {
         match self.from_peer {
             FromPeer::Failed => return Ok(Next::AskError),
             // No read is made that could return the error, so the socket is asked for it.
-            FromPeer::Failing if !reads && self.turn != Turn::Again => return Ok(Next::AskError),
+            FromPeer::Failing if !reads && self.intake != Intake::Again => {
+                return Ok(Next::AskError);
+            }
             _ => {}
         }
         if self.program == Program::Ends {
@@ -246,10 +249,12 @@ impl Open {
         }
         match (self.ours, self.from_peer) {
             (Ours::Ending, _) if load.output == 0 => return Ok(Next::ShutDown),
-            (Ours::Ended, FromPeer::Ended) if self.turn == Turn::Takes => return Err(Over::Now),
+            (Ours::Ended, FromPeer::Ended) if self.intake == Intake::Takes => {
+                return Err(Over::Now);
+            }
             _ => {}
         }
-        match has_room || writes || reads || self.turn == Turn::Again {
+        match has_room || writes || reads || self.intake == Intake::Again {
             true => Ok(Next::Yield),
             false => Ok(Next::Wait),
         }
@@ -269,8 +274,8 @@ impl State {
     /// is left.
     pub(super) fn new(now: Instant, trust: Trust) -> State {
         State::Open(Open {
-            turn: Turn::Takes,
-            room: Room::Ample,
+            intake: Intake::Takes,
+            congestion: Congestion::None,
             from_peer: FromPeer::Quiet(trust),
             to_peer: ToPeer::Free,
             ours: Ours::Open,
@@ -336,7 +341,7 @@ impl State {
                 open.from_peer.filled(filled);
                 if matches!(filled, Filled::Full | Filled::Drained) {
                     open.active = now;
-                    open.turn = Turn::HasInput;
+                    open.intake = Intake::HasInput;
                 }
             }
             State::Lingering { why, from_peer, left, .. } => {
@@ -412,7 +417,7 @@ impl State {
             return Some((later(since, options.write_timeout), Why::WriteTimeout));
         }
         match self {
-            State::Open(Open { turn: Turn::Paused, .. }) => None,
+            State::Open(Open { intake: Intake::Paused, .. }) => None,
             State::Open(open) if load.input == 0 => {
                 open.frame = None;
                 Some((later(open.active, options.idle_timeout), Why::IdleTimeout))
@@ -447,28 +452,28 @@ impl State {
     /// Reports that the protocol wants to be called again.
     pub(super) fn come_back(&mut self) {
         if let State::Open(open) = self
-            && open.turn != Turn::Paused
+            && open.intake != Intake::Paused
         {
-            open.turn = Turn::Again;
+            open.intake = Intake::Again;
         }
     }
 
     pub(super) fn pause(&mut self) {
         if let State::Open(open) = self {
-            open.turn = Turn::Paused;
+            open.intake = Intake::Paused;
         }
     }
 
     pub(super) fn is_paused(&self) -> bool {
-        matches!(self, State::Open(Open { turn: Turn::Paused, .. }))
+        matches!(self, State::Open(Open { intake: Intake::Paused, .. }))
     }
 
     /// Ends a pause. The protocol is called again.
     pub(super) fn resume(&mut self, now: Instant) {
         if let State::Open(open) = self
-            && open.turn == Turn::Paused
+            && open.intake == Intake::Paused
         {
-            open.turn = Turn::Again;
+            open.intake = Intake::Again;
             // The peer did not cause the pause, so its times start anew.
             (open.active, open.frame) = (now, None);
         }

@@ -17,11 +17,13 @@ pub(crate) struct Asks {
     pub(crate) levels: bool,
 }
 
-/// Whether the poller knows the descriptor already.
+/// The change of the poller's interest in a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    First,
-    Again,
+pub(crate) enum Operation {
+    /// The poller does not know the descriptor.
+    Add,
+    /// The poller knows the descriptor.
+    Modify,
 }
 
 /// Tells the poller what to report about a descriptor. The poller then looks at the descriptor
@@ -36,7 +38,7 @@ pub(crate) fn ask(
     registry: &Registry,
     fd: RawFd,
     token: Token,
-    asked: Asked,
+    operation: Operation,
     asks: &Asks,
 ) -> io::Result<()> {
     use std::os::fd::AsRawFd;
@@ -49,9 +51,9 @@ pub(crate) fn ask(
     ];
     let events = flags.into_iter().filter(|(is, _)| *is).fold(0, |all, (_, flag)| all | flag);
     let mut event = libc::epoll_event { events: events as u32, u64: token.0 as u64 };
-    let operation = match asked {
-        Asked::First => libc::EPOLL_CTL_ADD,
-        Asked::Again => libc::EPOLL_CTL_MOD,
+    let operation = match operation {
+        Operation::Add => libc::EPOLL_CTL_ADD,
+        Operation::Modify => libc::EPOLL_CTL_MOD,
     };
     // SAFETY: the registry is borrowed, so the poller is open. `event` is a local. For a descriptor
     // that is not open, the call returns an error.
@@ -68,7 +70,7 @@ pub(crate) fn ask(
     registry: &Registry,
     fd: RawFd,
     token: Token,
-    asked: Asked,
+    operation: Operation,
     asks: &Asks,
 ) -> io::Result<()> {
     use mio::Interest;
@@ -79,9 +81,9 @@ pub(crate) fn ask(
     let Some(interest) = interests.reduce(|all, one| all | one) else {
         return Err(io::ErrorKind::Unsupported.into());
     };
-    match asked {
-        Asked::First => registry.register(&mut SourceFd(&fd), token, interest),
-        Asked::Again => registry.reregister(&mut SourceFd(&fd), token, interest),
+    match operation {
+        Operation::Add => registry.register(&mut SourceFd(&fd), token, interest),
+        Operation::Modify => registry.reregister(&mut SourceFd(&fd), token, interest),
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) use self::accept::accept;
 pub(crate) use self::ancillary::{MOST_FDS, peer_credentials, receive_fds, send_fds};
 pub(crate) use self::datagrams::{BATCH, ToSend, cuts_segments, receive_many, send_many};
 pub(crate) use self::inherited::{pass_on, take_inherited};
-pub(crate) use self::interest::{Asked, Asks, ask, forget};
+pub(crate) use self::interest::{Asks, Operation, ask, forget};
 pub(crate) use self::poll::{To, duplicate, has_failed, is_ready};
 pub(crate) use self::process::{process_fd, send_signal};
 pub(crate) use self::timerfd::{TimerAt, TimerClock, TimerTells, read_timer, timer};

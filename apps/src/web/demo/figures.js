@@ -1,4 +1,4 @@
-// Reads /_dapple/metrics twice a second and shows what it says.
+// Reads /_dapple/metrics twice a second and shows the figures.
 const tiles = [
   ['requests per second', now => rate(now, 'web_responses_total')],
   ['responses', now => sum(now, 'web_responses_total')],

@@ -175,7 +175,7 @@ impl Domain {
                 })
             }
             DomainStep::Enters(context) => self.enters(ticket, context),
-            _ => self.goes_on(ticket, step, action),
+            _ => self.continue_event(ticket, step, action),
         }
     }
 
@@ -235,7 +235,7 @@ impl Domain {
         })
     }
 
-    fn goes_on(&mut self, ticket: u64, step: DomainStep, action: Option<u32>) -> Result {
+    fn continue_event(&mut self, ticket: u64, step: DomainStep, action: Option<u32>) -> Result {
         let committing = self.committing;
         let first = self.uncommitted.keys().next().copied();
         let committed = self.committed;

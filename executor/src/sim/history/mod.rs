@@ -348,7 +348,7 @@ impl<'a> History<'a> {
                 panic!("{broken}");
             }
             // A check takes real time, and the watchdog must see progress.
-            world(|world| world.heart.goes_on(None));
+            world(|world| world.heart.beat(None));
         }
     }
 

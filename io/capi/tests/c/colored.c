@@ -1,4 +1,4 @@
-/* Events with colors: each part checks, and says "ok". */
+/* Checks events with colors. Each part prints "ok". */
 #include "parts.h"
 
 #include <dapple_event.h>
@@ -21,7 +21,7 @@ static void pair(int fds[2]) {
 	evutil_make_socket_nonblocking(fds[1]);
 }
 
-/* ---- callbacks of one color never overlap; those of others do */
+/* ---- callbacks of one color never overlap; those of different colors do */
 #define COLORS 4
 #define EACH 3
 static struct channel {
@@ -80,7 +80,7 @@ static void parallel(void) {
 	}
 }
 
-/* ---- the loop ends when there is nothing left, whoever ran last */
+/* ---- the loop ends when nothing is left, on whichever thread the last callback ran */
 static int steps;
 static void step(void *color) {
 	CHECK(dapple_color_current() == color);
@@ -110,7 +110,7 @@ static void ends(void) {
 	dapple_color_unref(color), dapple_color_unref(other);
 }
 
-/* ---- who deletes waits for the callback; what is deleted does not fire */
+/* ---- deletion waits for the callback; a deleted event does not fire */
 static atomic_int in_slow, slow_done;
 static void slow(evutil_socket_t fd, short what, void *arg) {
 	(void)fd, (void)what, (void)arg;
@@ -184,7 +184,7 @@ static void deletes(void) {
 	dapple_color_unref(color), dapple_color_unref(other);
 }
 
-/* ---- timeouts, edges, ends of peers, signals, finalizers */
+/* ---- timeouts, edges, peers that close, signals, finalizers */
 static int whats[16], told;
 static void record(evutil_socket_t fd, short what, void *arg) {
 	char byte;
@@ -239,7 +239,7 @@ static void kinds(void) {
 	dapple_color_unref(color);
 }
 
-/* ---- what changes while a callback runs, or before it does */
+/* ---- changes while a callback runs, or before it runs */
 static int signals_told;
 static void one_signal(evutil_socket_t number, short what, void *self) {
 	(void)number, (void)what;
@@ -255,7 +255,7 @@ static void writing(evutil_socket_t fd, short what, void *arg) {
 static void reading(evutil_socket_t fd, short what, void *color) {
 	(void)what;
 	atomic_store(&in_slow, 1);
-	/* A state machine: the event is another one from now on. */
+	/* A state machine: the event gets another callback. */
 	CHECK(!event_assign(machine, base, fd, EV_WRITE, writing, NULL));
 	CHECK(!event_set_color(machine, color));
 	usleep(20000);
@@ -288,7 +288,7 @@ static void changes(void) {
 	CHECK(read(a[0], &byte, 1) == 1);
 	event_free(machine);
 
-	/* A timer that has expired, and is added again before it runs, runs later. */
+	/* An expired timer that is added again before it runs, runs at the new time. */
 	CHECK(!dapple_post(color, hold, NULL));
 	while (!atomic_load(&is_held)) usleep(1000);
 	struct event *timer = event_new(base, -1, 0, never, NULL);
@@ -302,7 +302,7 @@ static void changes(void) {
 	CHECK(event_pending(timer, EV_TIMEOUT, NULL) == EV_TIMEOUT);
 	event_free(timer);
 
-	/* A loop that is to run once ends when something with a color has run. */
+	/* A loop with EVLOOP_ONCE ends when a callback with a color has run. */
 	int fired = 0;
 	timer = event_new(base, -1, EV_PERSIST, once, &fired);
 	event_set_color(timer, color);
@@ -328,7 +328,7 @@ static void changes(void) {
 	base = first;
 }
 
-/* ---- a base that is freed waits for its callbacks */
+/* ---- event_base_free waits for the base's callbacks */
 static void long_call(void *arg) {
 	atomic_store(&is_held, 1);
 	usleep(1500000);
@@ -368,7 +368,7 @@ static void misuse(void) {
 	event_base_free(polls), event_config_free(config);
 }
 
-/* ---- many events of many colors add, activate and delete each other; the base is freed amid it */
+/* ---- many events of many colors add, activate and delete each other while the base is freed */
 #define MANY 64
 static struct event *many[MANY];
 static int peers[MANY];
@@ -389,7 +389,7 @@ static void storm_cb(evutil_socket_t fd, short what, void *self) {
 	struct event *other = many[at];
 	switch (rnd() % 4) {
 	case 0: event_active(other, EV_WRITE, 1); break;
-	/* Two colors that wait for each other's callbacks would wait for ever. */
+	/* If two colors waited for each other's callbacks, they would never end. */
 	case 1: event_del_noblock(other); break;
 	case 2: event_add(other, rnd() % 2 ? &ms1 : NULL); break;
 	default: if (write(peers[at], "x", 1) < 0) return;
@@ -413,8 +413,8 @@ static void storm(void) {
 	base = NULL;
 }
 
-/* A signal event that deletes itself while calls remain is freed after the loop: the second
- * deletion writes nothing to the stack that the loop has left, which the fill covers. */
+/* A signal event that deletes itself while calls remain is freed after the loop. The second deletion
+ * must not write to the stack of the loop, which has returned; the fill covers that stack. */
 static void deletes_once(evutil_socket_t fd, short what, void *arg) {
 	(void)fd, (void)what;
 	CHECK(event_del(*(struct event **)arg) == 0);
@@ -426,8 +426,8 @@ static __attribute__((noinline)) void frees_on(struct event *ev) {
 	event_free(ev);
 	for (size_t i = 0; i < sizeof fill; i++) CHECK(fill[i] == 0x5a);
 }
-/* Activates itself again, or removes its timeout, and then frees itself: the calls that remain are
- * not made. */
+/* The event activates itself again, or removes its timeout, and then frees itself. The remaining
+ * calls must not be made. */
 static void frees_itself(evutil_socket_t fd, short what, void *arg) {
 	struct event *ev = *(struct event **)arg;
 	(void)fd, (void)what;

@@ -1,4 +1,4 @@
-/* dapple.h without libevent: each part checks, and says "ok". */
+/* Checks dapple.h without libevent. Each part prints "ok". */
 #include "parts.h"
 
 #include <dapple.h>
@@ -84,7 +84,7 @@ static void posts(void) {
 	end();
 }
 
-/* ---- shared events overlap each other and no exclusive one; sets; uncolored */
+/* ---- shared events overlap each other but no exclusive one; sets; uncolored events */
 static atomic_int readers, most_readers, writers;
 static void reads(void *arg) {
 	(void)arg;
@@ -205,7 +205,7 @@ static void options(void) {
 	end();
 }
 
-/* ---- a key's color lives as long as something posted to it has not run */
+/* ---- a key's color lives until all that was posted to it has run */
 static atomic_int key_inside, key_runs;
 static void by_key(void *arg) {
 	CHECK(atomic_fetch_add(&key_inside, 1) == 0);
@@ -239,7 +239,7 @@ static void ticks(void *arg) {
 	}
 }
 static atomic_int ticked;
-/* On the color, where the handle is there before the timer fires. */
+/* Runs on the timer's color, so that the handle is stored before the timer fires. */
 static void starts_ticking(void *arg) {
 	CHECK(!dapple_every(arg, 2 * MS, ticks, &ticked, &ticking));
 }
@@ -275,7 +275,7 @@ static void timers(void) {
 	CHECK(freed == 1);
 }
 
-/* ---- descriptors: level, edge, interest, pauses, the end; a regular file */
+/* ---- descriptors: level, edge, interest, pauses, end of file; a regular file */
 static int ends[2];
 static dapple_watch *watch;
 static atomic_int calls, ended;
@@ -288,7 +288,7 @@ static void on_bytes(int what, void *arg) {
 		dapple_watch_end(watch);
 		return;
 	}
-	/* It may be told of what it has read already. */
+	/* It may be called for data that it has already read. */
 	if (n < 0) {
 		CHECK(errno == EAGAIN);
 		return;
@@ -302,7 +302,7 @@ static void on_space(int what, void *arg) {
 	CHECK(!dapple_watch_set_interest(watch, DAPPLE_READABLE));
 }
 static atomic_int writable;
-/* On the color, where the handle is there before the descriptor is ready. */
+/* Runs on the descriptor's color, so that the handle is stored before the descriptor is ready. */
 static void waits_for_space(void *arg) {
 	watch = dapple_on_ready(arg, ends[0], DAPPLE_WRITABLE | DAPPLE_EDGE, on_space, &writable);
 	CHECK(watch);
@@ -330,7 +330,7 @@ static void descriptors(void) {
 	dapple_watch_end(watch);
 	CHECK(dapple_runtime_wait_idle(rt) == 0);
 	close(ends[0]), close(ends[1]);
-	/* What fails frees nothing. */
+	/* A call that fails does not free the argument. */
 	FILE *file = tmpfile();
 	ended = 0;
 	static const struct { int of, with; } refused[] = {{0, EPERM}, {9999, EBADF}, {-1, EBADF}};
@@ -402,7 +402,7 @@ static void offload(void) {
 	end();
 }
 
-/* ---- a domain: steps, contexts, the order of what is deferred */
+/* ---- a domain: steps, contexts, the order of deferred actions */
 struct state { long sum; int copies; };
 static atomic_int states;
 static void *copy(const void *from) {
@@ -525,7 +525,7 @@ static void renouncing(void) {
 	end();
 }
 
-/* ---- what runs in a turn of another callback has no color of that one; shared ones make none */
+/* ---- a callback that runs in a turn inside another has not its color; a shared one runs no turn */
 static dapple_color *bound_color;
 static atomic_int nested;
 static void is_uncolored(void *arg) {
@@ -563,7 +563,7 @@ static void nesting(void) {
 	end();
 }
 
-/* ---- what frees an argument runs on the color, whatever has become of the callback */
+/* ---- an argument is freed on the color, whether or not the callback ran */
 static dapple_color *drop_color;
 static atomic_int color_drops;
 static void drops_on_it(void *arg) {
@@ -596,7 +596,7 @@ static void drops(void) {
 	close(fds[0]), close(fds[1]);
 }
 
-/* ---- offloaded work does not wait for its own runtime; a forked child is told */
+/* ---- offloaded work does not wait for its own runtime; a forked child gets an error */
 static void waits_for_itself(void *arg) {
 	FAILS(dapple_runtime_wait_idle(rt), EDEADLK);
 	FAILS(dapple_runtime_free(rt, 0), EDEADLK);
@@ -614,7 +614,7 @@ static void in_another(void *arg) {
 }
 static void waiting(void) {
 	static atomic_int tried;
-	/* Who frees a runtime does not wait for who waits until it has nothing to do. */
+	/* A thread that frees a runtime does not wait for one that waits until the runtime is idle. */
 	start(1, 0);
 	dapple_color *color = color_of(NULL);
 	CHECK(!dapple_post(color, again, color));
@@ -663,7 +663,7 @@ static void forks(void) {
 	}
 }
 
-/* ---- whoever stops a runtime may still be in the call when it is freed */
+/* ---- a runtime may be freed while another thread is still in dapple_runtime_stop */
 static void *stops(void *arg) {
 	while (!atomic_load((atomic_int *)arg)) ;
 	dapple_runtime_stop(rt);
@@ -677,7 +677,7 @@ static void stopping(void) {
 		pthread_create(&thread, NULL, stops, &go);
 		atomic_store(&go, 1);
 		CHECK(dapple_runtime_run(rt) == 0);
-		/* It may still be in dapple_runtime_stop. */
+		/* The other thread may still be in dapple_runtime_stop. */
 		pthread_join(thread, NULL);
 		end();
 	}
@@ -729,14 +729,14 @@ static void here(void) {
 	pthread_join(thread, NULL);
 	CHECK(!dapple_post(color, stop, NULL));
 	CHECK(dapple_runtime_run(rt) == 0);
-	/* In another loop: a descriptor, a turn, the next deadline. */
+	/* Inside another loop: its descriptor, a turn, the next deadline. */
 	static atomic_int fired;
 	CHECK(!dapple_post_after(color, 20 * MS, on_my_thread, &fired, NULL));
 	while (!fired) {
 		CHECK(dapple_runtime_turn(rt, 0) >= 0);
 		int64_t left = dapple_runtime_deadline_ns(rt);
 		struct pollfd one = {.fd = dapple_runtime_poll_fd(rt), .events = POLLIN};
-		/* A timer is never early, and up to 0.6 ms late. */
+		/* A timer is never early, and at most 0.6 ms late. */
 		CHECK(one.fd >= 0 && left <= (int64_t)(21 * MS));
 		if (!fired) poll(&one, 1, left < 0 ? -1 : (int)(left / 1000000) + 1);
 	}
@@ -751,7 +751,7 @@ static void here(void) {
 	end();
 }
 
-/* ---- the end: what has not run is dropped and freed; nothing is accepted */
+/* ---- the end: callbacks that have not run are dropped and freed; new ones are refused */
 static void in_the_end(void *arg) {
 	(void)arg;
 	while (!atomic_load(&may_go)) usleep(100);
@@ -769,7 +769,7 @@ static void shutdown_(void) {
 	atomic_store(&may_go, 1);
 	while (freed < 2) usleep(100);
 	CHECK(ran == 0);
-	/* A color may outlive its runtime; its argument stays the program's. */
+	/* A color may outlive its runtime. The program keeps the argument of a refused post. */
 	errno = 0;
 	CHECK(dapple_post_from(color, add, &refused, add, NULL, 0) == -1 && errno == ESHUTDOWN);
 	FAILS(dapple_post_shared(color, add, &refused), ESHUTDOWN);
@@ -782,7 +782,7 @@ static void shutdown_(void) {
 	dapple_color_unref(color);
 }
 
-/* ---- NULL everywhere */
+/* ---- NULL for each argument */
 static void nulls(void) {
 	FAILS(dapple_post(NULL, nothing, NULL), EINVAL);
 	FAILS(dapple_post_shared(NULL, nothing, NULL), EINVAL);
@@ -810,7 +810,7 @@ static void nulls(void) {
 	end();
 }
 
-/* ---- a callback that takes long is told, with the place that posted it */
+/* ---- a callback that runs long is reported, with the place that posted it */
 static void takes_long(void *arg) { (void)arg; usleep(80000); }
 static void stall(void) {
 	dapple_options options = {.size = sizeof options, .workers = 2, .stall_ns = 10 * MS};

@@ -1,4 +1,4 @@
-/* The sizes and offsets of the installed libevent, as the library has them. */
+/* Checks that the library has the sizes and offsets of the installed libevent. */
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_struct.h>
 #include <event2/event.h>

@@ -1,5 +1,5 @@
-/* What a program sees of the order in which libevent calls it: each part prints what happened. It
- * is run on libevent and on libdapple_event, and prints the same on both.
+/* Prints the order in which libevent calls a program's callbacks. On libevent and on
+ * libdapple_event, each part must print the same.
  *
  * cc order.c -levent -levent_pthreads -o order; ./order PART */
 #include <errno.h>
@@ -33,7 +33,7 @@ static void say(const char *format, ...) {
 	fflush(stdout);
 }
 
-/* Names of events: what they print. */
+/* The names of events, which their callbacks print. */
 static void note(evutil_socket_t fd, short what, void *name) {
 	(void)fd;
 	say("%s %#x", (const char *)name, what);
@@ -72,7 +72,7 @@ static void priorities(void) {
 	say("loop %d", event_base_loop(base, 0));
 }
 
-/* ---- in a pass: descriptors and signals, then timers */
+/* ---- one pass: descriptors and signals, then timers */
 static struct event *signal_event;
 static void pass(void) {
 	int a[2], b[2];
@@ -89,7 +89,7 @@ static void pass(void) {
 	say("loop %d", event_base_loop(base, 0));
 }
 
-/* ---- several events of one descriptor, and timers that are due together */
+/* ---- several events of one descriptor; timers that are due at the same time */
 static void together(void) {
 	static char names[30][8];
 	int a[2];
@@ -108,7 +108,7 @@ static void together(void) {
 	say("loop %d", event_base_loop(base, 0));
 }
 
-/* ---- what a callback activates or adds joins the pass */
+/* ---- events that a callback activates or adds join the pass */
 static struct event *joined[4];
 static void join_cb(evutil_socket_t fd, short what, void *arg) {
 	static const struct timeval now = {0, 0};
@@ -156,7 +156,7 @@ static void persistent(void) {
 	say("pending %#x", event_pending(ev, EV_READ | EV_TIMEOUT, NULL));
 }
 
-/* ---- edges, and the end of a peer */
+/* ---- edges; a peer that closes */
 static void edges(void) {
 	int a[2], b[2];
 	char buf[8];
@@ -255,7 +255,7 @@ static void deleting(void) {
 	int a[2];
 	pair(a);
 	event_active(event_new(base, a[1], EV_WRITE | EV_PERSIST, deletes, event_self_cbarg()), EV_WRITE, 1);
-	others[0] = timer("not any more", &ms1), others[1] = timer("nor this", NULL);
+	others[0] = timer("not this", &ms1), others[1] = timer("nor this", NULL);
 	others[2] = event_new(base, a[0], EV_READ, note, "nor that");
 	event_add(others[2], NULL);
 	event_active(others[1], EV_TIMEOUT, 1);
@@ -298,14 +298,14 @@ static void forks(void) {
 	}
 	waitpid(pid, &status, 0);
 	say("child ended %d", status);
-	/* What the child has deleted is watched for here. */
+	/* An event that the child deleted is still watched by the parent. */
 	if (write(a[1], "x", 1) != 1) exit(2);
 	say("parent %d", event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK));
 	kill(getpid(), SIGUSR2);
 	say("parent %d", event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK));
 }
 
-/* ---- signals, and the handlers that are there again afterwards */
+/* ---- signals, and the restored handlers */
 static void own_handler(int number) {
 	(void)number;
 	if (write(1, "own handler\n", 12) != 12) exit(2);
@@ -407,7 +407,7 @@ static void counts(void) {
 	say("features %#x size %zu", event_base_get_features(base), event_get_struct_event_size());
 }
 
-/* ---- what is forgiven, and called from where it may be */
+/* ---- misuse that libevent tolerates; calls from callbacks */
 static int asks(const struct event_base *b, const struct event *ev, void *arg) {
 	(void)b;
 	*(int *)arg += event_pending(ev, EV_READ | EV_TIMEOUT, NULL);

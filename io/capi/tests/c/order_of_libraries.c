@@ -1,4 +1,5 @@
-/* Linked to libevent before libdapple_event, its bases are libevent's: that is said. */
+/* A program that is linked to libevent before libdapple_event gets libevent's bases. The library
+ * reports that. */
 #include <dapple_event.h>
 
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* What the programs here share: they check themselves, part by part. */
+/* The frame that the programs here share: each runs its checks part by part. */
 #ifndef PARTS_H
 #define PARTS_H
 
@@ -22,7 +22,7 @@ struct part {
 };
 #define PARTS(...) static const struct part parts[] = {__VA_ARGS__, {NULL, NULL}}
 
-/* Says the parts without an argument; with one, runs that part, and says "ok". */
+/* Without an argument, prints the names of the parts. With one, runs that part and prints "ok". */
 static inline int run_part(int argc, char **argv, const struct part *part) {
 	for (; part->name; part++) {
 		if (argc < 2) puts(part->name);

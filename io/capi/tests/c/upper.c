@@ -1,4 +1,4 @@
-/* Bufferevents and listeners with colors: each part checks, and says "ok". */
+/* Checks bufferevents and listeners with colors. Each part prints "ok". */
 #include "parts.h"
 
 #include <dapple_event.h>
@@ -17,7 +17,7 @@
 static struct event_base *base;
 static const struct timeval ms10 = {0, 10000};
 
-/* One look at what is ready. */
+/* Runs the loop once for events that are ready. */
 static void look(void) { event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK); }
 static dapple_color *color_of(const char *label) {
 	dapple_color *color = dapple_color_new(base, label);
@@ -112,7 +112,7 @@ static void echo_with(int more) {
 static void echo(void) { echo_with(0); CHECK(elsewhere > 0); }
 static void echo_deferred(void) { echo_with(BEV_OPT_DEFER_CALLBACKS | BEV_OPT_UNLOCK_CALLBACKS); }
 
-/* ---- a bufferevent that connects, that times out, and that is freed by the loop while it works */
+/* ---- bufferevents that connect, time out, and are freed by the loop while a callback runs */
 static struct { dapple_color *color; int connected, timed_out, wrote; } dials;
 static struct bufferevent *dialled;
 static void dial_event(struct bufferevent *bev, short what, void *arg) {
@@ -156,7 +156,7 @@ static void dial(void) {
 	close(listener);
 }
 
-/* ---- many are freed by the loop while their callbacks run elsewhere */
+/* ---- the loop frees many bufferevents while their callbacks run on other threads */
 static struct bufferevent *busy;
 static int busy_peer;
 static atomic_int busy_reads;
@@ -233,7 +233,8 @@ static void pairs(void) {
 	dapple_color_unref(shared);
 	event_base_free(base);
 }
-/* The base is freed while both ends of each are about to be: first the end that was freed first. */
+/* The base is freed while both ends of each pair are about to be finalized. The end that was freed
+ * first is finalized first. */
 static void pairs_left(void) {
 	for (int round = 0; round < 30; round++) {
 		base = event_base_new();
@@ -280,7 +281,7 @@ static void filter(void) {
 	event_base_free(base);
 }
 
-/* ---- a base is freed before the finalizer of a bufferevent has run: the sanitizer sees no leak */
+/* ---- a base that is freed before the finalizer of a bufferevent ran leaks nothing */
 static atomic_int may_go;
 static void holds(void *arg) {
 	(void)arg;
@@ -347,7 +348,7 @@ static void own_callback(void) {
 	}
 }
 
-/* ---- a listener whose callback runs: no other color, no wait for a lock that it needs */
+/* ---- a listener whose callback runs: its color cannot change, and no lock that it needs is held */
 static struct evconnlistener *held_listener;
 static atomic_int in_accept, most_accepts, accepts, disabled;
 static struct sockaddr_in held_at;
@@ -358,7 +359,7 @@ static void accepts_slowly(struct evconnlistener *l, evutil_socket_t fd, struct 
 	CHECK(!atomic_load(&disabled));
 	FAILS(evconnlistener_set_color(l, arg), EBUSY);
 	evutil_closesocket(fd);
-	/* The loop is to come upon it on another thread. */
+	/* The loop must meet it while it runs on another thread. */
 	if (pthread_equal(pthread_self(), loop_thread)) return;
 	int inside = atomic_fetch_add(&in_accept, 1) + 1;
 	if (inside > most_accepts) atomic_store(&most_accepts, inside);
@@ -368,7 +369,7 @@ static void accepts_slowly(struct evconnlistener *l, evutil_socket_t fd, struct 
 }
 static void disables(evutil_socket_t timer, short what, void *arg) {
 	(void)timer, (void)what;
-	/* Where the loop's thread watches the listener, the callback mostly runs on that. */
+	/* If the loop's thread watches the listener, the callback mostly runs on that thread. */
 	if (!atomic_load(&in_accept) && ticks++ < 50) {
 		int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 		connect(fd, (struct sockaddr *)&held_at, sizeof held_at);
@@ -466,7 +467,7 @@ static void storm(void) {
 	event_base_free(base);
 }
 
-/* ---- offloaded work outlives its base, and tells nobody; a callback cannot free its base */
+/* ---- offloaded work that outlives its base calls nothing; a callback cannot free its base */
 static atomic_int work_done, work_dropped;
 static atomic_int work_begun;
 static void works_long(void *arg) {
@@ -491,7 +492,7 @@ static void outlived(void) {
 	dapple_color_unref(color);
 }
 
-/* ---- a callback that runs while its base is freed gets no color; what is left forgets it */
+/* ---- a callback that runs while its base is freed gets no color; later calls find no base */
 static atomic_int is_in, is_refused;
 static void makes_colors(void *arg) {
 	(void)arg;
@@ -525,7 +526,7 @@ static void freed_busy(void) {
 	event_active(active, EV_READ, 1);
 	event_base_free(base);
 	CHECK(is_refused);
-	/* As likely as not at the same place: it does not know what the other one had. */
+	/* The new one probably has the same address, but nothing of the old one's state. */
 	base = event_base_new();
 	int ticked = 0;
 	struct timeval ms1 = {0, 1000};
@@ -540,7 +541,7 @@ static void freed_busy(void) {
 	close(fds[0]), close(fds[1]);
 }
 
-/* ---- a bufferevent that goes to another base leaves its color behind */
+/* ---- a bufferevent that moves to another base loses its color */
 static void moved_read(struct bufferevent *bev, void *arg) {
 	(void)arg;
 	CHECK(dapple_color_current() == NULL && pthread_equal(pthread_self(), loop_thread));
@@ -556,7 +557,7 @@ static void moved(void) {
 	pair(fds);
 	struct bufferevent *bev = bufferevent_socket_new(base, fds[0], SAFE | BEV_OPT_CLOSE_ON_FREE);
 	CHECK(!bufferevent_set_color(bev, color));
-	/* What waits for its descriptor does not move, and goes on to wait: more than the socket takes. */
+	/* Output that exceeds the socket's buffer waits. It stays, and goes on to wait. */
 	static char bytes[1 << 20];
 	bufferevent_write(bev, bytes, sizeof bytes);
 	CHECK(bufferevent_base_set(other, bev) == -1);
@@ -588,7 +589,7 @@ static void moved(void) {
 	event_base_free(other);
 }
 
-/* ---- what is refused */
+/* ---- calls that are refused */
 static void refuse(void) {
 	struct event_base *other = event_base_new();
 	base = event_base_new();
@@ -608,7 +609,7 @@ static void refuse(void) {
 	bufferevent_rate_limit_group_free(first);
 	FAILS(bufferevent_set_color(bev, color), EINVAL);
 	CHECK(!bufferevent_remove_from_rate_limit_group(bev));
-	/* Which waits for space again: it goes on to wait on its color. */
+	/* It waits for space again, on its color. */
 	CHECK(bufferevent_get_enabled(bev) & EV_WRITE);
 	CHECK(!bufferevent_set_color(bev, color));
 	CHECK(!bufferevent_set_color(bev, NULL));
@@ -627,7 +628,7 @@ static void refuse(void) {
 	close(fds[0]), close(fds[1]);
 }
 
-/* ---- dapple.h on a base: what is posted, armed and watched keeps the loop running */
+/* ---- dapple.h on a base: posts, timers and descriptors keep the loop running */
 static atomic_int ran;
 static void count(void *arg) {
 	CHECK(dapple_color_current() == arg || !arg);
@@ -682,7 +683,7 @@ static void runtime(void) {
 	CHECK(!dapple_post(color, begin_watch, &fds[0]));
 	CHECK(write(fds[1], "x", 1) == 1);
 	CHECK(event_base_dispatch(base) == 1 && ran == 6);
-	/* The default color is that of the loop's thread. */
+	/* The default color runs on the loop's thread. */
 	loop_thread = pthread_self();
 	dapple_color *own = dapple_runtime_default_color(rt);
 	CHECK(own && !dapple_post(own, on_loop_thread, own));

@@ -1,4 +1,4 @@
-// Asks once a second what has happened since, and draws the last minutes.
+// Requests the new rows once a second, and draws the last minutes.
 'use strict';
 const COLUMNS = 120;
 const QUANTILES = ['p50', 'p90', 'p99', 'p99.9', 'p99.99', 'longest'];
@@ -9,7 +9,7 @@ let next = 0;
 let range = 60;
 let started = 0;
 let last = null;      // the last answer
-let pausedAt = null;  // the number behind the last row that is shown
+let pausedAt = null;  // the number of the first row that is not shown
 const chosen = [null, null];
 const cursors = [null, null];
 
@@ -28,10 +28,10 @@ function shape(name, attributes, text) {
   return made;
 }
 
-// Three figures of a number.
+// Formats a number with three digits.
 const short = n => n >= 100 ? Math.round(n).toLocaleString('en') : Number(n.toPrecision(3)).toString();
 
-// A duration of so many nanoseconds.
+// Formats a duration in nanoseconds.
 function duration(nanos) {
   for (const [unit, of] of [['ns', 1e3], ['µs', 1e6], ['ms', 1e9]]) {
     if (Number((nanos / of * 1e3).toPrecision(3)) < 1e3) return `${short(nanos / of * 1e3)} ${unit}`;
@@ -42,13 +42,13 @@ const clock = millis => new Date(millis).toLocaleTimeString();
 const share = part => `${(100 * part).toFixed(part < .1 ? 1 : 0)} %`;
 const sentence = name => name ? (name[0].toUpperCase() + name.slice(1)).replaceAll('_', ' ') : 'Without a name';
 
-// The rows that are shown: those of the range.
+// Returns the rows of the selected range.
 function shown() {
   const until = pausedAt ?? next;
   return rows.filter(row => row.number >= until - range && row.number < until);
 }
 
-// A card with a number, and how it came to it. `values` has one for each shown row.
+// Draws a card with a number and its course. `values` has an element for each shown row.
 function card(name, number, values, highest, isBad) {
   const made = element('div', undefined, isBad ? 'card bad' : 'card');
   made.append(element('b', number), element('span', name));
@@ -60,7 +60,7 @@ function card(name, number, values, highest, isBad) {
   return made;
 }
 
-// The mean of the last few values, which is easier to read than the last one.
+// Returns the mean of the last few values, which is steadier than the last one.
 function lately(values) {
   const few = values.slice(-3);
   return few.reduce((sum, value) => sum + value, 0) / (few.length || 1);
@@ -92,12 +92,12 @@ function drawCards(now) {
     rate('Events', counter('events')),
     rate('Steals', counter('steals')), rate('Wake-ups', counter('wakeups')), rate('Sleeps', counter('parks')),
     total('Stalls in the range', counted('stalls')),
-    total('Tickets that stood still', counted('ticket_stalls')),
+    total('Stalled tickets in the range', counted('ticket_stalls')),
     total('Panics in the range', counted('panics')),
   );
 }
 
-// The rows by column of a heat map: sums of cells, and the greatest of each quantile.
+// Groups the rows by column of a heat map: the sums of their cells, and the greatest quantiles.
 function columns(now, series) {
   const per = Math.ceil(range / COLUMNS);
   const all = new Map();
@@ -177,10 +177,10 @@ function drawMap(map, now) {
   svg.setAttribute('aria-label', `${sentence(chosen[map])} over the last ${range} seconds: ${read(whole)}`);
   const column = cursor === null ? null : all[cursor];
   by('maps').querySelector(`output[data-map="${map}"]`).textContent =
-    cursor === null ? '' : column ? `${clock(column.begin)} to ${clock(column.end)}: ${read(column)}` : 'Nothing is known of this time';
+    cursor === null ? '' : column ? `${clock(column.begin)} to ${clock(column.end)}: ${read(column)}` : 'There are no figures for this time';
 }
 
-// Figures of durations as a sentence.
+// Returns the figures of durations as a sentence.
 function read(figures) {
   if (!figures || !figures.count) return 'no values';
   const all = figures.quantiles.map((value, index) => `${QUANTILES[index]} ${duration(value)}`);
@@ -224,13 +224,13 @@ function drawTables() {
     return line([[place.label ?? 'none'], [place.site, 'place text'], [cell], [place.sampled.toLocaleString('en')],
       [duration(place.run / place.sampled)], [duration(place.delay / place.sampled)],
       [place.delay ? share(place.idle / place.delay) : '']]);
-  }), 'No event has been sampled in this time');
+  }), 'No event was sampled in the range');
   fill('domains', domains.map(domain => line([[domain.label ?? 'none'], [domain.ticket, 'text'], [domain.doing, 'text'],
     [domain.site, 'place text'], [duration(domain.waiting)], [domain.uncommitted.toLocaleString('en')]])),
   'All events have committed');
   fill('stalls', stalls.map(stall => line([[clock(stall.at)], [stall.label ?? 'none', 'text'], [stall.site, 'place text'],
     [stall.worker], [`${duration(stall.running)}${stall.ended ? '' : ', or longer'}`]])),
-  'No event has run longer than the stall threshold');
+  'No event ran longer than the stall threshold');
 }
 
 function chooseSeries() {
@@ -258,7 +258,7 @@ function draw() {
 
 function say(text, isBad) {
   const state = by('state');
-  // Said once: a screen reader reads each change.
+  // Set only once, because a screen reader reads each change.
   if (state.textContent !== text) state.textContent = text;
   state.className = isBad ? 'bad' : '';
 }
@@ -270,11 +270,11 @@ async function ask() {
   const query = isPaused ? `after=${Number.MAX_SAFE_INTEGER}&last=${range}&until=${pausedAt}` : `after=${next}&last=${range}`;
   try {
     const answer = await fetch(`data.json?${query}`, { cache: 'no-store' });
-    if (!answer.ok) throw new Error(`the server says ${answer.status}`);
+    if (!answer.ok) throw new Error(`the server answered with status ${answer.status}`);
     const data = await answer.json();
     if (mine !== turn) return;
     if (data.started !== started) {
-      // Another start of the program, or this page's own.
+      // The program, or this page, has started anew.
       const isAgain = started !== 0;
       [started, rows, next, pausedAt] = [data.started, [], 0, null];
       by('pause').setAttribute('aria-pressed', 'false');
@@ -285,7 +285,7 @@ async function ask() {
       rows = rows.concat(data.rows).slice(-600);
       next = data.next;
     } else {
-      // What stands still stays as it was.
+      // While the page is paused, these stay as they were.
       [data.domains, data.stalls] = [last.domains, last.stalls];
     }
     last = data;

@@ -1,4 +1,4 @@
-// Uploads by picking and by dropping, new folders, and times as people near here tell them.
+// Uploads by a file picker and by drag and drop, new folders, and times in the local time zone.
 'use strict';
 const $ = id => document.getElementById(id);
 const state = text => { $('state').textContent = text; };
@@ -32,7 +32,7 @@ async function put(path, file) {
   try {
     await send('PUT', url(path), file, { ...fields, 'If-None-Match': '*' }, percent);
   } catch (error) {
-    // There is one, which may have come since this page was made.
+    // A file of this name exists. It may be newer than this page.
     if (error.status !== 412) throw error;
     if (!confirm(`Replace ${shown}?`)) return false;
     await send('PUT', url(path), file, fields, percent);
@@ -44,12 +44,12 @@ async function makeFolder(path) {
   try {
     await send('MKCOL', url(path));
   } catch (error) {
-    // It is there already.
+    // The folder exists already.
     if (error.status !== 405) throw error;
   }
 }
 
-// All files below what was dropped, each with its path; folders come before what is in them.
+// Returns all files in the dropped entries, each with its path. A folder precedes its contents.
 async function* below(entry, path) {
   const at = [...path, entry.name];
   if (entry.isFile) {
@@ -78,7 +78,7 @@ async function upload(things) {
       }
     }
   } catch (error) {
-    // Something that was dropped cannot be read.
+    // A dropped entry cannot be read.
     errors.push(error.message);
   }
   if (errors.length) return state('Not uploaded:\n' + errors.join('\n'));
@@ -115,7 +115,7 @@ if ($('upload')) {
   addEventListener('drop', event => {
     event.preventDefault();
     over(-depth);
-    // They are good only until this returns.
+    // The entries are valid only until this function returns.
     const entries = [...event.dataTransfer.items].map(item => item.webkitGetAsEntry?.()).filter(Boolean);
     const files = [...event.dataTransfer.files];
     upload(entries.length ? dropped(entries) : picked(files));
