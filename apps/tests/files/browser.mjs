@@ -2,7 +2,7 @@
 //
 //     node browser.mjs URL USER PASSWORD FOLDER [SCREENSHOTS]
 //
-// FOLDER has `picked.txt`, `dropped.txt`, and `downloads`, where what is downloaded goes.
+// FOLDER contains `picked.txt`, `dropped.txt`, and the folder `downloads` for downloaded files.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Browser, sleep, until } from '../../../io/tests/browser/chromium.mjs';
@@ -44,7 +44,7 @@ async function main(opened) {
   await send('DOM.setFileInputFiles', { nodeId, files: [join(folder, 'picked.txt')] });
   await shows('picked.txt');
 
-  // The same again would replace what has come since: it is asked for.
+  // A second upload would replace a newer file, so the page asks for confirmation.
   const again = (await send('DOM.getDocument')).root.nodeId;
   const input = (await send('DOM.querySelector', { nodeId: again, selector: '#files' })).nodeId;
   await send('DOM.setFileInputFiles', { nodeId: input, files: [join(folder, 'picked.txt')] });
@@ -63,14 +63,14 @@ async function main(opened) {
   await shows('made here');
   if (dialogs.length !== 1) throw new Error(`dialogs: ${dialogs}`);
 
-  // The same again says why not.
+  // A second attempt shows the reason for its failure.
   await click('#folder');
   await until('a word why not', () => evaluate(`document.getElementById('state').textContent.includes('already')`));
 
   await click('#zip');
   await downloaded('files.zip');
 
-  // What strangers have put there runs nothing, and reads as what it is.
+  // The browser runs no script of an uploaded page, and shows a text in its encoding.
   await send('Page.navigate', { url: new URL('evil.html', url).href });
   await until('the page of a stranger', () => evaluate(`document.readyState === 'complete' && document.title !== ''`));
   if (await evaluate('document.title') !== 'untouched') throw new Error('a script of a stranger has run');

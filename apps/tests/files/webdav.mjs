@@ -1,4 +1,4 @@
-// The `webdav` package of npm does what programs do with it: node webdav.mjs PACKAGE URL USER PASSWORD
+// Uses the `webdav` package of npm as a program would: node webdav.mjs PACKAGE URL USER PASSWORD
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 import { join } from 'node:path';
@@ -17,7 +17,7 @@ const [listed] = await client.getDirectoryContents('/npm folder');
 assert.deepEqual([listed.basename, listed.type, listed.size], ['ä.txt', 'file', 8]);
 assert.equal((await client.stat('/npm folder/ä.txt')).mime, 'text/plain');
 
-// It sends tokens without brackets.
+// The package sends lock tokens without brackets.
 const lock = await client.lock('/npm folder/ä.txt');
 await assert.rejects(client.putFileContents('/npm folder/ä.txt', 'other'), error => error.status === 423);
 await client.unlock('/npm folder/ä.txt', lock.token);

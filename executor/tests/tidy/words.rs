@@ -2,7 +2,7 @@
 use super::{ALL, files_of, pages};
 
 /// The extensions of the files that are checked beside the pages.
-const EXTENSIONS: [&str; 9] = ["rs", "c", "h", "cpp", "hpp", "py", "sh", "js", "html"];
+const EXTENSIONS: [&str; 10] = ["rs", "c", "h", "cpp", "hpp", "py", "sh", "js", "mjs", "html"];
 
 /// The words that the project does not use, and what to write instead.
 const INSTEAD: [(&str, &str); 13] = [

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 
 export const sleep = ms => new Promise(done => setTimeout(done, ms));
 
-// Waits until `is` answers something.
+// Waits until `is` returns a value that is true.
 export async function until(what, is) {
   for (let n = 0; n < 400; n++) {
     const found = await is();
@@ -23,11 +23,11 @@ export class Browser {
   #session;
   #isOver = false;
   #text = '';
-  // What the page has complained of.
+  // The errors of the page.
   problems = [];
 
-  // Runs `test` with a browser, and ends the process: with 1 if it failed. `screenshots`: where
-  // pictures go; none are made without.
+  // Runs `test` with a browser, and ends the process, with status 1 if the test failed.
+  // `screenshots` is the folder for pictures. Without it, none are made.
   static run(test, screenshots) {
     const browser = new Browser(screenshots);
     const limit = setTimeout(() => browser.#end(new Error('it took too long')), 90_000);
@@ -48,7 +48,7 @@ export class Browser {
     this.into = into;
     from.setEncoding('utf8');
     from.on('data', data => this.#read(data));
-    // A browser that was told to end may break its pipes.
+    // A browser that is ending may close its pipes early.
     for (const pipe of [into, from]) pipe.on('error', error => this.#isOver || this.#end(error));
   }
 

@@ -1,4 +1,4 @@
-// Reads what the dashboard shows, uses its controls, and prints what it has found as JSON.
+// Reads the dashboard, uses its controls, and prints the findings as JSON.
 //
 //     node page.mjs URL [SCREENSHOTS]
 import { Browser, sleep, until } from '../browser/chromium.mjs';
@@ -28,10 +28,10 @@ Browser.run(async browser => {
   })()`);
   await browser.screenshot('dashboard-test.png', 1200, 1500, 'light');
 
-  // A label is text, whatever is in it.
+  // A label is shown as text, and not as HTML.
   if (await evaluate('window.wasRun')) throw new Error('a script in a label has run');
 
-  // Space stops it, and lets it go on.
+  // The space bar pauses the page and resumes it.
   await browser.press(' ', 'Space');
   await until('a pause', async () => (await text('state')).startsWith('Paused'));
   const numbers = () => evaluate(`document.getElementById('counts').innerHTML`);
@@ -42,20 +42,20 @@ Browser.run(async browser => {
   await browser.click('#pause');
   await until('that it goes on', async () => (await text('state')).startsWith('Live'));
 
-  // The number of a range, and the range itself.
+  // The number of a range selects it.
   await browser.press('3');
   await until('ten minutes', () => evaluate(`document.getElementById('download').href.includes('last=600')`));
   await browser.click('input[value="300"]');
   await until('five minutes', () => evaluate(`document.getElementById('download').href.includes('last=300')`));
 
-  // A column is read by the arrow keys.
+  // The arrow keys read a column.
   await evaluate(`document.querySelector('svg[data-map="0"]').focus()`);
   for (let step = 0; step < 10; step++) {
     await browser.press('ArrowLeft');
     found.column = await evaluate(`document.querySelector('output[data-map="0"]').textContent`);
     if (found.column.includes('values')) break;
   }
-  // Another series.
+  // Another series is selected.
   await evaluate(`(() => {
     const select = document.querySelector('select[data-map="0"]');
     select.value = 'run_time';

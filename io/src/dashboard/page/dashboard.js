@@ -91,9 +91,9 @@ function drawCards(now) {
     ...own,
     rate('Events', counter('events')),
     rate('Steals', counter('steals')), rate('Wake-ups', counter('wakeups')), rate('Sleeps', counter('parks')),
-    total('Stalls in the range', counted('stalls')),
-    total('Stalled tickets in the range', counted('ticket_stalls')),
-    total('Panics in the range', counted('panics')),
+    total('Stalls in range', counted('stalls')),
+    total('Stalled tickets in range', counted('ticket_stalls')),
+    total('Panics in range', counted('panics')),
   );
 }
 
