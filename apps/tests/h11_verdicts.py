@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Prints h11's verdicts on requests.
 
-Each line of the standard input is a message in hexadecimal digits. For each, a line is printed:
-`taken` for each complete and valid request, the status that h11 proposes for an invalid one, and
-`closed` if there is no request.
+Each line of the standard input has the bytes of a connection in hexadecimal digits. For each, a
+line with the verdicts is printed: `taken` for each complete and valid request, the status that h11
+proposes for an invalid one, and `closed` if there is no request.
 """
 import sys
 

@@ -248,10 +248,11 @@ fn figures_are_shown_to_whom_they_are_for() {
         assert_eq!(web.get("/metrics").text(), "the user's");
         let mut client = web.connect();
         assert!(client.get(path, "").text().contains("web_connections_open"));
-        // A proxy on this machine asks on behalf of another host.
+        // The page of another site has its own name resolve to this machine.
         let expected = if args == ["--metrics"] { 403 } else { 200 };
         client.send(format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\n\r\n").as_bytes());
         assert_eq!(client.response(true).status, expected, "{args:?}, another site's name");
+        // A proxy on this machine asks on behalf of another host.
         for field in ["Via: 1.1 x", "Forwarded: for=1.2.3.4", "X-Forwarded-For: 1.2.3.4"] {
             let response = client.get(path, &format!("{field}\r\n"));
             assert_eq!(response.status, expected, "{args:?}, {field}");

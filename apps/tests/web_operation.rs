@@ -21,8 +21,12 @@ fn folder() -> tempfile::TempDir {
 
 /// Requests a.txt over a Unix socket, and returns the whole response.
 fn ask(path: &std::path::Path) -> String {
+    ask_for(path, "/a.txt")
+}
+
+fn ask_for(path: &std::path::Path, target: &str) -> String {
     let mut stream = UnixStream::connect(path).unwrap();
-    stream.write_all(b"GET /a.txt HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut all = String::new();
     stream.read_to_string(&mut all).unwrap();
     all
@@ -34,7 +38,7 @@ fn settings_come_from_a_file_and_the_command_line() {
     let file = folder.path().join("web.toml");
     let socket = folder.path().join("socket");
     let text = format!(
-        "dir = {:?}\nlist = true\nlisten = [\"127.0.0.1:0\", \"unix:{}\"]\n\
+        "dir = {:?}\nlist = true\nmetrics = true\nlisten = [\"127.0.0.1:0\", \"unix:{}\"]\n\
          cache-control = [\"*.txt=max-age=60\"]\n",
         folder.path().join("site").to_str().unwrap(),
         socket.display()
@@ -49,6 +53,7 @@ fn settings_come_from_a_file_and_the_command_line() {
     assert_eq!(web.get("/a.txt").field("cache-control"), Some("max-age=60"));
     assert!(web.get("/").text().contains("a.txt"));
     assert!(ask(&socket).ends_with("0123456789"));
+    assert!(ask_for(&socket, "/_dapple/metrics").contains("web_responses"), "under any name");
     web.signal(libc::SIGTERM);
     assert_eq!(web.end().0, Some(0));
     assert!(!socket.exists(), "it is removed");
@@ -146,6 +151,8 @@ fn a_restart_loses_no_connection() {
     let is_over = AtomicBool::new(false);
     let ask_once = || assert_eq!(web.get("/a.txt").text(), "0123456789");
     let last = std::thread::scope(|scope| {
+        // If the closure panics, the clients end too.
+        let _end = End(&is_over);
         let clients = [
             scope.spawn(|| keep_asking(&is_over, ask_once)),
             scope.spawn(|| keep_asking(&is_over, ask_once)),
@@ -181,6 +188,15 @@ fn a_restart_loses_no_connection() {
     while socket.exists() || !processes_of(&site).is_empty() {
         assert!(start.elapsed() < Duration::from_secs(30), "{:?}", processes_of(&site));
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Sets a flag when it is dropped.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

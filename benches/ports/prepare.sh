@@ -1,8 +1,8 @@
 # The common part of the ports' build scripts, which source it with their arguments.
 #
 # Copies the source to the folder and changes to it. Sets $top to this repository, $library to the
-# folder of libdapple_event.so, $what to the variant to build, and $linked to the flags that find and
-# link the library.
+# folder of libdapple_event.so, $what to the variant to build, and $linked to the flags that find
+# and link the library.
 set -e
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 top=$(CDPATH='' cd -- "$here/../../.." && pwd)

@@ -9,8 +9,8 @@ Needs Linux, openssl, taskset, and a release build:
 
 The peers are those of nginx, Apache (mod_dav), rclone serve webdav, and OpenSSH sftp (with its
 default cipher and with AES-128-GCM) that are installed, and fileslimit: a server without features,
-with rustls's buffers and with encryption in place. All but sftp speak TLS 1.3 with the one cipher
-that the client offers.
+once with rustls's buffers and once with encryption in place. All but sftp speak TLS 1.3 with the
+one cipher that the client offers.
 
 In each round, each server is started once, runs alone, warms up (each small file is requested
 twice, and some are uploaded), and then serves each case once. With one worker, the server has the
@@ -36,9 +36,10 @@ release = os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../target
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument('--rounds', type=int, default=15)
 parser.add_argument('--servers', default=None,
-                    help=f'a list of {", ".join(SERVERS)} [default: all; before: only with --before]')
+                    help=f'comma-separated names of {", ".join(SERVERS)} [default: all]')
 parser.add_argument('--cases', default=','.join(CASES),
-                    help=f'a list of {", ".join(CASES)}, or of prefixes of these names [default: all]')
+                    help=f'comma-separated names, or their prefixes, of {", ".join(CASES)} '
+                         '[default: all]')
 parser.add_argument('--workers', default='1,2')
 parser.add_argument('--server-cores', help='[default: 0 for one worker, 0,1 for two]')
 parser.add_argument('--client-cores', help='[default: 1 for one worker, 0,1 for two]')
@@ -48,7 +49,8 @@ parser.add_argument('--large-mb', type=int, default=512,
                     help='size of the large file in MiB, a multiple of 8')
 parser.add_argument('--small', type=int, default=10000, help='number of small files')
 parser.add_argument('--cipher', default='aes128', choices=['aes128', 'aes256', 'chacha20'])
-parser.add_argument('--tmp', help='the folder for the files [default: /dev/shm, so that no disk is written to]')
+parser.add_argument('--tmp',
+                    help='the folder for the files [default: /dev/shm, which is no disk]')
 parser.add_argument('--bin', default=release, help='the folder of dapple, filesload and fileslimit')
 parser.add_argument('--before', metavar='PATH',
                     help='another build of dapple: the server named before')
@@ -178,7 +180,7 @@ class Server:
                 self.process.send_signal(signal.SIGSTOP)
                 kill(self.process.pid)
                 self.process.wait()
-            # Further processes of its group may have lost their parent.
+            # Processes of its group that have lost their parent are killed here.
             try:
                 os.killpg(self.process.pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -196,7 +198,8 @@ class Server:
         command = ['taskset', '-c', self.client_cores, find('filesload'), '--json', '--op', op, '--clients', clients,
                    '--url', f'https://127.0.0.1:{self.port}/{folder}', '--server-pid', self.process.pid, '--cipher', args.cipher]
         command += ['--user', self.user] if self.user else []
-        # A client that shares cores with the server is not pinned, and sleeps.
+        # The threads of a client that shares cores with the server are not pinned to a core each,
+        # and sleep.
         if set(self.cores.split(',')).isdisjoint(self.client_cores.split(',')):
             command += ['--cores', self.client_cores] + ([] if args.no_spin else ['--spin'])
         done = subprocess.run([*map(str, command), *map(str, what)], capture_output=True, text=True, timeout=600)
@@ -431,7 +434,7 @@ Subsystem sftp internal-sftp
             for c in clients:
                 self.await_line(c, b'here')
             server, client, start = cpu(self.process.pid), sum(cpu(c.pid) for c in clients), time.monotonic()
-            # A batch is longer than a pipe's buffer, so a thread writes it.
+            # A batch can be longer than a pipe's buffer, so a thread writes it.
             feeders = [threading.Thread(target=self.feed, args=pair, daemon=True) for pair in zip(clients, batches)]
             for f in feeders:
                 f.start()
@@ -509,7 +512,9 @@ def back_memory(size):
 
 
 def one_round(workers, names, runs):
-    """Has each server serve each case once. A server that fails is reported and left out later."""
+    """Has each server serve each case once.
+
+    A server that fails is reported, and left out from then on."""
     server_cores = args.server_cores or ('0' if workers == 1 else '0,1')
     client_cores = args.client_cores or ('1' if workers == 1 else '0,1')
     for name in list(names):

@@ -12,15 +12,14 @@ hyperfiles) take part if they are installed. With --http2, all but hyper run ove
 
 For each number of connections, the script prints requests per second, requests per CPU second of
 the server, and the 99th percentile of the latency that wrk saw, as medians of the runs, and the
-ratios of dapple to the others. A server without a suffix checks whether a file has changed: nginx
-for each request, dapple for each batch of requests. nginx+cache and dapple+valid check once a
-second (open_file_cache_valid 1s, --cache-valid 1000). dapple+all has a log, listings, a dashboard,
-figures, limits and CORS."""
+ratios of dapple to the others. nginx checks for each request whether a file has changed, and dapple
+for each batch of requests. nginx+cache and dapple+valid check once a second (open_file_cache_valid
+1s, --cache-valid 1000). dapple+all has a log, listings, a dashboard, figures, limits and CORS."""
 import argparse, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument('dir', help='the folder to serve')
-parser.add_argument('path', nargs='+', help='files in it to request, in turn')
+parser.add_argument('path', nargs='+', help='files below DIR to request, in turn')
 parser.add_argument('--connections', default='64,512')
 parser.add_argument('--rounds', type=int, default=15)
 parser.add_argument('--seconds', type=int, default=2)
@@ -30,7 +29,7 @@ parser.add_argument('--dapple', default=os.path.join(os.path.dirname(__file__), 
 parser.add_argument('--before', help='another build of dapple to compare with')
 parser.add_argument('--more', default='', help='further arguments for dapple web')
 parser.add_argument('--http2', type=int, metavar='STREAMS',
-                    help='use HTTP/2 over TLS, with this number of concurrent requests per connection')
+                    help='use HTTP/2 over TLS, with this number of requests at once per connection')
 args = parser.parse_args()
 folder = os.path.abspath(args.dir)
 work = tempfile.mkdtemp(prefix='web-versus-')

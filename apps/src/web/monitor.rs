@@ -117,7 +117,7 @@ impl Monitor {
     fn shows_figures(&self, request: &Request<'_>, peer: Option<IpAddr>) -> bool {
         match self.figures_for {
             FiguresFor::Nobody => false,
-            // On a Unix socket, the host says nothing about the client.
+            // A browser does not connect to a Unix socket, so the name is not checked there.
             FiguresFor::Loopback => {
                 is_of_this_machine(request, peer) && (peer.is_none() || has_local_host(request))
             }
@@ -140,8 +140,9 @@ fn shows_dashboard(server: &Server, request: &Request<'_>, peer: Option<IpAddr>)
     server.login.is_some() || is_local && has_local_host(request)
 }
 
-/// Returns `true` if the request names this machine by a local host name. A browser on this machine
-/// does not if the page of another site made it send the request.
+/// Returns `true` if the request names this machine by a local host name. A page of another site
+/// can have its own name resolve to this machine, to read the answers (DNS rebinding). Its requests
+/// have that name.
 fn has_local_host(request: &Request<'_>) -> bool {
     let host = request.host.and_then(|host| std::str::from_utf8(host).ok());
     host.is_some_and(is_local_host)

@@ -86,8 +86,9 @@ fn all() -> Command {
         .about("Serves the files of a folder over HTTP")
         .long_about(
             "Serves the files of DIR over HTTP. Without DIR, it serves a built-in demonstration \
-             site, with live metrics at /_dapple/metrics for clients on this machine. A folder's \
-             metrics are served only with --metrics or --metrics-public.",
+             site, with live metrics at /_dapple/metrics for clients on this machine that use \
+             the name localhost or a loopback address. A folder's metrics are served only with \
+             --metrics or --metrics-public.",
         )
         .after_long_help(
             "Signals: SIGTERM and SIGINT stop the server after the requests in progress are \

@@ -44,7 +44,7 @@ async function main(opened) {
   await send('DOM.setFileInputFiles', { nodeId, files: [join(folder, 'picked.txt')] });
   await shows('picked.txt');
 
-  // A second upload would replace a newer file, so the page asks for confirmation.
+  // A second upload would replace the file, so the page asks for confirmation.
   const again = (await send('DOM.getDocument')).root.nodeId;
   const input = (await send('DOM.querySelector', { nodeId: again, selector: '#files' })).nodeId;
   await send('DOM.setFileInputFiles', { nodeId: input, files: [join(folder, 'picked.txt')] });

@@ -92,7 +92,8 @@ def descriptors(process):
 
 
 def begin(port):
-    """Completes a handshake, so that the server has opened what it opens at the first one."""
+    """Begins a handshake and waits for the answer, so that the server has opened what it opens at
+    the first one."""
     for _ in range(100):
         try:
             with socket.create_connection((LOCAL, port), 20) as s:
@@ -137,7 +138,7 @@ def goes_on(server):
         process.send_signal(signal.SIGHUP)
         log_in(server.port)
 
-    # Logins before the count, so that what they leave open is part of it.
+    # This login precedes the count, which so includes what a login leaves open.
     log_in(server.port)
     while_others_leave(server, reload_and_log_in)
     log_in(server.port)

@@ -1,4 +1,5 @@
-"""Debian's PostgreSQL, certificates, and PgBouncers in front of it, for the scripts beside."""
+"""Debian's PostgreSQL, certificates, and PgBouncers in front of it, for the scripts in this
+folder."""
 
 import os
 import shutil

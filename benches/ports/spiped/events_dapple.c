@@ -1,10 +1,10 @@
 /* Implements the events of spiped's library (events.h) on dapple.h.
  *
- * This file replaces events.c, events_immediate.c, events_network.c and events_timer.c. An event has
- * the color of the event that registers it, so a program that names no color runs on the default
- * color alone, in the order in which its events become due. Priorities of immediate events are
- * ignored. events_run, events_interrupt, events_timer_reset and the statistics are missing, because
- * spiped does not use them.
+ * This file replaces events.c, events_immediate.c, events_network.c and events_timer.c. An event
+ * has the color of the event that registers it, so a program that names no color runs on the
+ * default color alone, in the order in which its events become due. Priorities of immediate events
+ * are ignored. events_run, events_interrupt, events_timer_reset and the statistics are missing,
+ * because spiped does not use them.
  *
  * A socket is watched for edges from its first registration until it is closed, and is nonblocking
  * from then on. If it was ready before, a new registration asks poll whether it still is, and waits
@@ -41,7 +41,7 @@ int close(int);
 /* Sockets have smaller numbers than this. */
 #define MOST_SOCKETS (1 << 20)
 
-/* A call to make once, on a color. It is freed after the call, or when it is cancelled. */
+/* A call to make once, on a color. It is freed after the call, or after it was cancelled. */
 struct event {
 	int (* func)(void *);
 	void * cookie;
@@ -74,7 +74,7 @@ static dapple_color * default_color;
 static struct socket * sockets;
 static size_t nsockets;
 
-/* The first nonzero result of an event, and the variable that events_spin waits for. */
+/* A nonzero result of an event, and the variable that events_spin waits for. */
 static atomic_int failure;
 static int * spins_until;
 
@@ -137,8 +137,8 @@ fail(int rc)
 	dapple_runtime_stop(runtime);
 }
 
-/* Makes the call, and ends events_spin when the program is done. Returns 0, and calls nothing, if an
- * event has failed before. */
+/* Makes the call, and ends events_spin when the program is done. Returns 0, and calls nothing, if
+ * an event has failed before. */
 static int
 call(int (* func)(void *), void * cookie)
 {
@@ -385,7 +385,7 @@ events_spin(int * done)
 	if (initialize())
 		return (-1);
 	spins_until = done;
-	/* It may return because of an earlier call's stop. */
+	/* dapple_runtime_run may return because of an earlier call's stop. */
 	while (*done == 0 && failure == 0)
 		if (dapple_runtime_run(runtime))
 			return (-1);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks faults that spiped on dapple once had.
+"""Checks that spiped on dapple no longer has faults that it once had.
 
     faults.py BUILT
 

@@ -113,8 +113,9 @@ impl Metrics {
         }
     }
 
-    /// Returns the counters. Those that [`WorkerFigures`] also has are sums over `workers`, so that
-    /// the two agree while a worker counts on.
+    /// Returns the counters. Those that [`WorkerFigures`] also has are sums over `workers`
+    /// (`events` without those that ran in vain), so that the two agree even if a worker counts
+    /// meanwhile.
     fn counters(core: &Core, workers: &[WorkerFigures]) -> [u64; 18] {
         let total = |pick: fn(&WorkerFigures) -> u64| -> u64 { workers.iter().map(pick).sum() };
         let sum = |pick: fn(&Counters) -> &AtomicU64| -> u64 {

@@ -1,5 +1,5 @@
 //! Checks that comments, messages and pages do not use words for which there is a plainer one.
-use super::{ALL, files_of, pages};
+use super::{ALL, files_of, pages, workspace};
 
 /// The extensions of the files that are checked beside the pages.
 const EXTENSIONS: [&str; 10] = ["rs", "c", "h", "cpp", "hpp", "py", "sh", "js", "mjs", "html"];
@@ -45,6 +45,9 @@ fn plain_words_are_used() {
         if !source.path.ends_with("tidy/words.rs") {
             look(&source.path, &source.text);
         }
+    }
+    for script in [".ci/run", ".ci/long"] {
+        look(script, &std::fs::read_to_string(workspace().join(script)).unwrap());
     }
     for page in pages::pages() {
         look(&page.path.display().to_string(), &page.text);

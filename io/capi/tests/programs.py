@@ -139,7 +139,7 @@ def memcached(folder, library, scale):
                 body = f.read(int(head.split()[-1]) + 2) if head.startswith(b"VALUE") else b""
                 told.update(head + body)
                 if f.readline() != b"END\r\n":
-                    raise RuntimeError("memcached gave another answer")
+                    raise RuntimeError("memcached gave an unexpected answer")
             answers[i] = told.hexdigest()
 
     each(8, client)
@@ -392,7 +392,7 @@ PROGRAMS = {
     "tmux": (["tmux"], tmux),
 }
 
-# Now and then it stops relaying, on libevent as well, so it is only run by hand.
+# sslsplit stops relaying now and then, on libevent as well, so it is only run by hand.
 BY_HAND = ["sslsplit"]
 
 
@@ -409,7 +409,7 @@ def main():
     library = str(pathlib.Path(options.preloaded).resolve())
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     failed = []
-    # However the script ends, no server and no folder of one is left.
+    # At its end, the script stops PostgreSQL and removes its folder.
     atexit.register(lambda: postgres.stop() if hasattr(postgres, "stop") else None)
     for name in options.only:
         needs, run = PROGRAMS[name]

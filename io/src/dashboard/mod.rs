@@ -97,7 +97,7 @@ impl DashboardBuilder {
 
     /// Adds a counter of the program's own, such as the number of responses with some status.
     ///
-    /// A counter only grows. The page shows the counters of one group together, by the second.
+    /// A counter only grows. The page shows the counters of one group together, per second.
     /// `read` is called once in [`build`](Self::build), and then once a second on the blocking
     /// pool. See [`Dashboard::builder`] for an example.
     pub fn counter(

@@ -186,10 +186,10 @@ impl FdEntry {
     fn change(&self, change: impl FnOnce(&mut Slots<Arc<Calls>>) -> Renew) {
         let mut state = self.state();
         let owns = state.slots.reports() == Reports::Levels;
-        let look = change(&mut state.slots);
+        let renew = change(&mut state.slots);
         // All slots owned the descriptor before the change, and all own it now.
         if owns && state.slots.reports() == Reports::Levels {
-            let settled = self.settle(&mut state, look);
+            let settled = self.settle(&mut state, renew);
             drop(state);
             return self.log(settled);
         }
@@ -197,7 +197,7 @@ impl FdEntry {
         let table = self.reactor.table();
         let mut state = self.state();
         let settled = match self.is_of_fd(&table, &state) {
-            true => self.settle(&mut state, look),
+            true => self.settle(&mut state, renew),
             false => Ok(()),
         };
         drop(state);

@@ -198,15 +198,15 @@ impl World {
                         step(&|world| {
                             world.events[at].remove(0);
                             world.attends = world.attends.filter(|_| !is_over);
-                            let looks = match world.attends.is_some() {
+                            let polled_by = match world.attends.is_some() {
                                 true if driver != Driver::SeesNoAttention => PolledBy::Another,
                                 _ => PolledBy::OwnWorker,
                             };
-                            let look = world.slots.finish(key, looks, 0);
+                            let renew = world.slots.finish(key, polled_by, 0);
                             match driver {
                                 Driver::ForgetsEnds => {}
                                 Driver::NeverLooksAfresh => world.settle(Renew::IfChanged),
-                                _ => world.settle(look),
+                                _ => world.settle(renew),
                             }
                         });
                     }
@@ -217,9 +217,9 @@ impl World {
                     world.acts -= 1;
                     match world.slots.is_paused(key) {
                         true => {
-                            let look = world.slots.resume(key);
+                            let renew = world.slots.resume(key);
                             if driver != Driver::ForgetsResumes {
-                                world.settle(look);
+                                world.settle(renew);
                             }
                         }
                         false => {
@@ -231,8 +231,8 @@ impl World {
                 for interest in [Interest::READABLE, Interest::READABLE.edge_triggered()] {
                     step(&|world| {
                         world.acts -= 1;
-                        let look = world.slots.set_interest(key, interest);
-                        world.settle(look);
+                        let renew = world.slots.set_interest(key, interest);
+                        world.settle(renew);
                     });
                 }
             }

@@ -70,10 +70,10 @@ enum Intake {
     Paused,
 }
 
-/// Whether the out-buffer was congested.
+/// Whether the protocol still has to be told that a congestion of the out-buffer is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Congestion {
-    /// The protocol has been told of room since the last congestion, if there was one.
+    /// There was no congestion, or the protocol has been told of room since.
     None,
     /// The out-buffer was congested, so the protocol may have stopped, and it has not been told of
     /// room since.

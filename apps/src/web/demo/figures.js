@@ -60,7 +60,7 @@ async function tick() {
   const state = document.getElementById('state');
   try {
     const answer = await fetch('/_dapple/metrics');
-    if (!answer.ok) throw new Error(answer.status === 403 ? 'the figures are for loopback peers only' : 'status ' + answer.status);
+    if (!answer.ok) throw new Error(answer.status === 403 ? 'the figures are only for this machine, under localhost or a loopback address' : 'status ' + answer.status);
     const now = parse(await answer.text());
     document.getElementById('tiles').innerHTML = tiles.map(([name, f]) =>
       `<div class="tile"><b>${Math.round(f(now)).toLocaleString('en')}</b><span>${name}</span></div>`).join('');

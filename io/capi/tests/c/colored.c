@@ -288,7 +288,7 @@ static void changes(void) {
 	CHECK(read(a[0], &byte, 1) == 1);
 	event_free(machine);
 
-	/* An expired timer that is added again before it runs, runs at the new time. */
+	/* If an expired timer is added again before it runs, it runs at the new time. */
 	CHECK(!dapple_post(color, hold, NULL));
 	while (!atomic_load(&is_held)) usleep(1000);
 	struct event *timer = event_new(base, -1, 0, never, NULL);
@@ -368,7 +368,7 @@ static void misuse(void) {
 	event_base_free(polls), event_config_free(config);
 }
 
-/* ---- many events of many colors add, activate and delete each other while the base is freed */
+/* ---- many events of many colors change each other, and still do when the base is freed */
 #define MANY 64
 static struct event *many[MANY];
 static int peers[MANY];
@@ -413,8 +413,8 @@ static void storm(void) {
 	base = NULL;
 }
 
-/* A signal event that deletes itself while calls remain is freed after the loop. The second deletion
- * must not write to the stack of the loop, which has returned; the fill covers that stack. */
+/* A signal event that deletes itself while calls remain is freed after the loop. The second
+ * deletion must not write to the stack of the loop, which has returned; the fill covers it. */
 static void deletes_once(evutil_socket_t fd, short what, void *arg) {
 	(void)fd, (void)what;
 	CHECK(event_del(*(struct event **)arg) == 0);

@@ -525,7 +525,7 @@ static void renouncing(void) {
 	end();
 }
 
-/* ---- a callback that runs in a turn inside another has not its color; a shared one runs no turn */
+/* ---- a callback in a nested turn has no color of the outer one; a shared one runs no turn */
 static dapple_color *bound_color;
 static atomic_int nested;
 static void is_uncolored(void *arg) {
@@ -663,7 +663,7 @@ static void forks(void) {
 	}
 }
 
-/* ---- a runtime may be freed while another thread is still in dapple_runtime_stop */
+/* ---- dapple_runtime_run may return while another thread is still in dapple_runtime_stop */
 static void *stops(void *arg) {
 	while (!atomic_load((atomic_int *)arg)) ;
 	dapple_runtime_stop(rt);

@@ -1,4 +1,4 @@
-/* Checks that the library has the sizes and offsets of the installed libevent. */
+/* Prints the sizes and offsets of the installed libevent, which the library must have. */
 #include <event2/bufferevent.h>
 #include <event2/bufferevent_struct.h>
 #include <event2/event.h>

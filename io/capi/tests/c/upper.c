@@ -112,7 +112,7 @@ static void echo_with(int more) {
 static void echo(void) { echo_with(0); CHECK(elsewhere > 0); }
 static void echo_deferred(void) { echo_with(BEV_OPT_DEFER_CALLBACKS | BEV_OPT_UNLOCK_CALLBACKS); }
 
-/* ---- bufferevents that connect, time out, and are freed by the loop while a callback runs */
+/* ---- a bufferevent that connects, times out, and is freed by the loop while its callback runs */
 static struct { dapple_color *color; int connected, timed_out, wrote; } dials;
 static struct bufferevent *dialled;
 static void dial_event(struct bufferevent *bev, short what, void *arg) {
@@ -348,7 +348,7 @@ static void own_callback(void) {
 	}
 }
 
-/* ---- a listener whose callback runs: its color cannot change, and no lock that it needs is held */
+/* ---- a listener whose callback runs: its color cannot change, and no lock of it is held */
 static struct evconnlistener *held_listener;
 static atomic_int in_accept, most_accepts, accepts, disabled;
 static struct sockaddr_in held_at;
@@ -359,7 +359,7 @@ static void accepts_slowly(struct evconnlistener *l, evutil_socket_t fd, struct 
 	CHECK(!atomic_load(&disabled));
 	FAILS(evconnlistener_set_color(l, arg), EBUSY);
 	evutil_closesocket(fd);
-	/* The loop must meet it while it runs on another thread. */
+	/* The loop must find this callback running on another thread. */
 	if (pthread_equal(pthread_self(), loop_thread)) return;
 	int inside = atomic_fetch_add(&in_accept, 1) + 1;
 	if (inside > most_accepts) atomic_store(&most_accepts, inside);
@@ -492,7 +492,7 @@ static void outlived(void) {
 	dapple_color_unref(color);
 }
 
-/* ---- a callback that runs while its base is freed gets no color; later calls find no base */
+/* ---- a callback that runs while its base is freed gets no color; remaining events forget it */
 static atomic_int is_in, is_refused;
 static void makes_colors(void *arg) {
 	(void)arg;
@@ -557,7 +557,8 @@ static void moved(void) {
 	pair(fds);
 	struct bufferevent *bev = bufferevent_socket_new(base, fds[0], SAFE | BEV_OPT_CLOSE_ON_FREE);
 	CHECK(!bufferevent_set_color(bev, color));
-	/* Output that exceeds the socket's buffer waits. It stays, and goes on to wait. */
+	/* The output exceeds the socket's buffer, so the bufferevent waits for space. It cannot move
+	 * meanwhile, and keeps waiting. */
 	static char bytes[1 << 20];
 	bufferevent_write(bev, bytes, sizeof bytes);
 	CHECK(bufferevent_base_set(other, bev) == -1);

@@ -28,7 +28,7 @@ function shape(name, attributes, text) {
   return made;
 }
 
-// Formats a number with three digits.
+// Formats a number with three significant digits, or as a whole number from 100 on.
 const short = n => n >= 100 ? Math.round(n).toLocaleString('en') : Number(n.toPrecision(3)).toString();
 
 // Formats a duration in nanoseconds.

@@ -49,7 +49,8 @@ async function makeFolder(path) {
   }
 }
 
-// Returns all files in the dropped entries, each with its path. A folder precedes its contents.
+// Yields a dropped entry and, if it is a folder, everything in it, each with its path. A folder
+// precedes its contents.
 async function* below(entry, path) {
   const at = [...path, entry.name];
   if (entry.isFile) {
