@@ -152,7 +152,7 @@ fn a_restart_loses_no_connection() {
     let ask_once = || assert_eq!(web.get("/a.txt").text(), "0123456789");
     let last = std::thread::scope(|scope| {
         // If the closure panics, the clients end too.
-        let _end = End(&is_over);
+        let end = End(&is_over);
         let clients = [
             scope.spawn(|| keep_asking(&is_over, ask_once)),
             scope.spawn(|| keep_asking(&is_over, ask_once)),
@@ -176,7 +176,7 @@ fn a_restart_loses_no_connection() {
             }
             process = wait_for_another(&site, process);
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(end);
         for client in clients {
             assert!(client.join().unwrap() > 10);
         }

@@ -117,27 +117,24 @@ impl Monitor {
     fn shows_figures(&self, request: &Request<'_>, peer: Option<IpAddr>) -> bool {
         match self.figures_for {
             FiguresFor::Nobody => false,
-            // A browser does not connect to a Unix socket, so the name is not checked there.
-            FiguresFor::Loopback => {
-                is_of_this_machine(request, peer) && (peer.is_none() || has_local_host(request))
-            }
+            FiguresFor::Loopback => is_of_this_machine(request, peer),
             FiguresFor::Everybody => true,
         }
     }
 }
 
-/// Returns `true` if the client is on this machine and asks for itself.
+/// Returns `true` if the client is on this machine and asks for itself, under a local host name.
 fn is_of_this_machine(request: &Request<'_>, peer: Option<IpAddr>) -> bool {
-    // A peer that is not on IP is on this machine.
-    !request.is_forwarded && peer.is_none_or(|peer| peer.to_canonical().is_loopback())
+    // A peer that is not on IP is on this machine. It is no browser, so the host is not checked.
+    let is_local = |peer: IpAddr| peer.to_canonical().is_loopback() && has_local_host(request);
+    !request.is_forwarded && peer.is_none_or(is_local)
 }
 
 /// Returns `true` if the client may see the dashboard. If a login is required, every user may.
-/// Otherwise only a client on this machine may, under a local host name and over IP, because a
-/// client on a Unix socket is usually a proxy.
+/// Otherwise only a client on this machine may, and only over IP, because a client on a Unix socket
+/// is usually a proxy.
 fn shows_dashboard(server: &Server, request: &Request<'_>, peer: Option<IpAddr>) -> bool {
-    let is_local = is_of_this_machine(request, peer) && peer.is_some();
-    server.login.is_some() || is_local && has_local_host(request)
+    server.login.is_some() || is_of_this_machine(request, peer) && peer.is_some()
 }
 
 /// Returns `true` if the request names this machine by a local host name. A page of another site

@@ -240,7 +240,7 @@ fn search(first: World) -> Result<usize, String> {
     Ok(seen.len())
 }
 
-/// A hasher that is several times as fast as the default one in a debug build.
+/// A hasher with which the searches take a third of the time in a debug build.
 #[derive(Default)]
 struct Fast(u64);
 
